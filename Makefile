@@ -1,0 +1,22 @@
+# make: build/libkaio.so. make check: the tests (scripts/test installs what they need first).
+CC ?= gcc
+CFLAGS ?= -O2 -g
+KAIO_CFLAGS = -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -ftls-model=initial-exec \
+	-Wall -Wextra -Werror -fstack-protector-strong -pthread
+KAIO_LDFLAGS = -shared -pthread -Wl,-z,relro,-z,now,-z,noexecstack,-soname,libkaio.so
+SOURCES = $(wildcard shim/*.c)
+OBJECTS = $(patsubst shim/%.c,build/shim/%.o,$(filter-out shim/options.c,$(SOURCES)))
+
+all: build/libkaio.so
+
+build/libkaio.so: $(OBJECTS)
+	$(CC) $(CFLAGS) $(LDFLAGS) $(KAIO_LDFLAGS) -o $@ $^ -laio -ldl
+
+build/shim/%.o: shim/%.c shim/kaio.h shim/options.def Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(KAIO_CFLAGS) -c -o $@ $<
+
+clean:
+	rm -rf build
+
+.PHONY: all clean

@@ -1,0 +1,83 @@
+/* cancel.c - aio_cancel(), and what close() does to streams. Under the lock.
+ *
+ * Everything that has not begun can be cancelled: it is taken off the list that its state names and
+ * ends like any request, with ECANCELED and its notification. A poll is told to end in the kernel,
+ * whose event then finds a zombie. In the kernel or in a worker's hands: not cancelled.
+ */
+#include "kaio.h"
+
+#include <errno.h>
+
+/* The answer for one request; AIO_ALLDONE for what has ended. */
+static int cancel_one(struct kaio_batch *b, struct kaio_req *req) {
+    switch (req->state) {
+    case KAIO_HELD: TAILQ_REMOVE(&req->file->held, req, link); break;
+    case KAIO_BACKLOG: TAILQ_REMOVE(&kaio.backlog, req, link); break;
+    case KAIO_QUEUED: kaio_worker_drop(req); break;
+    case KAIO_POLLING: kaio_kernel_unpoll(req); break;
+    case KAIO_LINED: break;
+    case KAIO_OFFERED:
+    case KAIO_SUBMITTED:
+    case KAIO_RUNNING: return AIO_NOTCANCELED;
+    default: return AIO_ALLDONE;
+    }
+    kaio_complete(b, req, -ECANCELED);
+    return AIO_CANCELED;
+}
+
+/* NOTCANCELED outweighs CANCELED, which outweighs ALLDONE. */
+static int worse(int a, int b) {
+    if (a == AIO_NOTCANCELED || b == AIO_NOTCANCELED) return AIO_NOTCANCELED;
+    return a == AIO_CANCELED ? a : b;
+}
+
+/* From the end, or each would give way to the one behind it. */
+static int cancel_line(struct kaio_batch *b, struct kaio_reqs *line) {
+    int answer = AIO_ALLDONE;
+    struct kaio_req *req = TAILQ_LAST(line, kaio_reqs), *before;
+    for (; req; req = before) {
+        before = TAILQ_PREV(req, kaio_reqs, line);
+        answer = worse(answer, cancel_one(b, req));
+    }
+    return answer;
+}
+
+static int cancel_held(struct kaio_batch *b, struct kaio_file *file) {
+    int answer = AIO_ALLDONE;
+    struct kaio_req *req = TAILQ_LAST(&file->held, kaio_reqs), *before;
+    for (; req; req = before) {
+        before = TAILQ_PREV(req, kaio_reqs, link);
+        if (req->op != KAIO_BARRIER) answer = worse(answer, cancel_one(b, req));
+    }
+    return answer;
+}
+
+static int cancel_all(struct kaio_batch *b, struct kaio_file *file) {
+    int answer = cancel_held(b, file);
+    for (int op = KAIO_READ; op <= KAIO_WRITE; op++)
+        answer = worse(answer, cancel_line(b, &file->line[op]));
+    for (uint32_t i = 0; i < kaio.nreqs; i++) {
+        struct kaio_req *req = kaio_req_at(i);
+        if (req->file == file && req->op != KAIO_BARRIER && req->state != KAIO_FREE)
+            answer = worse(answer, cancel_one(b, req));
+    }
+    return answer;
+}
+
+int kaio_cancel(int fd, struct aiocb *cb) {
+    struct kaio_batch b;
+    int answer = AIO_ALLDONE;
+    kaio_enter(&b);
+    kaio_kernel_reap(&b);
+    struct kaio_file *file = kaio_file_used(fd);
+    struct kaio_req *req = cb ? kaio_req_find(cb) : NULL;
+    if (req) answer = cancel_one(&b, req);
+    else if (!cb && file) answer = cancel_all(&b, file);
+    kaio_leave(&b);
+    return answer;
+}
+
+void kaio_cancel_streams(struct kaio_batch *b, struct kaio_file *file) {
+    cancel_line(b, &file->line[KAIO_READ]);
+    cancel_line(b, &file->line[KAIO_WRITE]);
+}

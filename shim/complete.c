@@ -1,0 +1,53 @@
+/* complete.c - the one end of every request: result, status, wake-ups, what waited behind it.
+ *
+ * Under the lock, on whichever thread learned the result. Nothing is allocated here. The status
+ * store is the last touch of the aiocb: from then on it is the program's again and may be freed.
+ * A notification is delivered after the status, by kaio_leave() without the lock; only then does
+ * the request count as ended for its list, so that the list's own notification comes last.
+ */
+#include "kaio.h"
+
+#include <errno.h>
+
+static void publish(struct kaio_req *req, long res) {
+    struct aiocb *cb = req->cb;
+    if (!cb) return;
+    cb->__return_value = res < 0 ? -1 : res;
+    /* release: pairs with the acquire in aio_error(), aio_return() and aio_suspend() */
+    __atomic_store_n(&cb->__error_code, res < 0 ? (int)-res : 0, __ATOMIC_RELEASE);
+}
+
+static void lio_end(struct kaio_batch *b, struct kaio_lio *lio) {
+    kaio.wake |= lio->waiters;
+    if (lio->wait) return; /* kaio_wait_list() frees it */
+    if (kaio_notify_wanted(&lio->sigev)) TAILQ_INSERT_TAIL(&b->lists, lio, link);
+    else kaio_lio_free(lio);
+}
+
+void kaio_complete_item(struct kaio_batch *b, struct kaio_lio *lio, bool failed) {
+    lio->failed |= failed;
+    if (--lio->pending == 0) lio_end(b, lio);
+}
+
+void kaio_complete_notified(struct kaio_batch *b, struct kaio_req *req) {
+    if (req->lio) kaio_complete_item(b, req->lio, req->failed);
+    kaio_req_free(req);
+}
+
+/* res: bytes, or -errno. The caller has taken req off the list that its state names. */
+void kaio_complete(struct kaio_batch *b, struct kaio_req *req, long res) {
+    if (res >= 0 && kaio_notify_bad(&req->sigev)) res = -EINVAL;
+    kaio_req_move(req, KAIO_DONE);
+    kaio.wake |= req->waiters;
+    publish(req, res);
+    if (req->in_line) {
+        struct kaio_reqs *line = &req->file->line[req->op];
+        req->in_line = false;
+        TAILQ_REMOVE(line, req, line);
+        kaio_submit_line(b, line);
+    }
+    kaio_file_finish(b, req);
+    req->failed = res < 0;
+    if (kaio_notify_wanted(&req->sigev)) TAILQ_INSERT_TAIL(&b->notify, req, link);
+    else kaio_complete_notified(b, req);
+}

@@ -1,0 +1,124 @@
+/* file.c - what must be kept in order on one descriptor: syncs behind earlier requests, and
+ * everything before the number may mean another file.
+ *
+ * Under the lock, but for kaio_file_used(). Records are found by descriptor number, made on first
+ * use and never freed; a number beyond the table shares a record, which only makes waits longer.
+ *
+ * A sync (with KAIO_ORDER=fd: every request) is a barrier: it waits in file->held until all that
+ * started before it has finished, while later requests go past it. Two counters do it: requests
+ * count in active[epoch]; a barrier that becomes the first of held flips the epoch once the other
+ * counter is 0 and then waits for the counter that no new request raises any more.
+ */
+#include "kaio.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+static _Atomic(struct kaio_file *) *chunk_of(int fd) {
+    return &kaio.files[((unsigned)fd / KAIO_FILE_CHUNK) % KAIO_FILE_CHUNKS];
+}
+
+static void file_init(struct kaio_file *file) {
+    TAILQ_INIT(&file->held);
+    TAILQ_INIT(&file->line[KAIO_READ]);
+    TAILQ_INIT(&file->line[KAIO_WRITE]);
+    TAILQ_INIT(&file->writes);
+}
+
+struct kaio_file *kaio_file_get(int fd) {
+    struct kaio_file *chunk = atomic_load_explicit(chunk_of(fd), memory_order_relaxed);
+    if (!chunk) {
+        chunk = kaio_alloc(KAIO_FILE_CHUNK * sizeof *chunk);
+        if (!chunk) return NULL;
+        for (int i = 0; i < KAIO_FILE_CHUNK; i++) file_init(&chunk[i]);
+        /* release: pairs with the acquire in kaio_file_used() */
+        atomic_store_explicit(chunk_of(fd), chunk, memory_order_release);
+    }
+    struct kaio_file *file = &chunk[(unsigned)fd % KAIO_FILE_CHUNK];
+    atomic_store_explicit(&file->used, true, memory_order_relaxed);
+    return file;
+}
+
+/* A program orders its own aio_read() and close() of one descriptor; relaxed is enough for `used`. */
+struct kaio_file *kaio_file_used(int fd) {
+    if (fd < 0) return NULL;
+    struct kaio_file *chunk = atomic_load_explicit(chunk_of(fd), memory_order_acquire);
+    struct kaio_file *file = chunk ? &chunk[(unsigned)fd % KAIO_FILE_CHUNK] : NULL;
+    return file && atomic_load_explicit(&file->used, memory_order_relaxed) ? file : NULL;
+}
+
+static bool is_barrier(const struct kaio_req *req) {
+    return req->op >= KAIO_FSYNC || kaio_config.order;
+}
+
+static void start(struct kaio_batch *b, struct kaio_req *req) {
+    req->epoch = req->file->epoch;
+    req->file->active[req->epoch]++;
+    req->counted = true;
+    kaio_submit(b, req);
+}
+
+static void release(struct kaio_batch *b, struct kaio_file *file) {
+    if (file->releasing) return; /* what start() ends at once comes back through kaio_file_finish */
+    file->releasing = true;
+    struct kaio_req *req;
+    while ((req = TAILQ_FIRST(&file->held)) && file->active[file->epoch ^ 1] == 0) {
+        if (!req->armed) {
+            file->epoch ^= 1;
+            req->armed = true;
+        } else {
+            TAILQ_REMOVE(&file->held, req, link);
+            start(b, req);
+        }
+    }
+    file->releasing = false;
+}
+
+void kaio_file_start(struct kaio_batch *b, struct kaio_req *req) {
+    if (!is_barrier(req)) {
+        start(b, req);
+        return;
+    }
+    kaio_req_move(req, KAIO_HELD);
+    TAILQ_INSERT_TAIL(&req->file->held, req, link);
+    release(b, req->file);
+}
+
+void kaio_file_finish(struct kaio_batch *b, struct kaio_req *req) {
+    if (req->counted) req->file->active[req->epoch]--; /* not if cancelled while held */
+    release(b, req->file);
+}
+
+/* fsync() and fdatasync(): POSIX wants them to cover the requests queued so far. */
+void kaio_file_sync(int fd) {
+    struct kaio_file *file = kaio_file_used(fd);
+    if (!file) return;
+    struct aiocb cb = {.aio_fildes = fd, .aio_sigevent.sigev_notify = SIGEV_NONE};
+    const struct aiocb *list[] = {&cb};
+    struct kaio_batch b;
+    kaio_enter(&b);
+    bool waits = file->active[0] || file->active[1] || !TAILQ_EMPTY(&file->held);
+    struct kaio_req *req = waits ? kaio_req_get(&cb, KAIO_BARRIER, fd) : NULL;
+    if (req) kaio_file_start(&b, req);
+    kaio_leave(&b);
+    if (!req) return;
+    int state; /* cb must not die with a cancelled thread */
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
+    while (kaio_wait_any(list, 1, NULL) == -EINTR) continue;
+    pthread_setcancelstate(state, NULL);
+}
+
+/* close(), dup2(), dup3(): streams are cancelled, or their POLL iocb would keep the peer from
+ * seeing the end; file requests go on until none needs the number any more. */
+void kaio_file_release(int fd) {
+    struct kaio_file *file = kaio_file_used(fd);
+    if (!file || getpid() != kaio.pid) return; /* a vfork()ed child closes only its own copy */
+    struct kaio_batch b;
+    kaio_wait_unsubmitted(file);
+    kaio_enter(&b);
+    kaio_cancel_streams(&b, file);
+    file->refused = 0;
+    file->memory = false;
+    atomic_store_explicit(&file->used, false, memory_order_relaxed);
+    kaio_leave(&b);
+}

@@ -1,0 +1,221 @@
+/* interpose.c - the exported functions: validate, forward, set errno.
+ *
+ * The walk of a request, file by file:
+ *   interpose.c  the call                     lifecycle.c  enter (lock, signals) and leave
+ *   request.c    aiocb -> request             file.c       held back? (sync, KAIO_ORDER=fd)
+ *   submit.c     offer, wait or work          kernel.c     io_submit(), the ring of events
+ *   worker.c     what the kernel declined     complete.c   result, status, wake-ups
+ *   notify.c     signal or thread             reaper.c     the thread that does it in the background
+ *   wait.c       aio_suspend(), LIO_WAIT      cancel.c     aio_cancel(), close()
+ *   config.c     KAIO_*                       stats.c      the report at exit
+ *
+ * Nothing else in the library touches errno for the program, and nothing else is visible outside.
+ * KAIO_MODE=off forwards every call to the next definition in line, which is glibc's.
+ */
+#include "kaio.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define PRIORITY_MAX 20 /* AIO_PRIO_DELTA_MAX; <limits.h> does not say it */
+#define EXPORT __attribute__((visibility("default")))
+/* The same function under its large-file name: off_t is 64 bits wide on x86-64. */
+#define EXPORT_64(name) __asm__(".globl " #name "64\n.set " #name "64, " #name)
+
+/* The next definition of the function in line; looked up when first used, since other libraries'
+ * constructors call close() before ours has run. The lookup is idempotent, so racing is harmless. */
+#define NEXT(name)                                                                                 \
+    ({                                                                                             \
+        static __typeof__(&name) next;                                                             \
+        __typeof__(&name) found = __atomic_load_n(&next, __ATOMIC_RELAXED);                        \
+        if (!found) {                                                                              \
+            found = (__typeof__(&name))dlsym(RTLD_NEXT, #name);                                    \
+            __atomic_store_n(&next, found, __ATOMIC_RELAXED);                                      \
+        }                                                                                          \
+        found;                                                                                     \
+    })
+
+static bool is_off(void) {
+    kaio_load();
+    return kaio_config.mode == KAIO_OFF;
+}
+
+/* Turns -errno into -1 and errno. */
+static int answer(int res) {
+    if (res >= 0) return res;
+    errno = -res;
+    return -1;
+}
+
+/* glibc leaves the error of the submission in the aiocb, too. */
+static int reject(struct aiocb *cb, int err) {
+    cb->__return_value = -1;
+    __atomic_store_n(&cb->__error_code, err, __ATOMIC_RELEASE);
+    errno = err;
+    return -1;
+}
+
+static bool bad_priority(const struct aiocb *cb) {
+    return cb->aio_reqprio < 0 || cb->aio_reqprio > PRIORITY_MAX;
+}
+
+static int submit(struct aiocb *cb, enum kaio_op op) {
+    struct kaio_batch b;
+    int saved = errno;
+    kaio_enter(&b);
+    int err = kaio_submit_new(&b, cb, op, NULL);
+    kaio_leave(&b);
+    errno = saved;
+    return err || b.no_thread ? reject(cb, EAGAIN) : 0;
+}
+
+EXPORT int aio_read(struct aiocb *cb) {
+    if (is_off()) return NEXT(aio_read)(cb);
+    return bad_priority(cb) ? reject(cb, EINVAL) : submit(cb, KAIO_READ);
+}
+EXPORT_64(aio_read);
+
+EXPORT int aio_write(struct aiocb *cb) {
+    if (is_off()) return NEXT(aio_write)(cb);
+    return bad_priority(cb) ? reject(cb, EINVAL) : submit(cb, KAIO_WRITE);
+}
+EXPORT_64(aio_write);
+
+EXPORT int aio_fsync(int op, struct aiocb *cb) {
+    if (is_off()) return NEXT(aio_fsync)(op, cb);
+    if (op != O_SYNC && op != O_DSYNC) return answer(-EINVAL);
+    int flags = fcntl(cb->aio_fildes, F_GETFL);
+    if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY) return answer(-EBADF);
+    return submit(cb, op == O_SYNC ? KAIO_FSYNC : KAIO_FDSYNC);
+}
+EXPORT_64(aio_fsync);
+
+/* Called a million times a second by some programs: two loads while nothing has happened. */
+static void look(const struct aiocb *cb) {
+    if (__atomic_load_n(&cb->__error_code, __ATOMIC_RELAXED) != EINPROGRESS) return;
+    if (!kaio_kernel_pending()) return;
+    int saved = errno;
+    kaio_poll();
+    errno = saved;
+}
+
+EXPORT int aio_error(const struct aiocb *cb) {
+    if (is_off()) return NEXT(aio_error)(cb);
+    look(cb);
+    /* acquire: pairs with the status store in complete.c */
+    return __atomic_load_n(&cb->__error_code, __ATOMIC_ACQUIRE);
+}
+EXPORT_64(aio_error);
+
+EXPORT ssize_t aio_return(struct aiocb *cb) {
+    if (is_off()) return NEXT(aio_return)(cb);
+    look(cb);
+    (void)__atomic_load_n(&cb->__error_code, __ATOMIC_ACQUIRE); /* as in aio_error() */
+    return cb->__return_value;
+}
+EXPORT_64(aio_return);
+
+EXPORT int aio_suspend(const struct aiocb *const list[], int n, const struct timespec *timeout) {
+    if (is_off()) return NEXT(aio_suspend)(list, n, timeout);
+    if (n < 0) return answer(-EINVAL);
+    int saved = errno;
+    int res = kaio_wait_any(list, n, timeout);
+    errno = saved;
+    return answer(res);
+}
+EXPORT_64(aio_suspend);
+
+EXPORT int aio_cancel(int fd, struct aiocb *cb) {
+    if (is_off()) return NEXT(aio_cancel)(fd, cb);
+    if (fcntl(fd, F_GETFL) < 0) return answer(-EBADF);
+    if (cb && cb->aio_fildes != fd) return answer(-EINVAL);
+    return kaio_cancel(fd, cb);
+}
+EXPORT_64(aio_cancel);
+
+/* One item of a list: true if it has been enqueued. Opcodes outside the three fail in the aiocb. */
+static bool submit_item(struct kaio_batch *b, struct aiocb *cb, struct kaio_lio *lio) {
+    bool write = cb->aio_lio_opcode == LIO_WRITE;
+    if (bad_priority(cb)) return reject(cb, EINVAL), false;
+    if (write || cb->aio_lio_opcode == LIO_READ)
+        return kaio_submit_new(b, cb, write ? KAIO_WRITE : KAIO_READ, lio) == 0 ||
+               (reject(cb, EAGAIN), false);
+    reject(cb, EINVAL);
+    lio->failed = true;
+    return true;
+}
+
+/* Hands over the whole list in one batch, hence in one io_submit(). 0, or the first failure. */
+static int submit_list(struct kaio_lio *lio, struct aiocb *const list[], int n) {
+    struct kaio_batch b;
+    int res = 0;
+    kaio_enter(&b);
+    lio->pending = 1; /* ours: the list must not end before it is complete */
+    for (int i = 0; i < n; i++) {
+        if (!list[i] || list[i]->aio_lio_opcode == LIO_NOP) continue;
+        if (!submit_item(&b, list[i], lio)) res = -errno;
+    }
+    kaio_complete_item(&b, lio, false);
+    kaio_leave(&b);
+    return b.no_thread ? -EAGAIN : res;
+}
+
+EXPORT int lio_listio(int mode, struct aiocb *const list[], int n, struct sigevent *sigev) {
+    if (is_off()) return NEXT(lio_listio)(mode, list, n, sigev);
+    if ((mode != LIO_WAIT && mode != LIO_NOWAIT) || n < 0) return answer(-EINVAL);
+    struct kaio_batch b;
+    int saved = errno;
+    kaio_enter(&b);
+    struct kaio_lio *lio = kaio_lio_get();
+    if (lio && mode == LIO_NOWAIT && sigev) lio->sigev = *sigev;
+    if (lio) lio->wait = mode == LIO_WAIT;
+    kaio_leave(&b);
+    if (!lio) return answer(-EAGAIN);
+    int res = submit_list(lio, list, n);
+    if (mode == LIO_WAIT) {
+        int waited = kaio_wait_list(lio, list, n);
+        if (res == 0) res = waited;
+    }
+    errno = saved;
+    return answer(res);
+}
+EXPORT_64(lio_listio);
+
+/* glibc's hints for its thread pool; KAIO_WORKERS and KAIO_DEPTH take their place. */
+EXPORT void aio_init(const struct aioinit *init) {
+    if (is_off()) NEXT(aio_init)(init);
+}
+
+/* The rest are caught because POSIX ties them to requests in progress. A process without any pays
+ * one branch. */
+static bool has_requests(void) {
+    return __builtin_expect(atomic_load_explicit(&kaio.started, memory_order_relaxed), false);
+}
+
+EXPORT int fsync(int fd) {
+    if (has_requests()) kaio_file_sync(fd);
+    return NEXT(fsync)(fd);
+}
+
+EXPORT int fdatasync(int fd) {
+    if (has_requests()) kaio_file_sync(fd);
+    return NEXT(fdatasync)(fd);
+}
+
+EXPORT int close(int fd) {
+    if (has_requests()) kaio_file_release(fd);
+    return NEXT(close)(fd);
+}
+
+EXPORT int dup2(int from, int to) {
+    if (has_requests() && from != to && fcntl(from, F_GETFD) >= 0) kaio_file_release(to);
+    return NEXT(dup2)(from, to);
+}
+
+EXPORT int dup3(int from, int to, int flags) {
+    if (has_requests() && from != to && fcntl(from, F_GETFD) >= 0) kaio_file_release(to);
+    return NEXT(dup3)(from, to, flags);
+}

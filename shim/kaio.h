@@ -1,0 +1,283 @@
+/* kaio.h - everything that the files of the shim share.
+ *
+ * One lock guards all of it, and a thread that holds the lock has every signal blocked, so a
+ * handler never meets the library half way. Between kaio_enter() and kaio_leave() the caller owns
+ * the lock and decides; what it decided is collected in a struct kaio_batch and carried out by
+ * kaio_leave() with the lock released. shim/README.md tells the whole story.
+ */
+#ifndef KAIO_H
+#define KAIO_H
+
+#include <aio.h>
+#include <libaio.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+#include <time.h>
+
+#define KAIO_POOL_CHUNK 64    /* requests allocated together */
+#define KAIO_POOL_CHUNKS 4096 /* 262,144 outstanding requests; the next one gets EAGAIN */
+#define KAIO_FILE_CHUNK 1024  /* descriptors whose records are allocated together */
+#define KAIO_FILE_CHUNKS 1024 /* 2^20 descriptors, the kernel's default fs.nr_open */
+#define KAIO_SUBMIT_MAX 256   /* iocbs in one io_submit() */
+#define KAIO_FEW 8            /* requests that workers serve before a context is made */
+#define KAIO_LARGE_BYTES (128 << 10) /* buffered requests from here on are never copied inline */
+
+enum kaio_op { KAIO_READ, KAIO_WRITE, KAIO_FSYNC, KAIO_FDSYNC, KAIO_BARRIER };
+
+/* Where a request is. Only kaio_req_move() changes it, under the lock. */
+enum kaio_state {
+    KAIO_FREE,    /* in kaio.free; belongs to nobody */
+    KAIO_HELD,    /* in file->held: waits for earlier requests of its descriptor */
+    KAIO_BACKLOG, /* in kaio.backlog: the context is full */
+    KAIO_OFFERED, /* in a batch's offer: on the way into io_submit() */
+    KAIO_SUBMITTED, /* in the kernel as an iocb */
+    KAIO_LINED,   /* not the head of file->line[]: waits behind an earlier one of the stream */
+    KAIO_POLLING, /* head of file->line[]; its POLL iocb is in the kernel */
+    KAIO_QUEUED,  /* in kaio.ready, or behind another write in file->writes */
+    KAIO_RUNNING, /* some thread has taken it and is inside pread(), pwrite() or fsync() */
+    KAIO_DONE,    /* its status is published; its notification is on the way */
+    KAIO_ZOMBIE,  /* ended by aio_cancel(), but the event of its POLL iocb is yet to come */
+};
+
+/* Why a request was not left to the kernel. Order and names are those of the report. */
+enum kaio_reason {
+    KAIO_R_FEW,     /* one of the first few of the process */
+    KAIO_R_CONTEXT, /* no kernel context: mode worker, or io_setup() refused */
+    KAIO_R_AGAIN,   /* the kernel would have had to wait */
+    KAIO_R_UNSUPP,  /* the file cannot take the operation without waiting */
+    KAIO_R_ERROR,   /* an errno that pread(), pwrite() or fsync() shall confirm */
+    KAIO_R_LARGE,   /* a large copy, to overlap with the program's computation */
+    KAIO_R_APPEND,  /* O_APPEND: lands in call order */
+    KAIO_R_SHORT,   /* the rest of a partly served request */
+    KAIO_REASONS
+};
+
+struct kaio_req {
+    struct iocb iocb;
+    TAILQ_ENTRY(kaio_req) link;  /* the list that the state names, or a batch's */
+    TAILQ_ENTRY(kaio_req) line;  /* file->line[op], while in_line */
+    struct aiocb *cb;            /* NULL once cancelled; untouched after the status store */
+    struct kaio_file *file;
+    struct kaio_lio *lio;        /* the list that it belongs to, or NULL */
+    struct kaio_thread *owner;   /* whose eventfd the kernel signals */
+    struct sigevent sigev;
+    uint64_t waiters;            /* bits of the threads that sleep for it */
+    char *buf;
+    size_t nbytes, done;         /* asked for; transferred so far */
+    off_t offset;
+    uint32_t index;              /* in the pool; also left in cb->__abs_prio */
+    uint8_t op, state, epoch;
+    bool in_line;                /* is, or waits behind, the head of a stream's line */
+    bool armed;                  /* held: file->active[] of the other epoch is all it waits for */
+    bool blocking;               /* KAIO_MODE=kernel: offered without RWF_NOWAIT */
+    bool in_kernel;              /* an iocb of it is in kaio.in_kernel */
+    bool counted;                /* in file->active[epoch] */
+    bool failed;                 /* once done: for its list */
+};
+TAILQ_HEAD(kaio_reqs, kaio_req);
+
+#ifndef TAILQ_FOREACH_SAFE /* BSD has it, glibc's <sys/queue.h> has not */
+#define TAILQ_FOREACH_SAFE(var, head, field, next)                                                 \
+    for ((var) = TAILQ_FIRST(head); (var) && ((next) = TAILQ_NEXT(var, field), 1); (var) = (next))
+#endif
+
+/* One per descriptor number ever used. The counts are of requests on it. */
+struct kaio_file {
+    struct kaio_reqs held;     /* aio_fsync and barriers, oldest first */
+    struct kaio_reqs line[2];  /* a stream's reads and writes: the head is being served */
+    struct kaio_reqs writes;   /* file writes for workers that wait behind the writer */
+    struct kaio_req *writer;   /* the one that is in kaio.ready or running; NULL: none */
+    uint32_t active[2];        /* started and not finished, by epoch: see file.c */
+    uint32_t unsubmitted;      /* would use the descriptor's number again */
+    uint64_t waiters;          /* bits of the threads that sleep for unsubmitted == 0 */
+    uint8_t epoch;
+    uint8_t refused;           /* 1 << op: learned to be declined; costs speed when stale */
+    bool memory;               /* tmpfs: io_submit() without RWF_NOWAIT waits for nothing */
+    bool releasing;            /* file.c: do not release from within a release */
+    atomic_bool used;          /* had a request since it was opened; read without the lock */
+};
+
+/* A lio_listio() call. */
+struct kaio_lio {
+    TAILQ_ENTRY(kaio_lio) link; /* kaio.free_lios, or a batch's */
+    struct sigevent sigev;
+    uint64_t waiters;
+    uint32_t pending;           /* items that have not ended */
+    bool failed;                /* some item did not succeed */
+    bool wait;                  /* LIO_WAIT: the waiting thread frees it */
+};
+TAILQ_HEAD(kaio_lios, kaio_lio);
+
+/* One per thread that ever used AIO, reused after its end, never freed. Outlives fork(). */
+struct kaio_thread {
+    struct kaio_thread *next; /* all of them, in kaio_threads */
+    int efd;                  /* the eventfd that wakes the thread; -1: none could be had */
+    uint32_t index;
+    atomic_bool taken;
+    bool watched;             /* the reaper's epoll set has its eventfd */
+    int depth;                /* waits in progress: more than 1 inside signal handlers */
+};
+
+/* What was decided under the lock and is carried out without it. Lives on a stack. */
+struct kaio_batch {
+    sigset_t mask;             /* the caller's, restored by kaio_leave() */
+    struct kaio_thread *self;
+    struct kaio_reqs offer;    /* to io_submit() */
+    struct kaio_reqs run;      /* to be worked off by this very thread */
+    struct kaio_reqs notify;   /* published; to be notified */
+    struct kaio_lios lists;    /* ended; to be notified */
+    bool careful;              /* maybe in a signal handler: start no thread */
+    bool no_thread;            /* out: a worker that was needed could not be started */
+};
+
+/* All state. Zero is its valid first value, and a forked child sees zeros (MADV_WIPEONFORK). */
+struct kaio_global {
+    pthread_mutex_t lock; /* default type: all zeros is unlocked */
+    atomic_bool started;
+    pid_t pid;
+    uint64_t wake; /* bits of threads to wake; taken by the next kaio_leave() */
+    /* request.c */
+    struct kaio_req *chunks[KAIO_POOL_CHUNKS];
+    uint32_t nreqs;
+    struct kaio_reqs free;
+    struct kaio_lios free_lios;
+    /* file.c */
+    _Atomic(struct kaio_file *) files[KAIO_FILE_CHUNKS];
+    /* kernel.c */
+    io_context_t ctx;
+    struct kaio_ring *_Atomic ring; /* NULL: io_getevents() */
+    int setup_error;                /* of io_setup(); final */
+    unsigned depth;                 /* iocbs in the kernel at most; learned downwards */
+    unsigned in_kernel;             /* offered, submitted and polling */
+    unsigned polling;
+    struct kaio_reqs backlog;
+    /* worker.c */
+    struct kaio_reqs ready;
+    atomic_uint nready; /* length of ready; spinning workers read it without the lock */
+    unsigned workers, idle, spinning; /* all of them; asleep in kaio.work; about to be */
+    unsigned called, starting;        /* woken or started, but not here yet */
+    pthread_cond_t work;        /* with lock; wait_for_work() in worker.c sleeps on it */
+    /* reaper.c */
+    struct kaio_thread *reaper;
+    struct kaio_reqs handover; /* SIGEV_THREAD notifications that others must not start */
+    struct kaio_lios handover_lists;
+    int epfd;
+    bool watching;
+    unsigned owed; /* held + backlog + waits for other threads' requests */
+    /* stats.c */
+    uint64_t requests, by_op[KAIO_BARRIER + 1], by_kernel, by_worker, by_caller, by_stream;
+    uint64_t declined[KAIO_REASONS], submits, submitted, reaped, worker_peak;
+};
+
+extern struct kaio_global kaio;
+extern struct kaio_thread *_Atomic kaio_threads;
+extern __thread struct kaio_thread *kaio_self; /* NULL until the thread first enters */
+extern __thread bool kaio_is_ours;             /* a worker or the reaper: signals stay blocked */
+
+/* config.c */
+enum kaio_mode { KAIO_AUTO, KAIO_KERNEL, KAIO_WORKER, KAIO_OFF };
+struct kaio_config {
+    int mode, depth, workers, order;
+    const char *log, *stats; /* NULL: off; "1": standard error; else a file's path */
+};
+extern struct kaio_config kaio_config;
+void kaio_config_load(void);
+void kaio_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
+int kaio_output_open(const char *where); /* a descriptor to write to and then close, or -1 */
+
+/* lifecycle.c */
+extern atomic_bool kaio_loaded;
+extern int kaio_ncpu;
+void kaio_load(void); /* configuration and next functions; idempotent, before anything else */
+void kaio_enter(struct kaio_batch *b);         /* blocks signals, takes the lock */
+void kaio_enter_careful(struct kaio_batch *b); /* the same, maybe in a signal handler */
+void kaio_leave(struct kaio_batch *b);         /* carries out b and gives both back */
+struct kaio_thread *kaio_thread_record(void); /* a free one, with an eventfd; under the lock */
+void kaio_poll(void); /* reaps what is in the ring; async-signal-safe */
+int kaio_fd_raise(int fd); /* moves a new descriptor out of the program's way; -1 stays -1 */
+void *kaio_alloc(size_t size); /* zeroed pages, never freed; NULL: no memory */
+
+/* request.c */
+struct kaio_req *kaio_req_get(struct aiocb *cb, enum kaio_op op, int fd); /* NULL: no memory */
+struct kaio_req *kaio_req_find(const struct aiocb *cb); /* NULL: not one of ours in progress */
+struct kaio_req *kaio_req_at(uint32_t index);
+void kaio_req_move(struct kaio_req *req, enum kaio_state state);
+void kaio_file_unsubmitted(struct kaio_file *file, int change);
+void kaio_req_free(struct kaio_req *req);
+struct kaio_lio *kaio_lio_get(void); /* NULL: no memory */
+void kaio_lio_free(struct kaio_lio *lio);
+
+/* file.c */
+struct kaio_file *kaio_file_get(int fd);  /* NULL: no memory */
+struct kaio_file *kaio_file_used(int fd); /* without the lock; NULL: no request since opened */
+void kaio_file_start(struct kaio_batch *b, struct kaio_req *req);
+void kaio_file_finish(struct kaio_batch *b, struct kaio_req *req);
+void kaio_file_sync(int fd);    /* waits for the requests queued so far */
+void kaio_file_release(int fd); /* before its number can mean another file */
+
+/* submit.c */
+void kaio_submit(struct kaio_batch *b, struct kaio_req *req);
+int kaio_submit_new(struct kaio_batch *b, struct aiocb *cb, enum kaio_op op, struct kaio_lio *lio);
+void kaio_submit_result(struct kaio_batch *b, struct kaio_req *req, long res);
+void kaio_submit_unpollable(struct kaio_batch *b, struct kaio_req *req);
+void kaio_submit_line(struct kaio_batch *b, struct kaio_reqs *line);
+
+/* kernel.c */
+void kaio_take_back_signals(const struct kaio_batch *b); /* that a write raised in this thread */
+bool kaio_kernel_ready(void);    /* the context, made now if need be */
+bool kaio_kernel_pending(void);  /* events wait in the ring; no lock, async-signal-safe */
+void kaio_kernel_reap(struct kaio_batch *b);
+void kaio_kernel_offer(struct kaio_batch *b, struct kaio_req *req);
+void kaio_kernel_poll(struct kaio_batch *b, struct kaio_req *req);
+void kaio_kernel_unpoll(struct kaio_req *req);
+void kaio_kernel_backlog(struct kaio_batch *b);
+void kaio_kernel_submit(struct kaio_batch *b); /* takes b->offer; drops the lock meanwhile */
+
+/* worker.c */
+void kaio_worker_queue(struct kaio_batch *b, struct kaio_req *req);
+bool kaio_worker_take(struct kaio_batch *b, struct kaio_req *req); /* into b->run, if none began it */
+void kaio_worker_drop(struct kaio_req *req); /* out of its queue */
+void kaio_worker_finish(struct kaio_batch *b, struct kaio_req *req, long res);
+long kaio_worker_run(struct kaio_req *req); /* bytes or -errno; without the lock */
+bool kaio_worker_call(struct kaio_batch *b); /* wakes or starts one if need be; drops the lock */
+void kaio_worker_block(struct kaio_batch *b, struct kaio_req *req);
+int kaio_thread_start(void *(*run)(void *), void *arg); /* 0 or -errno */
+
+/* complete.c */
+void kaio_complete(struct kaio_batch *b, struct kaio_req *req, long res);
+void kaio_complete_notified(struct kaio_batch *b, struct kaio_req *req); /* after kaio_notify() */
+void kaio_complete_item(struct kaio_batch *b, struct kaio_lio *lio, bool failed);
+
+/* notify.c */
+bool kaio_notify_wanted(const struct sigevent *sigev);
+bool kaio_notify_bad(const struct sigevent *sigev); /* can never be delivered: EINVAL */
+void kaio_notify(const struct sigevent *sigev);     /* without the lock */
+
+/* wait.c */
+/* 0, -EAGAIN (time is up) or -EINTR; of the list: 0, -EIO or -EINTR */
+int kaio_wait_any(const struct aiocb *const list[], int n, const struct timespec *timeout);
+int kaio_wait_list(struct kaio_lio *lio, struct aiocb *const list[], int n); /* frees lio */
+void kaio_wait_unsubmitted(struct kaio_file *file);
+void kaio_wait_wake(uint64_t bits, const struct kaio_thread *self); /* without the lock */
+static inline uint64_t kaio_bit(const struct kaio_thread *thread) {
+    return 1ull << (thread->index % 64);
+}
+
+/* cancel.c */
+int kaio_cancel(int fd, struct aiocb *cb); /* AIO_CANCELED, AIO_NOTCANCELED or AIO_ALLDONE */
+void kaio_cancel_streams(struct kaio_batch *b, struct kaio_file *file);
+
+/* reaper.c */
+bool kaio_reaper_ready(const struct kaio_batch *b); /* the thread, started now if need be */
+void kaio_reaper_watch(const struct kaio_batch *b); /* it reaps for all while kaio.owed > 0 */
+void kaio_reaper_hand(struct kaio_batch *b); /* gives it the notifications that it must make */
+
+/* stats.c */
+void kaio_stats_report(void);
+
+#endif

@@ -1,0 +1,223 @@
+/* kernel.c - the kernel AIO context: iocbs in, events out.
+ *
+ * One context per process, made when first needed and never destroyed (io_destroy() takes 32 ms).
+ * Under the lock, except kaio_kernel_pending() (anywhere, also in signal handlers) and io_submit()
+ * itself, for which kaio_kernel_submit() drops the lock: ringing a device may take long.
+ *
+ * Events are taken from the ring that the kernel maps into the process, without a system call.
+ * Only the holder of the lock moves the ring's head; the kernel moves its tail. Nobody calls
+ * io_getevents(), which writes the head itself, unless the ring's layout is unknown.
+ */
+#include "kaio.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define RING_MAGIC 0xa10a10a1u
+#ifndef RWF_NOWAIT
+#define RWF_NOWAIT 8
+#endif
+
+struct kaio_ring { /* struct aio_ring of fs/aio.c, the same since Linux 2.6 */
+    unsigned id, nr;
+    _Atomic unsigned head, tail;
+    unsigned magic, compat_features, incompat_features, header_length;
+    struct io_event events[];
+};
+
+static int context_make(void) {
+    int err;
+    for (kaio.depth = (unsigned)kaio_config.depth; kaio.depth > 0; kaio.depth /= 2) {
+        err = io_setup((int)kaio.depth, &kaio.ctx);
+        if (err != -EAGAIN) break; /* EAGAIN: fs.aio-max-nr has less left than was asked for */
+    }
+    if (err < 0) {
+        kaio_log("no kernel AIO: io_setup: %s; workers do everything", strerror(-err));
+        kaio.ctx = NULL;
+        return err;
+    }
+    struct kaio_ring *ring = (struct kaio_ring *)kaio.ctx;
+    bool known = ring->magic == RING_MAGIC && ring->incompat_features == 0;
+    size_t bytes = sizeof *ring + (known ? ring->nr : 0) * sizeof(struct io_event);
+    /* The mapping is shared: a forked child that moved its head would corrupt the parent. */
+    if (known && madvise(ring, bytes, MADV_DONTFORK) == 0) kaio.ring = ring;
+    kaio_log("kernel AIO: depth %u, events by %s", kaio.depth, kaio.ring ? "ring" : "io_getevents");
+    return 0;
+}
+
+bool kaio_kernel_ready(void) {
+    if (!kaio.ctx && !kaio.setup_error && kaio_config.mode != KAIO_WORKER)
+        kaio.setup_error = context_make();
+    return kaio.ctx;
+}
+
+static bool ring_pending(struct kaio_ring *ring) {
+    /* head: relaxed, a stale one costs one round; tail: acquire, pairs with the kernel's barrier
+     * between writing an event and moving the tail (aio_complete) */
+    return atomic_load_explicit(&ring->head, memory_order_relaxed) !=
+           atomic_load_explicit(&ring->tail, memory_order_acquire);
+}
+
+bool kaio_kernel_pending(void) {
+    /* relaxed: a thread that does not see the new ring yet has no request of its own in it */
+    struct kaio_ring *ring = atomic_load_explicit(&kaio.ring, memory_order_relaxed);
+    if (ring) return ring_pending(ring);
+    return __atomic_load_n(&kaio.ctx, __ATOMIC_RELAXED) &&
+           __atomic_load_n(&kaio.in_kernel, __ATOMIC_RELAXED);
+}
+
+static void event(struct kaio_batch *b, const struct io_event *ev) {
+    struct kaio_req *req = ev->data;
+    req->in_kernel = false;
+    kaio.in_kernel--;
+    kaio.reaped++;
+    if (req->state == KAIO_SUBMITTED) kaio_submit_result(b, req, (long)ev->res);
+    else if (req->state == KAIO_POLLING) kaio_kernel_offer(b, req); /* ready, or its error is */
+    else if (req->state == KAIO_ZOMBIE) kaio_req_free(req);
+}
+
+static void reap_by_call(struct kaio_batch *b) {
+    struct io_event events[64];
+    struct timespec now = {0, 0};
+    if (!kaio.ctx || !kaio.in_kernel) return;
+    int n = io_getevents(kaio.ctx, 0, 64, events, &now);
+    for (int i = 0; i < n; i++) event(b, &events[i]);
+}
+
+void kaio_kernel_reap(struct kaio_batch *b) {
+    struct kaio_ring *ring = kaio.ring;
+    if (!ring) {
+        reap_by_call(b);
+        return;
+    }
+    unsigned head = atomic_load_explicit(&ring->head, memory_order_relaxed);
+    while (ring_pending(ring)) {
+        struct io_event ev = ring->events[head];
+        head = (head + 1) % ring->nr;
+        /* release: the event has been copied before the kernel may use its place again */
+        atomic_store_explicit(&ring->head, head, memory_order_release);
+        event(b, &ev);
+    }
+}
+
+/* Somebody must act on the end of these, whatever the program's threads do. */
+static bool needs_reaper(const struct kaio_req *req) {
+    return req->in_line || kaio_notify_wanted(&req->sigev) ||
+           (req->lio && kaio_notify_wanted(&req->lio->sigev));
+}
+
+/* Into b->offer, or behind those for which the context has no room. The iocb is complete. */
+static void enqueue(struct kaio_batch *b, struct kaio_req *req) {
+    bool room = kaio.in_kernel < kaio.depth;
+    if (room) kaio.in_kernel++;
+    req->in_kernel = room;
+    kaio_req_move(req, room ? KAIO_OFFERED : KAIO_BACKLOG);
+    if (room) TAILQ_INSERT_TAIL(&b->offer, req, link);
+    else TAILQ_INSERT_TAIL(&kaio.backlog, req, link);
+}
+
+static void flag_and_enqueue(struct kaio_batch *b, struct kaio_req *req) {
+    req->iocb.data = req;
+    req->owner = b->self;
+    if (needs_reaper(req) && kaio_reaper_ready(b)) req->owner = kaio.reaper;
+    if (req->owner->efd >= 0) io_set_eventfd(&req->iocb, req->owner->efd);
+    enqueue(b, req);
+}
+
+void kaio_kernel_offer(struct kaio_batch *b, struct kaio_req *req) {
+    struct iocb *iocb = &req->iocb;
+    int fd = iocb->aio_fildes;
+    char *buf = req->buf + req->done;
+    size_t rest = req->nbytes - req->done;
+    off_t offset = req->in_line ? 0 : req->offset + (off_t)req->done;
+    if (req->op == KAIO_READ) io_prep_pread(iocb, fd, buf, rest, offset);
+    else if (req->op == KAIO_WRITE) io_prep_pwrite(iocb, fd, buf, rest, offset);
+    else if (req->op == KAIO_FSYNC) io_prep_fsync(iocb, fd);
+    else io_prep_fdsync(iocb, fd);
+    if (req->op <= KAIO_WRITE && !req->blocking && !req->file->memory)
+        iocb->aio_rw_flags = RWF_NOWAIT;
+    flag_and_enqueue(b, req);
+}
+
+void kaio_kernel_poll(struct kaio_batch *b, struct kaio_req *req) {
+    io_prep_poll(&req->iocb, req->iocb.aio_fildes, req->op == KAIO_READ ? POLLIN : POLLOUT);
+    flag_and_enqueue(b, req);
+}
+
+/* The event of a cancelled poll still arrives; when the poll is just ending, so does it. */
+void kaio_kernel_unpoll(struct kaio_req *req) {
+    struct io_event unused;
+    io_cancel(kaio.ctx, &req->iocb, &unused);
+}
+
+void kaio_kernel_backlog(struct kaio_batch *b) {
+    while (kaio.in_kernel < kaio.depth && !TAILQ_EMPTY(&kaio.backlog)) {
+        struct kaio_req *req = TAILQ_FIRST(&kaio.backlog);
+        TAILQ_REMOVE(&kaio.backlog, req, link);
+        enqueue(b, req);
+    }
+}
+
+/* A write into a broken pipe or past RLIMIT_FSIZE raises a signal in the thread that makes it. In
+ * glibc that is a helper which blocks all signals, so the program sees EPIPE or EFBIG only. */
+void kaio_take_back_signals(const struct kaio_batch *b) {
+    if (kaio_is_ours) return;
+    static const struct timespec now = {0, 0};
+    sigset_t raised;
+    sigemptyset(&raised);
+    if (!sigismember(&b->mask, SIGPIPE)) sigaddset(&raised, SIGPIPE);
+    if (!sigismember(&b->mask, SIGXFSZ)) sigaddset(&raised, SIGXFSZ);
+    while (sigtimedwait(&raised, NULL, &now) > 0) continue;
+}
+
+/* io_submit() did not take this request; err 0: because of one before it. */
+static void refused(struct kaio_batch *b, struct kaio_req *req, int err) {
+    kaio.in_kernel--;
+    req->in_kernel = false;
+    if (req->state == KAIO_ZOMBIE) {
+        kaio_req_free(req);
+    } else if (err == 0) {
+        enqueue(b, req);
+    } else if (req->iocb.aio_lio_opcode == IO_CMD_POLL && err != -EAGAIN) {
+        kaio_submit_unpollable(b, req);
+    } else if (err != -EAGAIN) {
+        kaio_submit_result(b, req, err);
+    } else if (kaio.in_kernel == 0) { /* no event will ever make room */
+        kaio_submit_result(b, req, -ENOSYS);
+    } else {
+        kaio.depth = kaio.in_kernel; /* the kernel's limit is less than it promised */
+        enqueue(b, req);
+    }
+}
+
+/* Submits up to KAIO_SUBMIT_MAX of b->offer in one call. io_submit() stops at the first iocb that it
+ * refuses; its error comes when it is the first of a call. Those behind it are offered again. */
+void kaio_kernel_submit(struct kaio_batch *b) {
+    struct iocb *iocbs[KAIO_SUBMIT_MAX];
+    struct kaio_file *files[KAIO_SUBMIT_MAX];
+    bool writes = false;
+    long n = 0, taken = 0, r = 0;
+    struct kaio_req *req;
+    while (n < KAIO_SUBMIT_MAX && (req = TAILQ_FIRST(&b->offer))) {
+        TAILQ_REMOVE(&b->offer, req, link);
+        bool poll = req->iocb.aio_lio_opcode == IO_CMD_POLL;
+        kaio_req_move(req, poll ? KAIO_POLLING : KAIO_SUBMITTED);
+        writes |= req->op == KAIO_WRITE;
+        iocbs[n] = &req->iocb;
+        files[n] = req->file; /* an accepted request may be gone when io_submit() returns */
+        kaio_file_unsubmitted(files[n++], 1);
+    }
+    kaio.submits++;
+    kaio.submitted += (uint64_t)n;
+    pthread_mutex_unlock(&kaio.lock);
+    while (taken < n && (r = io_submit(kaio.ctx, n - taken, iocbs + taken)) > 0) taken += r;
+    if (writes) kaio_take_back_signals(b);
+    pthread_mutex_lock(&kaio.lock);
+    for (long i = 0; i < n; i++) kaio_file_unsubmitted(files[i], -1);
+    for (long i = taken; i < n; i++) {
+        req = (struct kaio_req *)iocbs[i]; /* the iocb is the first member */
+        refused(b, req, i == taken || r == -EAGAIN ? (int)r : 0);
+    }
+}

@@ -1,0 +1,214 @@
+/* lifecycle.c - loading, entering and leaving the library, threads' records, fork and exit.
+ *
+ * kaio_enter() blocks all signals and takes the one lock; a handler therefore never runs on a
+ * thread that holds it, which is what makes aio_error(), aio_return() and aio_suspend() safe to call
+ * from handlers. kaio_leave() carries out what was decided, dropping the lock around everything
+ * that makes a system call of any length, until nothing is left; then it gives both back.
+ *
+ * Fork: struct kaio_global lies in pages of its own that the kernel replaces by zeros in a child
+ * (MADV_WIPEONFORK, Linux 4.14), however the child was made, so it starts clean and unlocked. Only
+ * the threads' records outlive it; the child closes their eventfds, which it shares with the parent.
+ */
+#include "kaio.h"
+
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define PAGE 4096
+#define FD_FLOOR 512 /* our descriptors start here where the limit allows */
+
+struct kaio_global kaio __attribute__((aligned(PAGE)));
+struct kaio_thread *_Atomic kaio_threads;
+__thread struct kaio_thread *kaio_self;
+__thread bool kaio_is_ours;
+atomic_bool kaio_loaded;
+int kaio_ncpu;
+static pthread_key_t thread_end;
+
+void *kaio_alloc(size_t size) {
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+int kaio_fd_raise(int fd) {
+    if (fd < 0) return fd;
+    int high = fcntl(fd, F_DUPFD_CLOEXEC, FD_FLOOR);
+    if (high < 0) high = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    if (high < 0 && fd >= 3) return fd;
+    syscall(SYS_close, fd);
+    return high;
+}
+
+/* The thread has ended; its record and eventfd serve the next one. Its requests still signal it. */
+static void thread_ended(void *thread) {
+    kaio_self = NULL;
+    /* release: pairs with the exchange in kaio_thread_record() */
+    atomic_store_explicit(&((struct kaio_thread *)thread)->taken, false, memory_order_release);
+}
+
+/* Pages, not malloc(): a handler that interrupted malloc() may be the first to come here. */
+static struct kaio_thread *thread_new(void) {
+    static struct kaio_thread *chunk;
+    static unsigned left, count;
+    if (left == 0 && (chunk = kaio_alloc(PAGE))) left = PAGE / sizeof *chunk;
+    if (left == 0) return kaio_threads; /* no memory: shares a record, is woken more often */
+    struct kaio_thread *thread = &chunk[--left];
+    thread->index = count++;
+    thread->efd = -1;
+    thread->next = kaio_threads;
+    kaio_threads = thread;
+    return thread;
+}
+
+struct kaio_thread *kaio_thread_record(void) {
+    struct kaio_thread *thread = kaio_threads;
+    /* acquire: pairs with the release in thread_ended() */
+    while (thread && atomic_exchange_explicit(&thread->taken, true, memory_order_acquire))
+        thread = thread->next;
+    if (!thread) thread = thread_new();
+    thread->taken = true;
+    thread->depth = 0;
+    if (thread->efd < 0) {
+        thread->efd = kaio_fd_raise(eventfd(0, EFD_CLOEXEC));
+        thread->watched = false;
+        kaio.watching = false; /* kaio_leave() watches again, this one too */
+    }
+    return thread;
+}
+
+/* In a forked child: the eventfds are shared with the parent. kaio itself is zeros. */
+static void child_clean(void) {
+    for (struct kaio_thread *t = kaio_threads; t; t = t->next) {
+        if (t->efd >= 0) syscall(SYS_close, t->efd);
+        t->efd = -1;
+        t->depth = 0;
+        t->taken = t == kaio_self;
+    }
+    kaio_self = NULL;
+    kaio_is_ours = false;
+}
+
+void kaio_load(void) {
+    if (atomic_load_explicit(&kaio_loaded, memory_order_acquire)) return;
+    kaio_config_load();
+    kaio_ncpu = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    size_t size = (sizeof kaio + PAGE - 1) / PAGE * PAGE;
+    if (madvise(&kaio, size, MADV_WIPEONFORK)) kaio_log("no MADV_WIPEONFORK: do not fork");
+    pthread_key_create(&thread_end, thread_ended);
+    pthread_atfork(NULL, NULL, child_clean);
+    static const char *const modes[] = {"auto", "kernel", "worker", "off"};
+    kaio_log("active: mode %s", modes[kaio_config.mode]);
+    /* release: pairs with the acquire above */
+    atomic_store_explicit(&kaio_loaded, true, memory_order_release);
+}
+
+__attribute__((constructor)) static void loaded(void) {
+    kaio_load();
+}
+
+__attribute__((destructor)) static void unloaded(void) {
+    kaio_stats_report();
+}
+
+static void begin(void) {
+    kaio.pid = getpid();
+    TAILQ_INIT(&kaio.free);
+    TAILQ_INIT(&kaio.free_lios);
+    TAILQ_INIT(&kaio.backlog);
+    TAILQ_INIT(&kaio.ready);
+    TAILQ_INIT(&kaio.handover);
+    TAILQ_INIT(&kaio.handover_lists);
+    kaio.started = true;
+}
+
+static void batch_init(struct kaio_batch *b) {
+    TAILQ_INIT(&b->offer);
+    TAILQ_INIT(&b->run);
+    TAILQ_INIT(&b->notify);
+    TAILQ_INIT(&b->lists);
+    b->careful = false;
+    b->no_thread = false;
+}
+
+void kaio_enter(struct kaio_batch *b) {
+    batch_init(b);
+    sigset_t all;
+    sigfillset(&all);
+    if (!kaio_is_ours) pthread_sigmask(SIG_SETMASK, &all, &b->mask);
+    pthread_mutex_lock(&kaio.lock);
+    if (!kaio.started) begin();
+    if (!kaio_self) {
+        kaio_self = kaio_thread_record();
+        pthread_setspecific(thread_end, kaio_self);
+    }
+    b->self = kaio_self;
+}
+
+void kaio_enter_careful(struct kaio_batch *b) {
+    kaio_enter(b);
+    b->careful = !kaio_is_ours;
+}
+
+/* Each of the following takes its share of the batch and drops the lock while it acts. */
+
+static bool wake(struct kaio_batch *b) {
+    uint64_t bits = kaio.wake;
+    if (bits == 0) return false;
+    kaio.wake = 0;
+    pthread_mutex_unlock(&kaio.lock);
+    kaio_wait_wake(bits, b->self);
+    pthread_mutex_lock(&kaio.lock);
+    return true;
+}
+
+static bool notify(struct kaio_batch *b) {
+    if (!kaio_is_ours) kaio_reaper_hand(b);
+    struct kaio_req *req = TAILQ_FIRST(&b->notify);
+    struct kaio_lio *lio = TAILQ_FIRST(&b->lists);
+    if (req) TAILQ_REMOVE(&b->notify, req, link);
+    else if (lio) TAILQ_REMOVE(&b->lists, lio, link);
+    else return false;
+    pthread_mutex_unlock(&kaio.lock);
+    kaio_notify(req ? &req->sigev : &lio->sigev);
+    pthread_mutex_lock(&kaio.lock);
+    if (req) kaio_complete_notified(b, req);
+    else kaio_lio_free(lio);
+    return true;
+}
+
+static bool submit(struct kaio_batch *b) {
+    if (TAILQ_EMPTY(&b->offer)) return false;
+    kaio_kernel_submit(b);
+    return true;
+}
+
+static bool run(struct kaio_batch *b) {
+    struct kaio_req *req = TAILQ_FIRST(&b->run);
+    if (!req) return false;
+    TAILQ_REMOVE(&b->run, req, link);
+    pthread_mutex_unlock(&kaio.lock);
+    long res = kaio_worker_run(req);
+    if (req->op == KAIO_WRITE) kaio_take_back_signals(b);
+    pthread_mutex_lock(&kaio.lock);
+    kaio_worker_finish(b, req, res);
+    return true;
+}
+
+void kaio_leave(struct kaio_batch *b) {
+    do {
+        kaio_kernel_reap(b);
+        kaio_kernel_backlog(b);
+        if (kaio.owed && !kaio.watching) kaio_reaper_watch(b);
+    } while (submit(b) || wake(b) || notify(b) || kaio_worker_call(b) || run(b));
+    pthread_mutex_unlock(&kaio.lock);
+    if (!kaio_is_ours) pthread_sigmask(SIG_SETMASK, &b->mask, NULL);
+}
+
+void kaio_poll(void) {
+    struct kaio_batch b;
+    kaio_enter_careful(&b);
+    kaio_leave(&b);
+}

@@ -1,0 +1,72 @@
+/* notify.c - telling the program: SIGEV_SIGNAL, SIGEV_THREAD, SIGEV_THREAD_ID.
+ *
+ * Called without the lock, after the status store, with all signals blocked: by workers and by the
+ * reaper for everything, by the program's own threads for signals only (kaio_reaper_hand()).
+ */
+#include "kaio.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* sigevent's union, as the kernel and glibc lay it out; <bits/types/sigevent_t.h> names only two */
+#define SIGEV_TID(sigev) ((sigev)->_sigev_un._tid)
+
+static bool is_signal(const struct sigevent *sigev) {
+    return sigev->sigev_notify == SIGEV_SIGNAL || sigev->sigev_notify == SIGEV_THREAD_ID;
+}
+
+/* Signal 0 is sent to nobody: a zeroed sigevent asks for nothing. */
+bool kaio_notify_wanted(const struct sigevent *sigev) {
+    return sigev->sigev_notify == SIGEV_THREAD || (is_signal(sigev) && sigev->sigev_signo != 0);
+}
+
+bool kaio_notify_bad(const struct sigevent *sigev) {
+    return is_signal(sigev) && (sigev->sigev_signo < 0 || sigev->sigev_signo > SIGRTMAX);
+}
+
+static void send(const struct sigevent *sigev) {
+    siginfo_t info;
+    memset(&info, 0, sizeof info);
+    info.si_signo = sigev->sigev_signo;
+    info.si_code = SI_ASYNCIO;
+    info.si_pid = getpid();
+    info.si_uid = getuid();
+    info.si_value = sigev->sigev_value;
+    if (sigev->sigev_notify == SIGEV_SIGNAL)
+        syscall(SYS_rt_sigqueueinfo, info.si_pid, info.si_signo, &info);
+    else
+        syscall(SYS_rt_tgsigqueueinfo, info.si_pid, SIGEV_TID(sigev), info.si_signo, &info);
+}
+
+static void *callback(void *arg) {
+    struct sigevent sigev = *(struct sigevent *)arg;
+    free(arg);
+    sigset_t none;
+    sigemptyset(&none);
+    pthread_sigmask(SIG_SETMASK, &none, NULL);
+    sigev.sigev_notify_function(sigev.sigev_value);
+    return NULL;
+}
+
+static void start(const struct sigevent *sigev) {
+    struct sigevent *copy = malloc(sizeof *copy);
+    pthread_attr_t detached, *attr = sigev->sigev_notify_attributes;
+    pthread_attr_init(&detached);
+    pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+    pthread_t thread;
+    if (!copy) {
+        kaio_log("a SIGEV_THREAD notification is lost: no memory");
+    } else {
+        *copy = *sigev;
+        int err = pthread_create(&thread, attr ? attr : &detached, callback, copy);
+        if (err) kaio_log("a SIGEV_THREAD notification is lost: %s", strerror(err));
+    }
+    pthread_attr_destroy(&detached);
+}
+
+void kaio_notify(const struct sigevent *sigev) {
+    if (sigev->sigev_notify == SIGEV_THREAD) start(sigev);
+    else if (kaio_notify_wanted(sigev)) send(sigev);
+}

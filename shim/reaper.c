@@ -1,0 +1,102 @@
+/* reaper.c - the background thread, for events that somebody must act on whatever the program does.
+ *
+ * It starts with the first iocb whose completion has consequences (a notification, a stream's next
+ * step) and sleeps in epoll_wait(). Edge-triggered, so it never reads an eventfd and never takes a
+ * wake-up from another thread. Its set holds
+ *   - its own eventfd: flagged in those iocbs, and written by kaio_reaper_hand();
+ *   - while kaio.owed > 0, every thread's eventfd: an aio_fsync is held behind their requests, more
+ *     requests wait for room in the context, or a thread waits for another thread's requests.
+ */
+#include "kaio.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <string.h>
+#include <unistd.h>
+
+static void watch(struct kaio_thread *thread) {
+    struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.ptr = thread};
+    if (thread->efd < 0 || thread->watched) return;
+    thread->watched = epoll_ctl(kaio.epfd, EPOLL_CTL_ADD, thread->efd, &ev) == 0;
+}
+
+static void unwatch_all(void) {
+    for (struct kaio_thread *t = kaio_threads; t; t = t->next) {
+        if (t == kaio.reaper || !t->watched) continue;
+        epoll_ctl(kaio.epfd, EPOLL_CTL_DEL, t->efd, NULL);
+        t->watched = false;
+    }
+    kaio.watching = false;
+}
+
+/* What was handed over comes into b, from where kaio_leave() delivers it. */
+static void take_handover(struct kaio_batch *b) {
+    TAILQ_CONCAT(&b->notify, &kaio.handover, link);
+    TAILQ_CONCAT(&b->lists, &kaio.handover_lists, link);
+}
+
+static void *reaper_main(void *self) {
+    kaio_is_ours = true;
+    kaio_self = self;
+    int epfd = kaio.epfd;
+    for (;;) {
+        struct kaio_batch b;
+        struct epoll_event ev;
+        kaio_enter(&b);
+        if (kaio.watching && kaio.owed == 0) unwatch_all();
+        take_handover(&b);
+        kaio_leave(&b);
+        /* An error means that the program has closed our descriptors: look around without them. */
+        if (epoll_wait(epfd, &ev, 1, -1) < 0) usleep(1000);
+    }
+    return NULL;
+}
+
+bool kaio_reaper_ready(const struct kaio_batch *b) {
+    if (kaio.reaper || b->careful) return kaio.reaper;
+    struct kaio_thread *thread = kaio_thread_record();
+    kaio.epfd = kaio_fd_raise(epoll_create1(EPOLL_CLOEXEC));
+    if (kaio.epfd >= 0) watch(thread);
+    if (thread->watched && kaio_thread_start(reaper_main, thread) == 0) {
+        kaio.reaper = thread;
+        return true;
+    }
+    kaio_log("the reaper could not be started");
+    if (kaio.epfd >= 0) syscall(SYS_close, kaio.epfd);
+    thread->watched = false;
+    thread->taken = false;
+    return false;
+}
+
+void kaio_reaper_watch(const struct kaio_batch *b) {
+    if (!kaio_reaper_ready(b)) return;
+    for (struct kaio_thread *t = kaio_threads; t; t = t->next) watch(t);
+    kaio.watching = true;
+}
+
+static void kick(void) {
+    uint64_t one = 1;
+    syscall(SYS_write, kaio.reaper->efd, &one, sizeof one);
+}
+
+/* Threads must not be started in a signal handler, and a callback is not to wait for one to return:
+ * SIGEV_THREAD, and what comes after it, goes to the reaper. */
+void kaio_reaper_hand(struct kaio_batch *b) {
+    struct kaio_req *req, *next_req;
+    struct kaio_lio *lio, *next_lio;
+    bool any = false;
+    TAILQ_FOREACH_SAFE(req, &b->notify, link, next_req) {
+        if (req->sigev.sigev_notify != SIGEV_THREAD || !kaio_reaper_ready(b)) continue;
+        TAILQ_REMOVE(&b->notify, req, link);
+        TAILQ_INSERT_TAIL(&kaio.handover, req, link);
+        any = true;
+    }
+    TAILQ_FOREACH_SAFE(lio, &b->lists, link, next_lio) {
+        if (lio->sigev.sigev_notify != SIGEV_THREAD || !kaio_reaper_ready(b)) continue;
+        TAILQ_REMOVE(&b->lists, lio, link);
+        TAILQ_INSERT_TAIL(&kaio.handover_lists, lio, link);
+        any = true;
+    }
+    if (any) kick();
+}

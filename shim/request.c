@@ -1,0 +1,110 @@
+/* request.c - the pool of requests, the way from an aiocb to its request, and every state change.
+ *
+ * Everything here runs under the lock. Memory is taken in chunks that are never given back, so a
+ * stale index always leads to a readable request; it is then compared with the aiocb.
+ */
+#include "kaio.h"
+
+#include <errno.h>
+#include <string.h>
+
+struct kaio_req *kaio_req_at(uint32_t index) {
+    return &kaio.chunks[index / KAIO_POOL_CHUNK][index % KAIO_POOL_CHUNK];
+}
+
+static bool pool_grow(void) {
+    if (kaio.nreqs == KAIO_POOL_CHUNK * KAIO_POOL_CHUNKS) return false;
+    struct kaio_req *chunk = kaio_alloc(KAIO_POOL_CHUNK * sizeof *chunk);
+    if (!chunk) return false;
+    kaio.chunks[kaio.nreqs / KAIO_POOL_CHUNK] = chunk;
+    for (int i = 0; i < KAIO_POOL_CHUNK; i++) {
+        chunk[i].index = kaio.nreqs++;
+        TAILQ_INSERT_TAIL(&kaio.free, &chunk[i], link);
+    }
+    return true;
+}
+
+struct kaio_req *kaio_req_get(struct aiocb *cb, enum kaio_op op, int fd) {
+    struct kaio_file *file = kaio_file_get(fd);
+    if (!file || (TAILQ_EMPTY(&kaio.free) && !pool_grow())) return NULL;
+    struct kaio_req *req = TAILQ_FIRST(&kaio.free);
+    TAILQ_REMOVE(&kaio.free, req, link);
+    uint32_t index = req->index;
+    *req = (struct kaio_req){.index = index, .cb = cb, .file = file, .op = (uint8_t)op};
+    req->iocb.aio_fildes = fd;
+    req->sigev.sigev_notify = SIGEV_NONE;
+    if (cb) {
+        req->sigev = cb->aio_sigevent;
+        cb->__abs_prio = (int)index;
+        cb->__return_value = 0;
+        /* relaxed: only this thread may look at cb before the call returns */
+        __atomic_store_n(&cb->__error_code, EINPROGRESS, __ATOMIC_RELAXED);
+    }
+    if (cb && op <= KAIO_WRITE) {
+        req->buf = (char *)cb->aio_buf;
+        req->nbytes = cb->aio_nbytes;
+        req->offset = cb->aio_offset;
+    }
+    kaio.requests++;
+    kaio.by_op[op]++;
+    return req;
+}
+
+struct kaio_req *kaio_req_find(const struct aiocb *cb) {
+    uint32_t index = (uint32_t)cb->__abs_prio;
+    if (index >= kaio.nreqs) return NULL;
+    struct kaio_req *req = kaio_req_at(index);
+    return req->cb == cb && req->state != KAIO_FREE ? req : NULL;
+}
+
+/* Would the request use its descriptor's number again, and end before long? */
+static bool is_unsubmitted(const struct kaio_req *req, enum kaio_state state) {
+    if (state == KAIO_RUNNING) return !req->in_line;
+    return state == KAIO_HELD || state == KAIO_BACKLOG || state == KAIO_OFFERED ||
+           state == KAIO_QUEUED;
+}
+
+static bool is_owed(enum kaio_state state) {
+    return state == KAIO_HELD || state == KAIO_BACKLOG;
+}
+
+void kaio_file_unsubmitted(struct kaio_file *file, int change) {
+    file->unsubmitted += (unsigned)change;
+    if (file->unsubmitted == 0) { /* close() sleeps in wait.c */
+        kaio.wake |= file->waiters;
+        file->waiters = 0;
+    }
+}
+
+void kaio_req_move(struct kaio_req *req, enum kaio_state state) {
+    enum kaio_state old = req->state;
+    kaio.owed += (unsigned)is_owed(state) - (unsigned)is_owed(old);
+    kaio.polling += (unsigned)(state == KAIO_POLLING) - (unsigned)(old == KAIO_POLLING);
+    kaio_file_unsubmitted(req->file, is_unsubmitted(req, state) - is_unsubmitted(req, old));
+    req->state = (uint8_t)state;
+}
+
+void kaio_req_free(struct kaio_req *req) {
+    req->cb = NULL;
+    kaio_req_move(req, req->in_kernel ? KAIO_ZOMBIE : KAIO_FREE);
+    if (req->state == KAIO_FREE) TAILQ_INSERT_HEAD(&kaio.free, req, link);
+}
+
+struct kaio_lio *kaio_lio_get(void) {
+    struct kaio_lio *lio = TAILQ_FIRST(&kaio.free_lios);
+    if (!lio) {
+        struct kaio_lio *chunk = kaio_alloc(KAIO_POOL_CHUNK * sizeof *chunk);
+        if (!chunk) return NULL;
+        for (int i = 0; i < KAIO_POOL_CHUNK; i++)
+            TAILQ_INSERT_TAIL(&kaio.free_lios, &chunk[i], link);
+        lio = TAILQ_FIRST(&kaio.free_lios);
+    }
+    TAILQ_REMOVE(&kaio.free_lios, lio, link);
+    memset(lio, 0, sizeof *lio);
+    lio->sigev.sigev_notify = SIGEV_NONE;
+    return lio;
+}
+
+void kaio_lio_free(struct kaio_lio *lio) {
+    TAILQ_INSERT_HEAD(&kaio.free_lios, lio, link);
+}

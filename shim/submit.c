@@ -1,0 +1,163 @@
+/* submit.c - the rule: every request is offered to the kernel as an iocb that may not block; what
+ * the kernel declines is waited for (streams) or worked off (files).
+ *
+ * Under the lock, on the thread that submits, or that reaped the event which decides. Only system
+ * calls that cannot wait are made here: fcntl(), statx(AT_STATX_DONT_SYNC).
+ */
+#include "kaio.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+enum kind { FILE_LIKE, STREAM };
+
+/* Does the descriptor have positions (regular files, block devices), or a peer? *size is that of a
+ * regular file, else -1. */
+static enum kind kind_of(int fd, off_t *size) {
+    struct statx st;
+    *size = -1;
+    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_SIZE, &st))
+        return FILE_LIKE; /* pread() will tell what is wrong */
+    if (S_ISREG(st.stx_mode)) *size = (off_t)st.stx_size;
+    bool file = S_ISREG(st.stx_mode) || S_ISBLK(st.stx_mode) || S_ISDIR(st.stx_mode);
+    return file ? FILE_LIKE : STREAM;
+}
+
+static bool is_stream(const struct kaio_req *req) {
+    off_t size;
+    return kind_of(req->iocb.aio_fildes, &size) == STREAM;
+}
+
+/* A stream's requests are served one by one, in call order, each direction on its own. Idle streams
+ * take half of the context at most; the others get a thread each. */
+static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_poll) {
+    struct kaio_reqs *line = &req->file->line[req->op];
+    if (!req->in_line) {
+        req->in_line = true;
+        TAILQ_INSERT_TAIL(line, req, line);
+    }
+    if (req != TAILQ_FIRST(line)) {
+        kaio_req_move(req, KAIO_LINED);
+    } else if (fcntl(req->iocb.aio_fildes, F_GETFL) & O_NONBLOCK) {
+        kaio_complete(b, req, req->done ? (long)req->done : -EAGAIN);
+    } else if (can_poll && kaio_kernel_ready() && kaio.polling < (kaio.depth + 1) / 2) {
+        kaio.by_stream++;
+        kaio_kernel_poll(b, req);
+    } else {
+        kaio_worker_block(b, req);
+    }
+}
+
+static void declined(struct kaio_batch *b, struct kaio_req *req, enum kaio_reason reason) {
+    kaio.declined[reason]++;
+    if (req->op <= KAIO_WRITE && (req->in_line || is_stream(req))) {
+        stream_wait(b, req, reason == KAIO_R_AGAIN || reason == KAIO_R_SHORT);
+    } else if (kaio_config.mode == KAIO_KERNEL && !req->blocking && reason != KAIO_R_CONTEXT) {
+        req->blocking = true;
+        kaio_kernel_offer(b, req);
+    } else {
+        kaio_worker_queue(b, req);
+    }
+}
+
+/* What is known to be declined before it is offered; KAIO_REASONS: nothing. */
+static enum kaio_reason decline_early(struct kaio_req *req) {
+    if (kaio_config.mode == KAIO_WORKER) return KAIO_R_CONTEXT;
+    bool few = kaio_config.mode == KAIO_AUTO && !kaio.ctx && kaio.requests <= KAIO_FEW;
+    if (few && !is_stream(req)) return KAIO_R_FEW;
+    if (!kaio_kernel_ready()) return KAIO_R_CONTEXT;
+    if (req->file->refused & 1u << req->op) return KAIO_R_UNSUPP;
+    if (req->op > KAIO_WRITE || kaio_config.mode == KAIO_KERNEL) return KAIO_REASONS;
+    bool large = req->nbytes >= KAIO_LARGE_BYTES;
+    if (req->op == KAIO_READ && !large) return KAIO_REASONS;
+    int flags = fcntl(req->iocb.aio_fildes, F_GETFL);
+    if (flags < 0) return KAIO_REASONS;
+    if (req->op == KAIO_WRITE && flags & O_APPEND && !is_stream(req)) return KAIO_R_APPEND;
+    if (large && !(flags & O_DIRECT && !req->file->memory) && !is_stream(req)) return KAIO_R_LARGE;
+    return KAIO_REASONS;
+}
+
+/* A new request: 0, or -EAGAIN when there is no memory for it. */
+int kaio_submit_new(struct kaio_batch *b, struct aiocb *cb, enum kaio_op op, struct kaio_lio *lio) {
+    struct kaio_req *req = kaio_req_get(cb, op, cb->aio_fildes);
+    if (!req) return -EAGAIN;
+    req->lio = lio;
+    if (lio) lio->pending++;
+    kaio_file_start(b, req);
+    return 0;
+}
+
+void kaio_submit(struct kaio_batch *b, struct kaio_req *req) {
+    if (req->op == KAIO_BARRIER) {
+        kaio_complete(b, req, 0);
+        return;
+    }
+    if (req->op <= KAIO_WRITE && !TAILQ_EMPTY(&req->file->line[req->op])) {
+        stream_wait(b, req, true);
+        return;
+    }
+    enum kaio_reason reason = decline_early(req);
+    if (reason == KAIO_REASONS) kaio_kernel_offer(b, req);
+    else declined(b, req, reason);
+}
+
+/* The head of a stream's line has ended: the next one's turn. */
+void kaio_submit_line(struct kaio_batch *b, struct kaio_reqs *line) {
+    struct kaio_req *req = TAILQ_FIRST(line);
+    if (!req || req->state != KAIO_LINED) return;
+    if (kaio_kernel_ready() && !(req->file->refused & 1u << req->op)) kaio_kernel_offer(b, req);
+    else stream_wait(b, req, false);
+}
+
+/* The kernel cannot poll it (an O_RDWR FIFO, a terminal): a thread blocks in read(). */
+void kaio_submit_unpollable(struct kaio_batch *b, struct kaio_req *req) {
+    stream_wait(b, req, false);
+}
+
+/* Is there more to transfer after a short count? */
+static bool has_rest(const struct kaio_req *req) {
+    if (req->op == KAIO_WRITE) return true;
+    off_t size;
+    if (kind_of(req->iocb.aio_fildes, &size) == STREAM) return false;
+    return size < 0 || req->offset + (off_t)req->done < size;
+}
+
+/* Regular files whose pages are the storage: shmem alone answers F_GET_SEALS (fcntl(2)). */
+static bool is_memory(int fd) {
+    return fcntl(fd, F_GET_SEALS) >= 0;
+}
+
+static void unsupported(struct kaio_batch *b, struct kaio_req *req) {
+    struct kaio_file *file = req->file;
+    if (req->op <= KAIO_WRITE && !file->memory && is_memory(req->iocb.aio_fildes)) {
+        file->memory = true;
+        if (req->nbytes < KAIO_LARGE_BYTES) {
+            kaio_kernel_offer(b, req);
+            return;
+        }
+    }
+    if (!file->memory) file->refused |= (uint8_t)(1u << req->op);
+    declined(b, req, KAIO_R_UNSUPP);
+}
+
+/* The kernel's answer to an offer: res as in the event, or what io_submit() failed with. Errors
+ * that pread() would report otherwise (directories, /proc, sockets with an offset) are left to it. */
+void kaio_submit_result(struct kaio_batch *b, struct kaio_req *req, long res) {
+    if (res == -EAGAIN) {
+        declined(b, req, KAIO_R_AGAIN);
+    } else if (res == -EOPNOTSUPP) {
+        unsupported(b, req);
+    } else if (res == -ESPIPE && req->op <= KAIO_WRITE && req->offset) {
+        req->offset = 0;
+        kaio_kernel_offer(b, req);
+    } else if (res == -EINVAL || res == -ESPIPE || res == -ENOSYS) {
+        declined(b, req, KAIO_R_ERROR);
+    } else if (res < 0) {
+        kaio_complete(b, req, req->done ? (long)req->done : res);
+    } else {
+        req->done += (size_t)res;
+        if (res > 0 && req->done < req->nbytes && has_rest(req)) declined(b, req, KAIO_R_SHORT);
+        else kaio_complete(b, req, (long)req->done);
+    }
+}

@@ -1,0 +1,227 @@
+/* wait.c - sleeping: aio_suspend(), LIO_WAIT, close().
+ *
+ * A thread sleeps on its own eventfd. The kernel signals it for the iocbs that this thread
+ * submitted; whoever ends a request in another way sees the thread's bit in req->waiters (set here
+ * under the lock, before the last look at the request) and writes the eventfd. Requests in the
+ * kernel under another thread's eventfd are the reaper's duty meanwhile (kaio.owed). So nobody
+ * depends on a sleeper that a signal, a time-out or a cancellation takes away.
+ *
+ * aio_suspend() is async-signal-safe: signals are blocked while the lock is held, and an
+ * inner wait (in a handler, on top of an outer one) may take the outer one's wake-up, but gives one
+ * back when it ends. A blocking read() restarts after an SA_RESTART handler as glibc's futex does.
+ *
+ * Before it sleeps without a time limit for a request that no worker has begun, a thread runs it.
+ */
+#include "kaio.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define SPIN_ROUNDS 400 /* some 10 us, for a request that a worker is about to end */
+#ifndef RWF_NOWAIT
+#define RWF_NOWAIT 8
+#endif
+
+struct wait {
+    struct kaio_thread *self;         /* NULL: not begun */
+    const struct aiocb *const *list;  /* for any of these, */
+    int n;
+    struct kaio_lio *lio;             /* or for all items of this (list then names them), */
+    struct kaio_file *file;           /* or until nobody needs this file's number */
+    const struct timespec *deadline;  /* CLOCK_MONOTONIC; NULL: none */
+    bool cancellable, foreign, worker_has_it;
+};
+
+/* acquire: pairs with the status store in complete.c */
+static bool in_progress(const struct aiocb *cb) {
+    return __atomic_load_n(&cb->__error_code, __ATOMIC_ACQUIRE) == EINPROGRESS;
+}
+
+static bool any_done(const struct wait *w) {
+    bool none = true;
+    for (int i = 0; i < w->n; i++) {
+        if (!w->list[i]) continue;
+        if (!in_progress(w->list[i])) return true;
+        none = false;
+    }
+    return none;
+}
+
+/* Of an aio_suspend() without the lock; of the others under it. */
+static bool is_over(const struct wait *w) {
+    if (w->lio) return w->lio->pending == 0;
+    if (w->file) return w->file->unsubmitted == 0;
+    return any_done(w);
+}
+
+static void set_foreign(struct wait *w, bool foreign) {
+    kaio.owed += (unsigned)foreign - (unsigned)w->foreign;
+    w->foreign = foreign;
+}
+
+/* Under the lock: from now on, whoever ends one of the requests wakes this thread. False: no need to
+ * sleep, one has ended, or is none of ours, or this thread has just taken it to run it. */
+static bool arm(struct kaio_batch *b, struct wait *w) {
+    set_foreign(w, false);
+    w->worker_has_it = false;
+    if (is_over(w)) return false;
+    if (w->file) w->file->waiters |= kaio_bit(w->self);
+    if (w->lio) w->lio->waiters |= kaio_bit(w->self);
+    bool foreign = false;
+    for (int i = 0; i < w->n; i++) {
+        if (!w->list[i] || !in_progress(w->list[i])) continue;
+        struct kaio_req *req = kaio_req_find(w->list[i]);
+        if (!req && w->lio) continue;
+        if (!req) return false;
+        if (!w->deadline && kaio_worker_take(b, req)) return false;
+        if (!w->lio) req->waiters |= kaio_bit(w->self);
+        w->worker_has_it |= req->state == KAIO_RUNNING && !req->in_line;
+        foreign |= req->in_kernel && req->owner != w->self && req->owner != kaio.reaper;
+    }
+    set_foreign(w, foreign);
+    return true;
+}
+
+static bool time_left(const struct timespec *deadline, struct timespec *left) {
+    clock_gettime(CLOCK_MONOTONIC, left);
+    left->tv_sec = deadline->tv_sec - left->tv_sec;
+    left->tv_nsec = deadline->tv_nsec - left->tv_nsec;
+    if (left->tv_nsec < 0) left->tv_sec--, left->tv_nsec += 1000000000;
+    return left->tv_sec >= 0;
+}
+
+/* Without an eventfd (EMFILE, or closed by the program) there is nobody to wake us: look again. */
+static int nap(void) {
+    static const struct timespec ms = {0, 1000000};
+    return nanosleep(&ms, NULL) ? -EINTR : 0;
+}
+
+/* Until woken (0; there need be no reason), interrupted (-EINTR) or too late (-EAGAIN). */
+static int sleep_until(const struct wait *w) {
+    uint64_t count;
+    int efd = w->self->efd;
+    struct timespec left = {0, 0};
+    if (w->deadline && !time_left(w->deadline, &left)) return -EAGAIN;
+    if (efd < 0) return nap();
+    if (!w->deadline) {
+        ssize_t r = w->cancellable ? read(efd, &count, sizeof count)
+                                   : syscall(SYS_read, efd, &count, sizeof count);
+        return r >= 0 ? 0 : errno == EINTR ? -EINTR : nap();
+    }
+    struct pollfd ready = {.fd = efd, .events = POLLIN};
+    int n = ppoll(&ready, 1, &left, NULL);
+    if (n <= 0) return n == 0 ? -EAGAIN : -EINTR;
+    struct iovec iov = {&count, sizeof count};
+    if (syscall(SYS_preadv2, efd, &iov, 1, -1l, -1l, RWF_NOWAIT) < 0 && errno != EAGAIN) return nap();
+    return 0;
+}
+
+static void wait_begin(struct kaio_batch *b, struct wait *w) {
+    kaio_enter_careful(b);
+    if (w->self) return;
+    w->self = b->self;
+    w->self->depth++;
+}
+
+/* Also when the thread is cancelled in its sleep. */
+static void wait_end(void *arg) {
+    struct wait *w = arg;
+    struct kaio_batch b;
+    uint64_t one = 1;
+    if (!w->self) return;
+    if (w->foreign) {
+        kaio_enter_careful(&b);
+        set_foreign(w, false);
+        kaio_leave(&b);
+    }
+    if (--w->self->depth > 0) syscall(SYS_write, w->self->efd, &one, sizeof one);
+}
+
+static void spin(const struct wait *w) {
+    for (int i = 0; i < SPIN_ROUNDS && !any_done(w); i++) __builtin_ia32_pause();
+}
+
+static int wait_any(struct wait *w) {
+    int res = 0;
+    while (!any_done(w)) {
+        if (kaio_kernel_pending()) {
+            kaio_poll();
+            continue;
+        }
+        if (res) return res;
+        struct kaio_batch b;
+        wait_begin(&b, w);
+        bool armed = arm(&b, w);
+        kaio_leave(&b);
+        if (!armed) return 0;
+        if (w->worker_has_it && kaio_ncpu > 1) spin(w);
+        if (!any_done(w)) res = sleep_until(w);
+    }
+    return 0;
+}
+
+int kaio_wait_any(const struct aiocb *const list[], int n, const struct timespec *timeout) {
+    struct timespec deadline;
+    struct wait w = {.list = list, .n = n, .cancellable = true};
+    if (timeout) {
+        clock_gettime(CLOCK_MONOTONIC, &deadline);
+        deadline.tv_sec += timeout->tv_sec;
+        deadline.tv_nsec += timeout->tv_nsec;
+        if (deadline.tv_nsec >= 1000000000) deadline.tv_sec++, deadline.tv_nsec -= 1000000000;
+        w.deadline = &deadline;
+    }
+    int res;
+    pthread_testcancel();
+    pthread_cleanup_push(wait_end, &w);
+    res = wait_any(&w);
+    pthread_cleanup_pop(1);
+    return res;
+}
+
+/* Waits with the lock held but while it sleeps; ends with it held. */
+static int wait_locked(struct kaio_batch *b, struct wait *w, bool interruptible) {
+    int res = 0;
+    wait_begin(b, w);
+    while (!is_over(w) && (res == 0 || !interruptible)) {
+        bool armed = arm(b, w);
+        kaio_leave(b);
+        if (armed) res = sleep_until(w);
+        kaio_enter_careful(b);
+        kaio_kernel_reap(b);
+    }
+    set_foreign(w, false);
+    return is_over(w) ? 0 : res;
+}
+
+int kaio_wait_list(struct kaio_lio *lio, struct aiocb *const list[], int n) {
+    struct kaio_batch b;
+    struct wait w = {.lio = lio, .list = (const struct aiocb *const *)list, .n = n};
+    int res = wait_locked(&b, &w, true);
+    if (res == 0 && lio->failed) res = -EIO;
+    lio->waiters = 0;
+    lio->wait = false; /* whatever still runs of it ends by itself */
+    if (lio->pending == 0) kaio_lio_free(lio);
+    kaio_leave(&b);
+    wait_end(&w);
+    return res;
+}
+
+void kaio_wait_unsubmitted(struct kaio_file *file) {
+    struct kaio_batch b;
+    struct wait w = {.file = file};
+    wait_locked(&b, &w, false);
+    kaio_leave(&b);
+    wait_end(&w);
+}
+
+void kaio_wait_wake(uint64_t bits, const struct kaio_thread *self) {
+    uint64_t one = 1;
+    for (struct kaio_thread *t = kaio_threads; t; t = t->next) {
+        if (!(bits & kaio_bit(t)) || t->efd < 0) continue;
+        if (t == self && t->depth < 2) continue; /* it is awake, and so is every wait of its */
+        syscall(SYS_write, t->efd, &one, sizeof one);
+    }
+}

@@ -1,0 +1,239 @@
+/* worker.c - threads that do with pread(), pwrite() and fsync() what the kernel would not do without
+ * waiting.
+ *
+ * kaio.ready is the queue. Reads are taken in parallel; of one descriptor's file writes only one is
+ * in ready or running (file->writer), the others wait in file->writes: the inode's lock allows no
+ * more, and O_APPEND writes land in call order. Workers start on demand, at most KAIO_WORKERS, look
+ * around briefly before they sleep (waking a thread is the dearest thing here), and end after an
+ * idle second. kaio_leave() calls them, once per request that nobody awake is going to see.
+ *
+ * The head of a stream's line that cannot be polled gets a thread of its own, a blocker: it may
+ * block for ever and must not take a worker's place.
+ */
+#include "kaio.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define SPIN_NS 20000
+#define IDLE_S 1
+
+static void *worker_main(void *unused);
+static void *blocker_main(void *arg);
+
+static uint64_t now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* The creator has all signals blocked (kaio_enter), so the new thread has, too. */
+int kaio_thread_start(void *(*run)(void *), void *arg) {
+    pthread_attr_t attr;
+    pthread_t thread;
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&attr, 64 << 10);
+    int err = pthread_create(&thread, &attr, run, arg);
+    pthread_attr_destroy(&attr);
+    return -err;
+}
+
+/* relaxed: a spinning worker that sees nready late sleeps under the lock, where it sees it */
+static void ready_insert(struct kaio_req *req, bool first) {
+    if (first) TAILQ_INSERT_HEAD(&kaio.ready, req, link);
+    else TAILQ_INSERT_TAIL(&kaio.ready, req, link);
+    atomic_fetch_add_explicit(&kaio.nready, 1, memory_order_relaxed);
+}
+
+static void ready_remove(struct kaio_req *req) {
+    TAILQ_REMOVE(&kaio.ready, req, link);
+    atomic_fetch_sub_explicit(&kaio.nready, 1, memory_order_relaxed);
+}
+
+void kaio_worker_queue(struct kaio_batch *b, struct kaio_req *req) {
+    struct kaio_file *file = req->file;
+    if (kaio_config.mode == KAIO_KERNEL) { /* for comparison: no workers, the caller blocks */
+        kaio_req_move(req, KAIO_RUNNING);
+        TAILQ_INSERT_TAIL(&b->run, req, link);
+        return;
+    }
+    kaio_req_move(req, KAIO_QUEUED);
+    if (req->op == KAIO_WRITE && file->writer) {
+        TAILQ_INSERT_TAIL(&file->writes, req, link);
+        return;
+    }
+    if (req->op == KAIO_WRITE) file->writer = req;
+    ready_insert(req, false);
+}
+
+/* The writer of a file has ended or left the queue: the next one's turn. */
+static void next_writer(struct kaio_req *req) {
+    struct kaio_file *file = req->file;
+    if (file->writer != req) return;
+    file->writer = TAILQ_FIRST(&file->writes);
+    if (!file->writer) return;
+    TAILQ_REMOVE(&file->writes, file->writer, link);
+    ready_insert(file->writer, true); /* a worker that comes from the last one takes it next */
+}
+
+static bool in_ready(const struct kaio_req *req) {
+    return req->state == KAIO_QUEUED && (req->op != KAIO_WRITE || req->file->writer == req);
+}
+
+bool kaio_worker_take(struct kaio_batch *b, struct kaio_req *req) {
+    if (!in_ready(req)) return false;
+    ready_remove(req);
+    kaio_req_move(req, KAIO_RUNNING);
+    TAILQ_INSERT_TAIL(&b->run, req, link);
+    return true;
+}
+
+void kaio_worker_drop(struct kaio_req *req) {
+    if (in_ready(req)) ready_remove(req);
+    else TAILQ_REMOVE(&req->file->writes, req, link);
+    next_writer(req);
+}
+
+/* Raw system calls: these are no cancellation points, and fsync is ours. */
+long kaio_worker_run(struct kaio_req *req) {
+    int fd = req->iocb.aio_fildes;
+    char *buf = req->buf + req->done;
+    size_t rest = req->nbytes - req->done;
+    long at = (long)req->offset + (long)req->done, r;
+    do {
+        switch (req->op) {
+        case KAIO_READ:
+            r = syscall(SYS_pread64, fd, buf, rest, at);
+            if (r < 0 && errno == ESPIPE) r = syscall(SYS_read, fd, buf, rest);
+            break;
+        case KAIO_WRITE:
+            r = syscall(SYS_pwrite64, fd, buf, rest, at);
+            if (r < 0 && errno == ESPIPE) r = syscall(SYS_write, fd, buf, rest);
+            break;
+        case KAIO_FSYNC: r = syscall(SYS_fsync, fd); break;
+        default: r = syscall(SYS_fdatasync, fd); break;
+        }
+    } while (r < 0 && errno == EINTR);
+    if (r < 0) return req->done ? (long)req->done : -errno;
+    return (long)req->done + r;
+}
+
+void kaio_worker_finish(struct kaio_batch *b, struct kaio_req *req, long res) {
+    next_writer(req);
+    if (kaio_is_ours) kaio.by_worker++;
+    else kaio.by_caller++;
+    kaio_complete(b, req, res);
+}
+
+/* Without the lock: looks for work before sleeping, if there is a CPU to do so on. */
+static void spin(void) {
+    uint64_t end = now_ns() + SPIN_NS;
+    while (atomic_load_explicit(&kaio.nready, memory_order_relaxed) == 0 && now_ns() < end)
+        for (int i = 0; i < 16; i++) __builtin_ia32_pause();
+}
+
+/* False: nothing came for a while. */
+static bool wait_for_work(struct kaio_batch *b) {
+    if (kaio_ncpu > 1 && kaio.spinning == 0) {
+        kaio.spinning++;
+        kaio_leave(b);
+        spin();
+        kaio_enter(b);
+        kaio.spinning--;
+    } else {
+        kaio_leave(b);
+        kaio_enter(b);
+    }
+    struct timespec end;
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    end.tv_sec += IDLE_S;
+    int err = 0;
+    while (TAILQ_EMPTY(&kaio.ready) && err == 0) {
+        kaio.idle++;
+        err = pthread_cond_clockwait(&kaio.work, &kaio.lock, CLOCK_MONOTONIC, &end);
+        kaio.idle--;
+        if (kaio.called) kaio.called--; /* at worst one is called too many */
+    }
+    return !TAILQ_EMPTY(&kaio.ready);
+}
+
+static void *worker_main(void *unused) {
+    (void)unused;
+    struct kaio_batch b;
+    kaio_is_ours = true;
+    kaio_enter(&b);
+    kaio.starting--;
+    do {
+        struct kaio_req *req;
+        while ((req = TAILQ_FIRST(&kaio.ready))) {
+            ready_remove(req);
+            kaio_req_move(req, KAIO_RUNNING);
+            kaio_leave(&b);
+            long res = kaio_worker_run(req);
+            kaio_enter(&b);
+            kaio_worker_finish(&b, req, res);
+        }
+    } while (wait_for_work(&b));
+    kaio.workers--;
+    kaio_leave(&b);
+    return NULL;
+}
+
+/* The last worker could not be started: what is queued can only fail. */
+static void give_up(struct kaio_batch *b) {
+    struct kaio_req *req;
+    while (kaio.workers == 0 && (req = TAILQ_FIRST(&kaio.ready))) {
+        ready_remove(req);
+        next_writer(req);
+        b->no_thread = true;
+        kaio_complete(b, req, -EAGAIN);
+    }
+}
+
+/* Under the lock, which it drops meanwhile: if ready holds more than the awake workers expect, and
+ * one can be woken or started, does so and answers true. A careful caller starts none: the thread
+ * that submitted the request comes here, too, before its call returns. */
+bool kaio_worker_call(struct kaio_batch *b) {
+    unsigned n = atomic_load_explicit(&kaio.nready, memory_order_relaxed);
+    if (n == 0 || kaio.spinning + kaio.called + kaio.starting >= n) return false;
+    if (kaio.idle > kaio.called) {
+        kaio.called++; /* taken back by the one that wakes, in wait_for_work() */
+        pthread_mutex_unlock(&kaio.lock);
+        pthread_cond_signal(&kaio.work);
+        pthread_mutex_lock(&kaio.lock);
+        return true;
+    }
+    if (b->careful || kaio.workers == (unsigned)kaio_config.workers) return false;
+    if (++kaio.workers > kaio.worker_peak) kaio.worker_peak = kaio.workers;
+    kaio.starting++; /* taken back by worker_main() */
+    pthread_mutex_unlock(&kaio.lock);
+    int err = kaio_thread_start(worker_main, NULL);
+    pthread_mutex_lock(&kaio.lock);
+    if (err == 0) return true;
+    kaio.workers--;
+    kaio.starting--;
+    kaio_log("a worker could not be started: %s", strerror(-err));
+    give_up(b);
+    return false;
+}
+
+void kaio_worker_block(struct kaio_batch *b, struct kaio_req *req) {
+    kaio_req_move(req, KAIO_RUNNING);
+    int err = kaio_thread_start(blocker_main, req);
+    if (err) kaio_complete(b, req, err);
+}
+
+static void *blocker_main(void *arg) {
+    struct kaio_req *req = arg;
+    struct kaio_batch b;
+    kaio_is_ours = true;
+    long res = kaio_worker_run(req);
+    kaio_enter(&b);
+    kaio_worker_finish(&b, req, res);
+    kaio_leave(&b);
+    return NULL;
+}
