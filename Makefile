@@ -16,7 +16,18 @@ build/shim/%.o: shim/%.c shim/kaio.h shim/options.def Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(KAIO_CFLAGS) -c -o $@ $<
 
+TESTS = $(patsubst %.c,build/%,$(wildcard tests/api/*.c))
+
+tests: $(TESTS)
+
+build/tests/api/%: tests/api/%.c tests/api/test.h Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -std=gnu11 -Wall -Wextra -Werror -pthread -o $@ $<
+
+check: all tests
+	tests/run
+
 clean:
 	rm -rf build
 
-.PHONY: all clean
+.PHONY: all tests check clean

@@ -1,0 +1,170 @@
+/* test.h - for the programs of tests/api: plain <aio.h> programs, run under glibc's AIO and under
+ * the shim. tests/run compares what the two print, line by line; so print results, never addresses,
+ * times or descriptor numbers.
+ *
+ * A program defines test(). main() is here: it prepares a scratch directory (the working
+ * directory), makes some requests first if TEST_WARM is set (the shim serves the first few of a
+ * process by workers), runs test() and prints "done". alarm() ends a program that hangs.
+ */
+#ifndef TEST_H
+#define TEST_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <aio.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static void test(void);
+
+/* Prints one line of the output that is compared. */
+static inline void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static inline void say(const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    vprintf(format, args);
+    va_end(args);
+    putchar('\n');
+    fflush(stdout);
+}
+
+/* Ends the program for a reason that is not the subject of the test (no memory, no scratch file). */
+static inline void need(bool ok, const char *what) {
+    if (ok) return;
+    printf("broken test: %s: %s\n", what, strerror(errno));
+    exit(99);
+}
+
+/* Ends the program as skipped. */
+static inline void skip(const char *reason) {
+    printf("skipped: %s\n", reason);
+    exit(77);
+}
+
+/* Under the shim? For the differences that DESIGN 3.7 allows, and only for those. */
+static inline bool is_shim(void) {
+    const char *side = getenv("TEST_SIDE");
+    return side && !strcmp(side, "shim");
+}
+
+/* An allowed difference: `outcome` must be what is written for this side. Both sides then print the
+ * same line. */
+static inline void differs(const char *what, const char *glibc, const char *shim,
+                           const char *outcome) {
+    const char *expected = is_shim() ? shim : glibc;
+    if (!strcmp(outcome, expected)) say("%s: differs as expected", what);
+    else say("%s: %s, expected %s", what, outcome, expected);
+}
+
+/* The name of an errno, or "0". */
+static inline const char *name(int err) {
+    return err == 0 ? "0" : strerrorname_np(err) ? strerrorname_np(err) : "?";
+}
+
+/* A scratch file of the given size, filled with a pattern, open with the flags; already unlinked. */
+static inline int scratch(int flags, size_t size) {
+    char path[] = "scratch.XXXXXX";
+    int fd = mkstemp(path);
+    need(fd >= 0, "scratch file");
+    for (size_t at = 0; at < size; at += 4096) {
+        char block[4096];
+        for (size_t i = 0; i < sizeof block; i++) block[i] = (char)((at + i) / 512 * 7 + i);
+        size_t n = size - at < sizeof block ? size - at : sizeof block;
+        need(pwrite(fd, block, n, (off_t)at) == (ssize_t)n, "fill");
+    }
+    fsync(fd);
+    int again = open(path, flags);
+    need(again >= 0, "open");
+    close(fd);
+    unlink(path);
+    return again;
+}
+
+/* Does the buffer hold what scratch() wrote at this offset? */
+static inline bool is_pattern(const char *buf, size_t n, off_t offset) {
+    for (size_t i = 0; i < n; i++) {
+        size_t at = (size_t)offset + i;
+        if (buf[i] != (char)(at / 512 * 7 + at % 4096)) return false;
+    }
+    return true;
+}
+
+/* A request without notification; memory for direct I/O comes from pages(). */
+static inline struct aiocb request(int fd, void *buf, size_t n, off_t offset) {
+    struct aiocb cb;
+    memset(&cb, 0, sizeof cb);
+    cb.aio_fildes = fd;
+    cb.aio_buf = buf;
+    cb.aio_nbytes = n;
+    cb.aio_offset = offset;
+    cb.aio_sigevent.sigev_notify = SIGEV_NONE;
+    return cb;
+}
+
+static inline void *pages(size_t n) {
+    void *p = aligned_alloc(4096, (n + 4095) / 4096 * 4096);
+    need(p != NULL, "memory");
+    memset(p, 0, n);
+    return p;
+}
+
+/* Waits for one request and answers its aio_error(). */
+static inline int finish(struct aiocb *cb) {
+    const struct aiocb *list[] = {cb};
+    while (aio_error(cb) == EINPROGRESS) aio_suspend(list, 1, NULL);
+    return aio_error(cb);
+}
+
+/* Waits, then prints "what: errno, return value". */
+static inline void report(const char *what, struct aiocb *cb) {
+    int err = finish(cb);
+    say("%s: %s, %zd", what, name(err), aio_return(cb));
+}
+
+/* Prints "what: errno" for a call that answered -1, else "what: value". */
+static inline void answered(const char *what, int res) {
+    if (res < 0) say("%s: -1 %s", what, name(errno));
+    else say("%s: %d", what, res);
+}
+
+static inline void sleep_ms(int ms) {
+    struct timespec t = {ms / 1000, ms % 1000 * 1000000l};
+    while (nanosleep(&t, &t)) continue;
+}
+
+static inline uint64_t now_us(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+int main(void) {
+    alarm(60);
+    if (getenv("TEST_WARM")) {
+        int fd = scratch(O_RDONLY, 4096);
+        char buf[512];
+        for (int i = 0; i < 20; i++) {
+            struct aiocb cb = request(fd, buf, sizeof buf, 0);
+            need(aio_read(&cb) == 0 && finish(&cb) == 0, "warm up");
+        }
+        close(fd);
+    }
+    test();
+    say("done");
+    return 0;
+}
+
+#endif
