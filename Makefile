@@ -4,10 +4,9 @@ CFLAGS ?= -O2 -g
 KAIO_CFLAGS = -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -ftls-model=initial-exec \
 	-Wall -Wextra -Werror -fstack-protector-strong -pthread
 KAIO_LDFLAGS = -shared -pthread -Wl,-z,relro,-z,now,-z,noexecstack,-soname,libkaio.so
-SOURCES = $(wildcard shim/*.c)
-OBJECTS = $(patsubst shim/%.c,build/shim/%.o,$(filter-out shim/options.c,$(SOURCES)))
+OBJECTS = $(patsubst shim/%.c,build/shim/%.o,$(wildcard shim/*.c))
 
-all: build/libkaio.so
+all: build/libkaio.so build/kaio-check
 
 build/libkaio.so: $(OBJECTS)
 	$(CC) $(CFLAGS) $(LDFLAGS) $(KAIO_LDFLAGS) -o $@ $^ -laio -ldl
@@ -15,6 +14,10 @@ build/libkaio.so: $(OBJECTS)
 build/shim/%.o: shim/%.c shim/kaio.h shim/options.def Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(KAIO_CFLAGS) -c -o $@ $<
+
+build/kaio-check: scripts/kaio-check.c shim/options.def Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -std=gnu11 -Wall -Wextra -Werror -o $@ $<
 
 TESTS = $(patsubst %.c,build/%,$(wildcard tests/api/*.c))
 
