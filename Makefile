@@ -19,13 +19,13 @@ build/kaio-check: scripts/kaio-check.c shim/options.def Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -std=gnu11 -Wall -Wextra -Werror -o $@ $<
 
-TESTS = $(patsubst %.c,build/%,$(wildcard tests/api/*.c))
+TESTS = $(patsubst %.c,build/%,$(wildcard tests/api/*.c tests/proof/*.c))
 
 tests: $(TESTS)
 
-build/tests/api/%: tests/api/%.c tests/api/test.h Makefile
+build/tests/%: tests/%.c tests/api/test.h Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -std=gnu11 -Wall -Wextra -Werror -pthread -o $@ $<
+	$(CC) $(CPPFLAGS) $(CFLAGS) -std=gnu11 -Wall -Wextra -Werror -pthread -o $@ $< -laio
 
 check: all tests
 	tests/run

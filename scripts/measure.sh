@@ -1,5 +1,5 @@
 # measure.sh - sourced by demo and bench: one fio run, pairs of them, medians. Needs $top.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 
 # fio_iops SIDE DIRECTORY SECONDS FIO-ARGUMENT...: runs fio once and prints its IOPS.
 # SIDE: glibc or shim (engine posixaio), or the name of a native engine.

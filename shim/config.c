@@ -44,8 +44,10 @@ static int choice_index(const char *words, const char *value) {
 
 static bool option_set(const struct option *o, const char *value) {
     if (o->kind == OUTPUT) {
-        if (!*value) return false;
-        *(const char **)o->field = strcmp(value, "0") ? value : NULL;
+        size_t n = strlen(value);
+        if (n == 0 || n >= KAIO_PATH_MAX) return false;
+        /* a copy: programs that set their title write over the environment */
+        strcpy(o->field, strcmp(value, "0") ? value : "");
         return true;
     }
     int number;
@@ -66,7 +68,7 @@ static bool option_set(const struct option *o, const char *value) {
 void kaio_config_load(void) {
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
         const struct option *o = &options[i];
-        if (o->kind == OUTPUT) *(const char **)o->field = NULL;
+        if (o->kind == OUTPUT) *(char *)o->field = 0;
         else *(int *)o->field = o->initial;
         const char *value = secure_getenv(o->name);
         if (!value || option_set(o, value)) continue;
@@ -76,14 +78,14 @@ void kaio_config_load(void) {
 }
 
 int kaio_output_open(const char *where) {
-    if (!where) return -1;
+    if (!*where) return -1;
     if (!strcmp(where, "1")) return kaio_fd_raise(fcntl(2, F_DUPFD_CLOEXEC, 3));
     return kaio_fd_raise(open(where, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
 }
 
 /* One line, in one write, to where KAIO_LOG says. */
 void kaio_log(const char *format, ...) {
-    if (!kaio_config.log) return;
+    if (!*kaio_config.log) return;
     char line[512];
     int n = snprintf(line, sizeof line, "libkaio[%d]: ", (int)getpid());
     va_list args;

@@ -181,9 +181,10 @@ extern __thread bool kaio_is_ours;             /* a worker or the reaper: signal
 
 /* config.c */
 enum kaio_mode { KAIO_AUTO, KAIO_KERNEL, KAIO_WORKER, KAIO_OFF };
+#define KAIO_PATH_MAX 1024
 struct kaio_config {
     int mode, depth, workers, order;
-    const char *log, *stats; /* NULL: off; "1": standard error; else a file's path */
+    char log[KAIO_PATH_MAX], stats[KAIO_PATH_MAX]; /* "": off, "1": standard error, a path */
 };
 extern struct kaio_config kaio_config;
 void kaio_config_load(void);

@@ -24,7 +24,7 @@ static void put(FILE *out, const char *what, uint64_t n) {
 
 void kaio_stats_report(void) {
     char text[4096] = "";
-    int fd = kaio_config.stats ? kaio_output_open(kaio_config.stats) : -1;
+    int fd = kaio_output_open(kaio_config.stats);
     FILE *out = fd >= 0 ? fmemopen(text, sizeof text - 1, "w") : NULL;
     if (!out) return;
     uint64_t others = kaio.by_worker + kaio.by_caller;

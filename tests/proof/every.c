@@ -1,0 +1,50 @@
+/* One request of each kind that reaches the kernel, and a list of 64; for kernel.sh. No shim, no
+ * test.h: what strace sees is what is counted. Argument: a file of at least 1 MiB. */
+#define _GNU_SOURCE
+#include <aio.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static struct aiocb request(int fd, void *buf, size_t n, off_t offset) {
+    struct aiocb cb = {.aio_fildes = fd, .aio_buf = buf, .aio_nbytes = n, .aio_offset = offset};
+    cb.aio_sigevent.sigev_notify = SIGEV_NONE;
+    return cb;
+}
+
+static void finish(struct aiocb *cb) {
+    const struct aiocb *list[] = {cb};
+    while (aio_error(cb) == EINPROGRESS) aio_suspend(list, 1, NULL);
+    if (aio_error(cb)) exit(2);
+}
+
+int main(int argc, char *argv[]) {
+    int ends[2], fd = argc > 1 ? open(argv[1], O_RDWR | O_DIRECT) : -1;
+    char *buf = aligned_alloc(4096, 64 * 4096);
+    if (fd < 0 || pipe(ends) || !buf) return 1;
+    for (int i = 0; i < 20; i++) { /* beyond the first few */
+        struct aiocb cb = request(fd, buf, 4096, 0);
+        if (aio_read(&cb)) return 1;
+        finish(&cb);
+    }
+    struct aiocb cb = request(fd, buf, 4096, 4096);
+    if (aio_write(&cb)) return 1;
+    finish(&cb);
+    if (aio_fsync(O_SYNC, &cb)) return 1;
+    finish(&cb);
+    if (aio_fsync(O_DSYNC, &cb)) return 1;
+    finish(&cb);
+    cb = request(ends[0], buf, 1, 0);
+    if (aio_read(&cb)) return 1;
+    if (write(ends[1], "x", 1) != 1) return 1;
+    finish(&cb);
+    static struct aiocb cbs[64];
+    struct aiocb *list[64];
+    for (int i = 0; i < 64; i++) {
+        cbs[i] = request(fd, buf + i * 4096, 4096, i * 4096);
+        cbs[i].aio_lio_opcode = LIO_READ;
+        list[i] = &cbs[i];
+    }
+    return lio_listio(LIO_WAIT, list, 64, NULL) ? 3 : 0;
+}

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Stock fio, direct I/O: every request but the first few goes through io_submit, no thread is made for
+# them beyond the workers of those few, and nothing calls io_getevents.
+set -eu
+args=(--name=x --filename=data --size=16m --bs=4k --rw=randread --direct=1 --iodepth=8 --thread)
+fio "${args[@]}" --ioengine=psync >/dev/null # lays out the file
+count() { grep -cE "$1" trace || true; }
+trace() { strace -f -o trace -e trace=io_submit,io_getevents,io_pgetevents,clone,clone3 "$@" >log 2>&1; }
+
+trace fio "${args[@]}" --ioengine=psync
+threads=$(count 'clone3?\(')
+trace env KAIO_STATS="$PWD/report" LD_PRELOAD="$KAIO_LIB" fio "${args[@]}" --ioengine=posixaio
+submitted=$(count 'io_submit\(')
+extra=$(($(count 'clone3?\(') - threads))
+echo "4096 requests: io_submit $submitted times, $extra threads more than with psync"
+[ "$submitted" -ge 4080 ] && [ "$submitted" -le 4110 ]
+[ "$extra" -le 8 ]
+[ "$(count 'io_p?getevents')" = 0 ]
+awk '/by the kernel/ { k = $NF } END { exit !(k >= 4088) }' report || { cat report; exit 1; }
