@@ -2,25 +2,34 @@
  *
  * Under the lock, on whichever thread learned the result. Nothing is allocated here. The status
  * store is the last touch of the aiocb: from then on it is the program's again and may be freed.
- * A notification is delivered after the status, by kaio_leave() without the lock; only then does
- * the request count as ended for its list, so that the list's own notification comes last.
+ *
+ * A signal is sent before the status store, since its failure is the request's (as in glibc), but the
+ * program cannot tell: aio_error() and aio_return() look at kaio.sending and then come for the lock,
+ * which is held here until the status is there. A thread is started after the status store, by
+ * kaio_leave() without the lock. Only then does the request count as ended for its list, so that the
+ * list's own notification comes last.
  */
 #include "kaio.h"
 
-#include <errno.h>
-
-static void publish(struct kaio_req *req, long res) {
+/* Notifies by signal and publishes; answers the result, which the signal may have changed. */
+static long publish(struct kaio_req *req, long res) {
     struct aiocb *cb = req->cb;
-    if (!cb) return;
+    /* release: pairs with the acquire in look() in interpose.c, which the signal may lead to */
+    atomic_store_explicit(&kaio.sending, true, memory_order_release);
+    int err = kaio_notify_signal(&req->sigev);
+    if (err) res = err;
     cb->__return_value = res < 0 ? -1 : res;
     /* release: pairs with the acquire in aio_error(), aio_return() and aio_suspend() */
     __atomic_store_n(&cb->__error_code, res < 0 ? (int)-res : 0, __ATOMIC_RELEASE);
+    atomic_store_explicit(&kaio.sending, false, memory_order_release);
+    return res;
 }
 
 static void lio_end(struct kaio_batch *b, struct kaio_lio *lio) {
     kaio.wake |= lio->waiters;
     if (lio->wait) return; /* kaio_wait_list() frees it */
-    if (kaio_notify_wanted(&lio->sigev)) TAILQ_INSERT_TAIL(&b->lists, lio, link);
+    kaio_notify_signal(&lio->sigev);
+    if (lio->sigev.sigev_notify == SIGEV_THREAD) TAILQ_INSERT_TAIL(&b->lists, lio, link);
     else kaio_lio_free(lio);
 }
 
@@ -36,10 +45,9 @@ void kaio_complete_notified(struct kaio_batch *b, struct kaio_req *req) {
 
 /* res: bytes, or -errno. The caller has taken req off the list that its state names. */
 void kaio_complete(struct kaio_batch *b, struct kaio_req *req, long res) {
-    if (res >= 0 && kaio_notify_bad(&req->sigev)) res = -EINVAL;
     kaio_req_move(req, KAIO_DONE);
     kaio.wake |= req->waiters;
-    publish(req, res);
+    req->failed = publish(req, res) < 0;
     if (req->in_line) {
         struct kaio_reqs *line = &req->file->line[req->op];
         req->in_line = false;
@@ -47,7 +55,6 @@ void kaio_complete(struct kaio_batch *b, struct kaio_req *req, long res) {
         kaio_submit_line(b, line);
     }
     kaio_file_finish(b, req);
-    req->failed = res < 0;
-    if (kaio_notify_wanted(&req->sigev)) TAILQ_INSERT_TAIL(&b->notify, req, link);
+    if (req->sigev.sigev_notify == SIGEV_THREAD) TAILQ_INSERT_TAIL(&b->notify, req, link);
     else kaio_complete_notified(b, req);
 }

@@ -89,10 +89,11 @@ void kaio_file_finish(struct kaio_batch *b, struct kaio_req *req) {
     release(b, req->file);
 }
 
-/* fsync() and fdatasync(): POSIX wants them to cover the requests queued so far. */
+/* fsync() and fdatasync(): POSIX wants them to cover the requests queued so far. Streams cannot be
+ * synced, and a read of one may wait for ever. */
 void kaio_file_sync(int fd) {
     struct kaio_file *file = kaio_file_used(fd);
-    if (!file) return;
+    if (!file || kaio_submit_is_stream(fd)) return;
     struct aiocb cb = {.aio_fildes = fd, .aio_sigevent.sigev_notify = SIGEV_NONE};
     const struct aiocb *list[] = {&cb};
     struct kaio_batch b;

@@ -87,16 +87,17 @@ EXPORT_64(aio_write);
 EXPORT int aio_fsync(int op, struct aiocb *cb) {
     if (is_off()) return NEXT(aio_fsync)(op, cb);
     if (op != O_SYNC && op != O_DSYNC) return answer(-EINVAL);
-    int flags = fcntl(cb->aio_fildes, F_GETFL);
-    if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY) return answer(-EBADF);
+    if (fcntl(cb->aio_fildes, F_GETFL) < 0) return answer(-EBADF);
     return submit(cb, op == O_SYNC ? KAIO_FSYNC : KAIO_FDSYNC);
 }
 EXPORT_64(aio_fsync);
 
-/* Called a million times a second by some programs: two loads while nothing has happened. */
+/* Called a million times a second by some programs: a few loads while nothing has happened. */
 static void look(const struct aiocb *cb) {
     if (__atomic_load_n(&cb->__error_code, __ATOMIC_RELAXED) != EINPROGRESS) return;
-    if (!kaio_kernel_pending()) return;
+    /* acquire: pairs with the release in publish() in complete.c */
+    bool sending = atomic_load_explicit(&kaio.sending, memory_order_acquire);
+    if (!sending && !kaio_kernel_pending()) return;
     int saved = errno;
     kaio_poll();
     errno = saved;
@@ -136,28 +137,30 @@ EXPORT int aio_cancel(int fd, struct aiocb *cb) {
 }
 EXPORT_64(aio_cancel);
 
-/* One item of a list: true if it has been enqueued. Opcodes outside the three fail in the aiocb. */
-static bool submit_item(struct kaio_batch *b, struct aiocb *cb, struct kaio_lio *lio) {
-    bool write = cb->aio_lio_opcode == LIO_WRITE;
-    if (bad_priority(cb)) return reject(cb, EINVAL), false;
-    if (write || cb->aio_lio_opcode == LIO_READ)
-        return kaio_submit_new(b, cb, write ? KAIO_WRITE : KAIO_READ, lio) == 0 ||
-               (reject(cb, EAGAIN), false);
-    reject(cb, EINVAL);
-    lio->failed = true;
-    return true;
+/* One item of a list. An opcode outside the three fails like any request, in the aiocb. */
+static int submit_item(struct kaio_batch *b, struct aiocb *cb, struct kaio_lio *lio) {
+    enum kaio_op op = cb->aio_lio_opcode == LIO_READ    ? KAIO_READ
+                      : cb->aio_lio_opcode == LIO_WRITE ? KAIO_WRITE
+                                                        : KAIO_INVALID;
+    int err = bad_priority(cb) ? -EINVAL : kaio_submit_new(b, cb, op, lio);
+    if (err) reject(cb, -err);
+    return err;
 }
 
-/* Hands over the whole list in one batch, hence in one io_submit(). 0, or the first failure. */
+/* Hands over the whole list in one batch, hence in one io_submit(). 0, or the last item's error that
+ * could not be enqueued; that is a failed item, too, if others could be. */
 static int submit_list(struct kaio_lio *lio, struct aiocb *const list[], int n) {
     struct kaio_batch b;
-    int res = 0;
+    int res = 0, enqueued = 0;
     kaio_enter(&b);
     lio->pending = 1; /* ours: the list must not end before it is complete */
     for (int i = 0; i < n; i++) {
         if (!list[i] || list[i]->aio_lio_opcode == LIO_NOP) continue;
-        if (!submit_item(&b, list[i], lio)) res = -errno;
+        int err = submit_item(&b, list[i], lio);
+        if (err) res = err;
+        else enqueued++;
     }
+    lio->failed |= res != 0 && enqueued > 0;
     kaio_complete_item(&b, lio, false);
     kaio_leave(&b);
     return b.no_thread ? -EAGAIN : res;
@@ -177,7 +180,7 @@ EXPORT int lio_listio(int mode, struct aiocb *const list[], int n, struct sigeve
     int res = submit_list(lio, list, n);
     if (mode == LIO_WAIT) {
         int waited = kaio_wait_list(lio, list, n);
-        if (res == 0) res = waited;
+        if (waited) res = waited;
     }
     errno = saved;
     return answer(res);

@@ -27,7 +27,7 @@
 #define KAIO_FEW 8            /* requests that workers serve before a context is made */
 #define KAIO_LARGE_BYTES (128 << 10) /* buffered requests from here on are never copied inline */
 
-enum kaio_op { KAIO_READ, KAIO_WRITE, KAIO_FSYNC, KAIO_FDSYNC, KAIO_BARRIER };
+enum kaio_op { KAIO_READ, KAIO_WRITE, KAIO_INVALID, KAIO_FSYNC, KAIO_FDSYNC, KAIO_BARRIER };
 
 /* Where a request is. Only kaio_req_move() changes it, under the lock. */
 enum kaio_state {
@@ -40,7 +40,7 @@ enum kaio_state {
     KAIO_POLLING, /* head of file->line[]; its POLL iocb is in the kernel */
     KAIO_QUEUED,  /* in kaio.ready, or behind another write in file->writes */
     KAIO_RUNNING, /* some thread has taken it and is inside pread(), pwrite() or fsync() */
-    KAIO_DONE,    /* its status is published; its notification is on the way */
+    KAIO_DONE,    /* its status is published; its SIGEV_THREAD is on the way */
     KAIO_ZOMBIE,  /* ended by aio_cancel(), but the event of its POLL iocb is yet to come */
 };
 
@@ -129,8 +129,8 @@ struct kaio_batch {
     struct kaio_thread *self;
     struct kaio_reqs offer;    /* to io_submit() */
     struct kaio_reqs run;      /* to be worked off by this very thread */
-    struct kaio_reqs notify;   /* published; to be notified */
-    struct kaio_lios lists;    /* ended; to be notified */
+    struct kaio_reqs notify;   /* published; SIGEV_THREAD to be started */
+    struct kaio_lios lists;    /* ended; SIGEV_THREAD to be started */
     bool careful;              /* maybe in a signal handler: start no thread */
     bool no_thread;            /* out: a worker that was needed could not be started */
 };
@@ -141,6 +141,7 @@ struct kaio_global {
     atomic_bool started;
     pid_t pid;
     uint64_t wake; /* bits of threads to wake; taken by the next kaio_leave() */
+    atomic_bool sending; /* complete.c: a signal is out whose request is just being published */
     /* request.c */
     struct kaio_req *chunks[KAIO_POOL_CHUNKS];
     uint32_t nreqs;
@@ -224,6 +225,7 @@ void kaio_file_release(int fd); /* before its number can mean another file */
 /* submit.c */
 void kaio_submit(struct kaio_batch *b, struct kaio_req *req);
 int kaio_submit_new(struct kaio_batch *b, struct aiocb *cb, enum kaio_op op, struct kaio_lio *lio);
+bool kaio_submit_is_stream(int fd);
 void kaio_submit_result(struct kaio_batch *b, struct kaio_req *req, long res);
 void kaio_submit_unpollable(struct kaio_batch *b, struct kaio_req *req);
 void kaio_submit_line(struct kaio_batch *b, struct kaio_reqs *line);
@@ -251,13 +253,13 @@ int kaio_thread_start(void *(*run)(void *), void *arg); /* 0 or -errno */
 
 /* complete.c */
 void kaio_complete(struct kaio_batch *b, struct kaio_req *req, long res);
-void kaio_complete_notified(struct kaio_batch *b, struct kaio_req *req); /* after kaio_notify() */
+void kaio_complete_notified(struct kaio_batch *b, struct kaio_req *req); /* its thread is started */
 void kaio_complete_item(struct kaio_batch *b, struct kaio_lio *lio, bool failed);
 
 /* notify.c */
 bool kaio_notify_wanted(const struct sigevent *sigev);
-bool kaio_notify_bad(const struct sigevent *sigev); /* can never be delivered: EINVAL */
-void kaio_notify(const struct sigevent *sigev);     /* without the lock */
+int kaio_notify_signal(const struct sigevent *sigev);  /* under the lock; 0 or -errno */
+void kaio_notify_thread(const struct sigevent *sigev); /* without it; nothing but SIGEV_THREAD */
 
 /* wait.c */
 /* 0, -EAGAIN (time is up) or -EINTR; of the list: 0, -EIO or -EINTR */

@@ -172,7 +172,7 @@ static bool notify(struct kaio_batch *b) {
     else if (lio) TAILQ_REMOVE(&b->lists, lio, link);
     else return false;
     pthread_mutex_unlock(&kaio.lock);
-    kaio_notify(req ? &req->sigev : &lio->sigev);
+    kaio_notify_thread(req ? &req->sigev : &lio->sigev);
     pthread_mutex_lock(&kaio.lock);
     if (req) kaio_complete_notified(b, req);
     else kaio_lio_free(lio);

@@ -1,10 +1,11 @@
 /* notify.c - telling the program: SIGEV_SIGNAL, SIGEV_THREAD, SIGEV_THREAD_ID.
  *
- * Called without the lock, after the status store, with all signals blocked: by workers and by the
- * reaper for everything, by the program's own threads for signals only (kaio_reaper_hand()).
+ * Signals are sent by whoever ends the request, under the lock (see complete.c). Threads are started
+ * without the lock, by workers and the reaper only (kaio_reaper_hand()).
  */
 #include "kaio.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -22,12 +23,10 @@ bool kaio_notify_wanted(const struct sigevent *sigev) {
     return sigev->sigev_notify == SIGEV_THREAD || (is_signal(sigev) && sigev->sigev_signo != 0);
 }
 
-bool kaio_notify_bad(const struct sigevent *sigev) {
-    return is_signal(sigev) && (sigev->sigev_signo < 0 || sigev->sigev_signo > SIGRTMAX);
-}
-
-static void send(const struct sigevent *sigev) {
+/* EINVAL: no such signal; EAGAIN: the queue of signals is full (RLIMIT_SIGPENDING). */
+int kaio_notify_signal(const struct sigevent *sigev) {
     siginfo_t info;
+    if (!is_signal(sigev) || !kaio_notify_wanted(sigev)) return 0;
     memset(&info, 0, sizeof info);
     info.si_signo = sigev->sigev_signo;
     info.si_code = SI_ASYNCIO;
@@ -35,9 +34,9 @@ static void send(const struct sigevent *sigev) {
     info.si_uid = getuid();
     info.si_value = sigev->sigev_value;
     if (sigev->sigev_notify == SIGEV_SIGNAL)
-        syscall(SYS_rt_sigqueueinfo, info.si_pid, info.si_signo, &info);
-    else
-        syscall(SYS_rt_tgsigqueueinfo, info.si_pid, SIGEV_TID(sigev), info.si_signo, &info);
+        return syscall(SYS_rt_sigqueueinfo, info.si_pid, info.si_signo, &info) ? -errno : 0;
+    syscall(SYS_rt_tgsigqueueinfo, info.si_pid, SIGEV_TID(sigev), info.si_signo, &info);
+    return 0; /* glibc knows nothing of this kind, so it never fails */
 }
 
 static void *callback(void *arg) {
@@ -50,7 +49,7 @@ static void *callback(void *arg) {
     return NULL;
 }
 
-static void start(const struct sigevent *sigev) {
+void kaio_notify_thread(const struct sigevent *sigev) {
     struct sigevent *copy = malloc(sizeof *copy);
     pthread_attr_t detached, *attr = sigev->sigev_notify_attributes;
     pthread_attr_init(&detached);
@@ -64,9 +63,4 @@ static void start(const struct sigevent *sigev) {
         if (err) kaio_log("a SIGEV_THREAD notification is lost: %s", strerror(err));
     }
     pthread_attr_destroy(&detached);
-}
-
-void kaio_notify(const struct sigevent *sigev) {
-    if (sigev->sigev_notify == SIGEV_THREAD) start(sigev);
-    else if (kaio_notify_wanted(sigev)) send(sigev);
 }

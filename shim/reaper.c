@@ -80,20 +80,19 @@ static void kick(void) {
     syscall(SYS_write, kaio.reaper->efd, &one, sizeof one);
 }
 
-/* Threads must not be started in a signal handler, and a callback is not to wait for one to return:
- * SIGEV_THREAD, and what comes after it, goes to the reaper. */
+/* A program's thread starts none, it may be in a signal handler: SIGEV_THREAD goes to the reaper. */
 void kaio_reaper_hand(struct kaio_batch *b) {
     struct kaio_req *req, *next_req;
     struct kaio_lio *lio, *next_lio;
     bool any = false;
     TAILQ_FOREACH_SAFE(req, &b->notify, link, next_req) {
-        if (req->sigev.sigev_notify != SIGEV_THREAD || !kaio_reaper_ready(b)) continue;
+        if (!kaio_reaper_ready(b)) continue;
         TAILQ_REMOVE(&b->notify, req, link);
         TAILQ_INSERT_TAIL(&kaio.handover, req, link);
         any = true;
     }
     TAILQ_FOREACH_SAFE(lio, &b->lists, link, next_lio) {
-        if (lio->sigev.sigev_notify != SIGEV_THREAD || !kaio_reaper_ready(b)) continue;
+        if (!kaio_reaper_ready(b)) continue;
         TAILQ_REMOVE(&b->lists, lio, link);
         TAILQ_INSERT_TAIL(&kaio.handover_lists, lio, link);
         any = true;

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 enum kind { FILE_LIKE, STREAM };
@@ -24,9 +25,22 @@ static enum kind kind_of(int fd, off_t *size) {
     return file ? FILE_LIKE : STREAM;
 }
 
-static bool is_stream(const struct kaio_req *req) {
+bool kaio_submit_is_stream(int fd) {
     off_t size;
-    return kind_of(req->iocb.aio_fildes, &size) == STREAM;
+    return kind_of(fd, &size) == STREAM;
+}
+
+static bool is_stream(const struct kaio_req *req) {
+    return kaio_submit_is_stream(req->iocb.aio_fildes);
+}
+
+/* SO_RCVTIMEO, SO_SNDTIMEO: a blocking read() or write() gives up by itself. */
+static bool has_timeout(const struct kaio_req *req) {
+    struct timeval limit = {0, 0};
+    socklen_t n = sizeof limit;
+    int option = req->op == KAIO_READ ? SO_RCVTIMEO : SO_SNDTIMEO;
+    if (getsockopt(req->iocb.aio_fildes, SOL_SOCKET, option, &limit, &n)) return false;
+    return limit.tv_sec || limit.tv_usec;
 }
 
 /* A stream's requests are served one by one, in call order, each direction on its own. Idle streams
@@ -39,9 +53,10 @@ static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_pol
     }
     if (req != TAILQ_FIRST(line)) {
         kaio_req_move(req, KAIO_LINED);
-    } else if (fcntl(req->iocb.aio_fildes, F_GETFL) & O_NONBLOCK) {
+    } else if (can_poll && fcntl(req->iocb.aio_fildes, F_GETFL) & O_NONBLOCK) {
         kaio_complete(b, req, req->done ? (long)req->done : -EAGAIN);
-    } else if (can_poll && kaio_kernel_ready() && kaio.polling < (kaio.depth + 1) / 2) {
+    } else if (can_poll && kaio_kernel_ready() && kaio.polling < (kaio.depth + 1) / 2 &&
+               !has_timeout(req)) {
         kaio.by_stream++;
         kaio_kernel_poll(b, req);
     } else {
@@ -89,8 +104,8 @@ int kaio_submit_new(struct kaio_batch *b, struct aiocb *cb, enum kaio_op op, str
 }
 
 void kaio_submit(struct kaio_batch *b, struct kaio_req *req) {
-    if (req->op == KAIO_BARRIER) {
-        kaio_complete(b, req, 0);
+    if (req->op == KAIO_BARRIER || req->op == KAIO_INVALID) {
+        kaio_complete(b, req, req->op == KAIO_INVALID ? -EINVAL : 0);
         return;
     }
     if (req->op <= KAIO_WRITE && !TAILQ_EMPTY(&req->file->line[req->op])) {

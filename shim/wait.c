@@ -174,7 +174,6 @@ int kaio_wait_any(const struct aiocb *const list[], int n, const struct timespec
         w.deadline = &deadline;
     }
     int res;
-    pthread_testcancel();
     pthread_cleanup_push(wait_end, &w);
     res = wait_any(&w);
     pthread_cleanup_pop(1);

@@ -1,0 +1,386 @@
+/* aio_cancel(): its answers, what the cancelled requests then say, and their notification. Reads of
+ * an empty pipe wait; the second of a pipe is queued behind the first. */
+#include "test.h"
+
+#include <dirent.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+static int SIGNAL; /* real-time, blocked */
+
+static const char *answer_name(int answer) {
+    switch (answer) {
+    case AIO_CANCELED: return "CANCELED";
+    case AIO_NOTCANCELED: return "NOTCANCELED";
+    case AIO_ALLDONE: return "ALLDONE";
+    default: return name(errno);
+    }
+}
+
+static void cancels(const char *what, int fd, struct aiocb *cb) {
+    say("%s: %s", what, answer_name(aio_cancel(fd, cb)));
+}
+
+/* One line of the scheduler's files about a thread. */
+static bool task_line(const char *task, const char *file, char line[200]) {
+    char path[100];
+    snprintf(path, sizeof path, "/proc/self/task/%.20s/%s", task, file);
+    FILE *f = fopen(path, "r");
+    bool ok = f && fgets(line, 200, f);
+    if (f) fclose(f);
+    return ok;
+}
+
+/* Does any thread sit in read(fd)? */
+static bool is_read(int fd) {
+    DIR *tasks = opendir("/proc/self/task");
+    struct dirent *task;
+    bool found = false;
+    need(tasks != NULL, "/proc/self/task");
+    while ((task = readdir(tasks))) {
+        char line[200];
+        long call;
+        unsigned long first;
+        if (task->d_name[0] == '.' || !task_line(task->d_name, "syscall", line)) continue;
+        if (sscanf(line, "%ld %lx", &call, &first) != 2) continue;
+        found |= call == SYS_read && first == (unsigned long)fd;
+    }
+    closedir(tasks);
+    return found;
+}
+
+/* Does a waiting read end when it is cancelled? Not where a thread sits in it: so it is in glibc, and
+ * in the shim where that makes no use of the kernel's poll. */
+static bool can_stop(void) {
+    const char *mode = getenv("KAIO_MODE");
+    return is_shim() && (!mode || strcmp(mode, "worker") != 0);
+}
+
+static void stops(const char *what, const char *no, const char *yes, const char *outcome) {
+    differs(what, no, can_stop() ? yes : no, outcome);
+}
+
+/* glibc's answers depend on whether a helper thread has begun with the request: wait for that. */
+static void until_begun(int fd) {
+    while (!is_shim() && !is_read(fd)) sleep_ms(1);
+}
+
+static void until_asleep(pid_t tid) {
+    char task[20], line[200];
+    snprintf(task, sizeof task, "%d", tid);
+    for (int seen = 0; seen < 10; sleep_ms(2)) {
+        need(task_line(task, "stat", line), "stat");
+        seen = strrchr(line, ')')[2] == 'S' ? seen + 1 : 0;
+    }
+}
+
+static void open_pipe(int pipes[2]) {
+    need(pipe(pipes) == 0, "pipe");
+}
+
+static void feed(const int pipes[2], const char *text) {
+    need(write(pipes[1], text, strlen(text)) == (ssize_t)strlen(text), "write");
+}
+
+static void close_pipe(const int pipes[2]) {
+    close(pipes[0]);
+    close(pipes[1]);
+}
+
+/* Submits a read; notifies by SIGNAL with the value if that is not 0. */
+static struct aiocb *reads(struct aiocb *cb, int fd, char *to, int value) {
+    *cb = request(fd, to, 8, 0);
+    if (value) {
+        cb->aio_sigevent.sigev_notify = SIGEV_SIGNAL;
+        cb->aio_sigevent.sigev_signo = SIGNAL;
+        cb->aio_sigevent.sigev_value.sival_int = value;
+    }
+    need(aio_read(cb) == 0, "read");
+    return cb;
+}
+
+/* The value of the next notification, -1: none. */
+static int notified(int seconds) {
+    sigset_t set;
+    siginfo_t info;
+    struct timespec limit = {seconds, 0};
+    sigemptyset(&set);
+    sigaddset(&set, SIGNAL);
+    if (sigtimedwait(&set, &info, &limit) < 0) return -1;
+    return info.si_code == SI_ASYNCIO ? info.si_value.sival_int : -2;
+}
+
+static void nothing_to_cancel(void) {
+    int fd = scratch(O_RDWR, 4096), other = scratch(O_RDWR, 4096);
+    char buf[100];
+    struct aiocb cb, fresh;
+    memset(&fresh, 0, sizeof fresh);
+    fresh.aio_fildes = fd;
+    cancels("fd -1", -1, NULL);
+    cancels("fd 9999", 9999, NULL);
+    cancels("nothing ever submitted", fd, NULL);
+    cancels("never submitted", fd, &fresh);
+    say("it says %s, %zd", name(aio_error(&fresh)), aio_return(&fresh));
+    cancels("never submitted, other fd", other, &fresh);
+    reads(&cb, fd, buf, 0);
+    report("read", &cb);
+    cancels("done", fd, &cb);
+    say("it says %s, %zd", name(aio_error(&cb)), aio_return(&cb));
+    cancels("all done", fd, NULL);
+    cancels("done, other fd", other, &cb);
+    cancels("done, fd 9999", 9999, &cb);
+    cb.aio_fildes = 9999;
+    cancels("fd 9999 in both", 9999, &cb);
+    cb = request(fd, buf, 8, 0);
+    need(aio_fsync(O_SYNC, &cb) == 0, "fsync");
+    report("fsync", &cb);
+    cancels("fsync done", fd, &cb);
+    close(other);
+    close(fd);
+    cb.aio_fildes = fd;
+    cancels("closed", fd, &cb);
+    cancels("closed, all", fd, NULL);
+}
+
+/* The read at work: glibc cannot stop its helper thread. Then data comes: glibc's read gets it, but
+ * a cancelled one must not take it from the later read. */
+static void waiting(void) {
+    int pipes[2];
+    char first[9] = "", later[9] = "";
+    struct aiocb cb, next;
+    open_pipe(pipes);
+    reads(&cb, pipes[0], first, 1);
+    until_begun(pipes[0]);
+    cancels("waiting, other fd", pipes[1], &cb);
+    say("still %s", name(aio_error(&cb)));
+    stops("waiting", "NOTCANCELED", "CANCELED", answer_name(aio_cancel(pipes[0], &cb)));
+    stops("its status", "EINPROGRESS", "ECANCELED", name(aio_error(&cb)));
+    if (can_stop()) {
+        say("notified: %d", notified(20));
+        if (aio_return(&cb) != -1) say("a cancelled request returns %zd", aio_return(&cb));
+        cancels("cancelled", pipes[0], &cb);
+        feed(pipes, "data");
+        sleep_ms(30); /* for whoever would steal it */
+    } else {
+        feed(pipes, "data");
+        finish(&cb);
+        say("notified: %d", notified(20));
+        cancels("cancelled", pipes[0], &cb);
+        feed(pipes, "data");
+    }
+    say("no other signal %d", notified(0) == -1);
+    reads(&next, pipes[0], later, 0);
+    report("later read", &next);
+    say("data %s", later);
+    stops("data of the cancelled", "data", "", first);
+    close_pipe(pipes);
+}
+
+static void queued(void) {
+    int pipes[2];
+    char text[3][9] = {"", "", ""};
+    struct aiocb cbs[3];
+    open_pipe(pipes);
+    for (int i = 0; i < 3; i++) reads(&cbs[i], pipes[0], text[i], i + 1);
+    until_begun(pipes[0]);
+    cancels("queued", pipes[0], &cbs[1]);
+    say("at once %s, %zd", name(aio_error(&cbs[1])), aio_return(&cbs[1]));
+    say("notified: %d", notified(20));
+    cancels("queued, again", pipes[0], &cbs[1]);
+    say("others %s %s", name(aio_error(&cbs[0])), name(aio_error(&cbs[2])));
+    feed(pipes, "one");
+    report("first", &cbs[0]);
+    say("%s, notified: %d", text[0], notified(20));
+    say("last %s", name(aio_error(&cbs[2])));
+    feed(pipes, "two");
+    report("last", &cbs[2]);
+    say("%s, notified: %d", text[2], notified(20));
+    feed(pipes, "three");
+    say("left over %zd %.5s", read(pipes[0], text[1], 8), text[1]);
+    say("no other signal %d", notified(0) == -1);
+    close_pipe(pipes);
+}
+
+static void whole_descriptor(void) {
+    int pipes[2], spare[2];
+    char text[5][9] = {"", "", "", "", ""};
+    struct aiocb cbs[4], other;
+    open_pipe(pipes);
+    open_pipe(spare);
+    for (int i = 0; i < 4; i++) reads(&cbs[i], pipes[0], text[i], i + 1);
+    reads(&other, spare[0], text[4], 0);
+    until_begun(pipes[0]);
+    cancels("all of the other end", pipes[1], NULL);
+    stops("all", "NOTCANCELED", "CANCELED", answer_name(aio_cancel(pipes[0], NULL)));
+    stops("the first", "EINPROGRESS", "ECANCELED", name(aio_error(&cbs[0])));
+    for (int i = 1; i < 4; i++) report("another", &cbs[i]);
+    say("other descriptor %s", name(aio_error(&other)));
+    feed(pipes, "data");
+    if (!can_stop()) finish(&cbs[0]); /* it has taken the data */
+    else if (read(pipes[0], text[0], 8) != 4) say("a cancelled read took the data");
+    say("%s", text[0]);
+    bool seen[5] = {false};
+    for (int i = 0; i < 4; i++) {
+        int value = notified(20);
+        if (value > 0 && value < 5) seen[value] = true;
+    }
+    say("notified %d %d %d %d", seen[1], seen[2], seen[3], seen[4]);
+    say("no other signal %d", notified(0) == -1);
+    cancels("again", pipes[0], NULL);
+    feed(spare, "other");
+    report("other descriptor", &other);
+    close_pipe(pipes);
+    close_pipe(spare);
+}
+
+/* A sync waits behind the read of its descriptor. Cancelled, or (it is a socket) failed. */
+static void held_sync(void) {
+    int pair[2];
+    char text[9] = "";
+    struct aiocb cb, sync[2];
+    need(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0, "socketpair");
+    reads(&cb, pair[0], text, 0);
+    for (int i = 0; i < 2; i++) {
+        sync[i] = request(pair[0], NULL, 0, 0);
+        need(aio_fsync(i ? O_DSYNC : O_SYNC, &sync[i]) == 0, "fsync");
+    }
+    until_begun(pair[0]);
+    cancels("held sync", pair[0], &sync[0]);
+    report("it", &sync[0]);
+    say("the other %s", name(aio_error(&sync[1])));
+    say("the read %s", name(aio_error(&cb)));
+    need(write(pair[1], "data", 4) == 4, "write");
+    report("read", &cb);
+    report("the other", &sync[1]);
+    close(pair[0]);
+    close(pair[1]);
+}
+
+struct other {
+    pid_t tid;
+    int fd;
+    struct aiocb *cb;
+    const int *pipes; /* fed afterwards, unless NULL */
+    int answer;
+};
+
+/* Cancels a request for which the main thread waits. */
+static void *cancel_later(void *arg) {
+    struct other *o = arg;
+    until_begun(o->fd);
+    until_asleep(o->tid);
+    o->answer = aio_cancel(o->fd, o->cb);
+    if (o->pipes) {
+        until_asleep(o->tid);
+        feed(o->pipes, "data");
+    }
+    return NULL;
+}
+
+static void cancelled_by_other(void) {
+    int pipes[2];
+    char text[2][9] = {"", ""};
+    struct aiocb cbs[2], *list[] = {&cbs[0], NULL, &cbs[1]};
+    const struct aiocb *only[] = {&cbs[1]};
+    pthread_t thread;
+    open_pipe(pipes);
+    struct other o = {gettid(), pipes[0], &cbs[1], pipes, 0};
+    for (int i = 0; i < 2; i++) {
+        cbs[i] = request(pipes[0], text[i], 8, 0);
+        cbs[i].aio_lio_opcode = LIO_READ;
+    }
+    need(pthread_create(&thread, NULL, cancel_later, &o) == 0, "thread");
+    int res = lio_listio(LIO_WAIT, list, 3, NULL);
+    say("LIO_WAIT %d %s", res, name(errno));
+    say("items %s %s", name(aio_error(&cbs[0])), name(aio_error(&cbs[1])));
+    pthread_join(thread, NULL);
+    say("%s: %s, %s", answer_name(o.answer), text[0], text[1]);
+
+    o = (struct other){gettid(), pipes[0], &cbs[1], NULL, 0};
+    for (int i = 0; i < 2; i++) reads(&cbs[i], pipes[0], text[i], 0);
+    need(pthread_create(&thread, NULL, cancel_later, &o) == 0, "thread");
+    answered("aio_suspend", aio_suspend(only, 1, NULL));
+    report("cancelled", &cbs[1]);
+    pthread_join(thread, NULL);
+    feed(pipes, "data");
+    report("first", &cbs[0]);
+    close_pipe(pipes);
+}
+
+/* A full pipe: the write waits, and another behind it. */
+static void writes(void) {
+    enum { FULL = 1 << 20 };
+    int pipes[2];
+    char *buf = pages(FULL), got[3] = "";
+    struct aiocb cbs[2];
+    open_pipe(pipes);
+    int size = fcntl(pipes[1], F_GETPIPE_SZ);
+    need(size > 0 && size <= FULL, "pipe size");
+    need(write(pipes[1], buf, (size_t)size) == size, "fill the pipe");
+    for (int i = 0; i < 2; i++) {
+        cbs[i] = request(pipes[1], i ? "b" : "a", 1, 0);
+        need(aio_write(&cbs[i]) == 0, "write");
+    }
+    cancels("queued write", pipes[1], &cbs[1]);
+    report("it", &cbs[1]);
+    say("first %s", name(aio_error(&cbs[0])));
+    need(read(pipes[0], buf, (size_t)size) == size, "empty the pipe");
+    report("first", &cbs[0]);
+    say("in the pipe: %zd %.2s", read(pipes[0], got, 3), got);
+    close_pipe(pipes);
+    free(buf);
+}
+
+/* Does what aio_cancel() answered agree with what the request says, at once and in the end? */
+static bool agrees(int answer, struct aiocb *cb) {
+    int now = aio_error(cb);
+    if (answer == AIO_CANCELED) return now == ECANCELED && aio_return(cb) == -1;
+    if (answer == AIO_ALLDONE && now != 0) return false;
+    return answer >= 0 && finish(cb) == 0 && aio_return(cb) == 8;
+}
+
+/* Any answer may come for a file; each request ends once, and its notification comes once. */
+static void files(const char *what, bool all) {
+    enum { N = 8, ROUNDS = 50 };
+    int fd = scratch(O_RDONLY, 4096), bad = 0, lost = 0, more = 0;
+    char text[N][8];
+    struct aiocb cbs[N];
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < N; i++) reads(&cbs[i], fd, text[i], i + 1);
+        if (all) {
+            int answer = aio_cancel(fd, NULL);
+            for (int i = 0; i < N; i++) {
+                if (answer != AIO_NOTCANCELED) bad += aio_error(&cbs[i]) == EINPROGRESS;
+                int err = finish(&cbs[i]);
+                bad += err ? err != ECANCELED : aio_return(&cbs[i]) != 8;
+            }
+        }
+        for (int i = N - 1; i >= 0 && !all; i--) bad += !agrees(aio_cancel(fd, &cbs[i]), &cbs[i]);
+        unsigned seen = 0;
+        for (int i = 0; i < N; i++) {
+            int value = notified(20);
+            if (value > 0 && value <= N) seen |= 1u << value;
+        }
+        lost += seen != (1u << (N + 1)) - 2;
+        more += notified(0) != -1;
+    }
+    say("%s: %d bad, %d lost, %d signals too many", what, bad, lost, more);
+    close(fd);
+}
+
+static void test(void) {
+    sigset_t set;
+    SIGNAL = SIGRTMIN + 1;
+    sigemptyset(&set);
+    sigaddset(&set, SIGNAL);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    nothing_to_cancel();
+    waiting();
+    queued();
+    whole_descriptor();
+    held_sync();
+    cancelled_by_other();
+    writes();
+    files("one by one", false);
+    files("all", true);
+}

@@ -1,0 +1,358 @@
+/* aio_suspend(): what it answers at once, time limits, signal handlers, cancellation, and threads
+ * that wait for each other's requests. Reads of empty pipes are the requests that stay pending. */
+#include "test.h"
+
+#include <sys/syscall.h>
+
+enum { MORE = 4 }; /* threads, pipes */
+
+static char byte[MORE + 1];
+
+static struct aiocb pending(const int pipes[2], char *to) {
+    return request(pipes[0], to, 1, 0);
+}
+
+static void open_pipe(int pipes[2]) {
+    need(pipe(pipes) == 0, "pipe");
+}
+
+static void feed(const int pipes[2]) {
+    need(write(pipes[1], "x", 1) == 1, "write to the pipe");
+}
+
+static void close_pipe(const int pipes[2]) {
+    close(pipes[0]);
+    close(pipes[1]);
+}
+
+/* Does the thread sleep at this moment? */
+static bool sleeps(pid_t tid) {
+    char path[50], line[200] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
+    FILE *file = fopen(path, "r");
+    need(file && fgets(line, sizeof line, file), path);
+    fclose(file);
+    return strrchr(line, ')')[2] == 'S';
+}
+
+/* Returns once the thread has been found asleep for a while: it is in the call that blocks. */
+static void until_asleep(pid_t tid) {
+    for (int seen = 0; seen < 10; sleep_ms(2)) seen = sleeps(tid) ? seen + 1 : 0;
+}
+
+static void at_once(void) {
+    int pipes[2], fd = scratch(O_RDONLY, 4096);
+    char buf[100], text[60];
+    open_pipe(pipes);
+    struct aiocb waits = pending(pipes, byte), done = request(fd, buf, 100, 0), fresh, failed;
+    memset(&fresh, 0, sizeof fresh);
+    failed = request(-1, buf, 100, 0);
+    need(aio_read(&waits) == 0 && aio_read(&done) == 0 && aio_read(&failed) == 0, "requests");
+    finish(&done);
+    finish(&failed);
+    const struct aiocb *none[3] = {NULL}, *cases[][3] = {{&done, NULL, NULL},
+        {NULL, NULL, &done}, {&waits, &done, NULL}, {&done, &waits, &waits},
+        {&fresh, NULL, NULL}, {&waits, NULL, &fresh}, {NULL, &failed, &waits}};
+    struct timespec zero = {0, 0}, *limits[] = {NULL, &zero};
+    for (int i = 0; i < 2; i++) {
+        answered("no entries", aio_suspend(none, 0, limits[i]));
+        answered("all NULL", aio_suspend(none, 3, limits[i]));
+        for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+            snprintf(text, sizeof text, "case %zu, %s", k, limits[i] ? "{0, 0}" : "no limit");
+            answered(text, aio_suspend(cases[k], 3, limits[i]));
+        }
+    }
+    answered("an entry beyond the list is not seen", aio_suspend(cases[2], 1, &zero));
+    say("still pending: %s", name(aio_error(&waits)));
+    feed(pipes);
+    report("read", &waits);
+    answered("done", aio_suspend(cases[2], 3, NULL));
+    close_pipe(pipes);
+    close(fd);
+}
+
+static void times(void) {
+    int pipes[2];
+    open_pipe(pipes);
+    struct aiocb cb = pending(pipes, byte);
+    const struct aiocb *list[] = {NULL, &cb, NULL, &cb};
+    struct timespec limits[] = {{0, 0}, {-1, 0}, {-1000000, 999999999}, {0, 1}, {0, 30000000}};
+    need(aio_read(&cb) == 0, "read");
+    for (int i = 0; i < 5; i++) {
+        uint64_t begin = now_us();
+        answered("no time left", aio_suspend(list, 4, &limits[i]));
+        uint64_t took = now_us() - begin;
+        uint64_t least = limits[i].tv_sec < 0 ? 0 : (uint64_t)limits[i].tv_nsec / 1000;
+        say("waited long enough %d, not for ever %d", took >= least, took < 3000000);
+    }
+    feed(pipes);
+    struct timespec minute = {59, 999999999};
+    uint64_t begin = now_us();
+    answered("in time", aio_suspend(list, 4, &minute));
+    say("soon %d", now_us() - begin < 3000000);
+    report("read", &cb);
+    close_pipe(pipes);
+}
+
+struct interrupter {
+    pthread_t victim;
+    pid_t tid;
+    const int *pipes; /* fed after the signal, unless NULL */
+};
+
+static volatile sig_atomic_t handled;
+
+static void on_signal(int signo) {
+    (void)signo;
+    handled++;
+}
+
+static void *interrupt(void *arg) {
+    struct interrupter *in = arg;
+    until_asleep(in->tid);
+    need(handled == 0, "no signal yet");
+    pthread_kill(in->victim, SIGUSR1);
+    while (!handled) sleep_ms(1);
+    until_asleep(in->tid);
+    if (in->pipes) feed(in->pipes);
+    return NULL;
+}
+
+/* What a handler does to a thread in aio_suspend(). Only a call that restarts gets data, to end. */
+static void interrupted(const char *what, int flags, const struct timespec *limit, bool restarts) {
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = flags};
+    sigaction(SIGUSR1, &action, NULL);
+    int pipes[2];
+    open_pipe(pipes);
+    struct aiocb cb = pending(pipes, byte);
+    const struct aiocb *list[] = {&cb};
+    struct interrupter in = {pthread_self(), gettid(), restarts ? pipes : NULL};
+    pthread_t thread;
+    handled = 0;
+    need(aio_read(&cb) == 0, "read");
+    need(pthread_create(&thread, NULL, interrupt, &in) == 0, "thread");
+    answered(what, aio_suspend(list, 1, limit));
+    say("handler ran %d, request %s", handled, name(aio_error(&cb)));
+    pthread_join(thread, NULL);
+    if (!restarts) feed(pipes);
+    report("read", &cb);
+    close_pipe(pipes);
+}
+
+static void handlers(void) {
+    struct timespec minute = {60, 0};
+    interrupted("handler", 0, NULL, false);
+    interrupted("handler, time limit", 0, &minute, false);
+    interrupted("SA_RESTART", SA_RESTART, NULL, true);
+    interrupted("SA_RESTART, time limit", SA_RESTART, &minute, false);
+    signal(SIGUSR1, SIG_DFL);
+}
+
+struct waiter {
+    pthread_t thread;
+    _Atomic pid_t tid;
+    const struct aiocb *list[3];
+    int answer;
+    _Atomic bool back;
+};
+
+static void *suspend(void *arg) {
+    struct waiter *w = arg;
+    w->tid = gettid();
+    w->answer = aio_suspend(w->list, 3, NULL);
+    w->back = true;
+    return NULL;
+}
+
+/* Starts the thread, and returns when it sleeps. */
+static void start(struct waiter *w) {
+    need(pthread_create(&w->thread, NULL, suspend, w) == 0, "thread");
+    while (!w->tid) sleep_ms(1);
+    until_asleep(w->tid);
+}
+
+static void cancellation(void) {
+    int pipes[2];
+    open_pipe(pipes);
+    struct aiocb cb = pending(pipes, byte);
+    struct waiter dies = {.list = {&cb}}, first = {.list = {&cb}}, last = {.list = {NULL, &cb}};
+    void *result;
+    need(aio_read(&cb) == 0, "read");
+    start(&first);
+    start(&dies);
+    start(&last);
+    pthread_cancel(dies.thread);
+    pthread_join(dies.thread, &result);
+    say("cancelled %d, returned %d", result == PTHREAD_CANCELED, dies.back);
+    say("others wait: %d %d, request %s", first.back, last.back, name(aio_error(&cb)));
+    feed(pipes);
+    pthread_join(first.thread, NULL);
+    pthread_join(last.thread, NULL);
+    say("others: %d %d", first.answer, last.answer);
+    report("read", &cb);
+
+    struct waiter alone = {.list = {&cb}};
+    cb = pending(pipes, byte);
+    need(aio_read(&cb) == 0, "read");
+    start(&alone);
+    pthread_cancel(alone.thread);
+    pthread_join(alone.thread, &result);
+    say("the only one cancelled %d", result == PTHREAD_CANCELED);
+    feed(pipes);
+    report("read after that", &cb);
+    close_pipe(pipes);
+}
+
+/* The cancellation is pending before the call. */
+static void *suspend_cancelled(void *arg) {
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+    pthread_cancel(pthread_self());
+    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+    return suspend(arg);
+}
+
+static void cancelled_before(const char *what, struct aiocb *cb) {
+    struct waiter w = {.list = {cb}};
+    void *result;
+    need(pthread_create(&w.thread, NULL, suspend_cancelled, &w) == 0, "thread");
+    pthread_join(w.thread, &result);
+    say("cancelled before, %s: %d, returned %d", what, result == PTHREAD_CANCELED, w.back);
+}
+
+static void cancellations_before(void) {
+    int pipes[2];
+    open_pipe(pipes);
+    struct aiocb cb = pending(pipes, byte);
+    need(aio_read(&cb) == 0, "read");
+    cancelled_before("pending request", &cb);
+    feed(pipes);
+    report("read", &cb);
+    cancelled_before("done request", &cb);
+    cancelled_before("nothing", NULL);
+    close_pipe(pipes);
+}
+
+/* Lists that overlap: thread i waits for pipes i and i + 1. */
+static void overlapping(void) {
+    int pipes[MORE + 1][2];
+    struct aiocb cbs[MORE + 1];
+    struct waiter waiters[MORE];
+    for (int i = 0; i <= MORE; i++) {
+        open_pipe(pipes[i]);
+        cbs[i] = pending(pipes[i], &byte[i]);
+        need(aio_read(&cbs[i]) == 0, "read");
+    }
+    for (int i = 0; i < MORE; i++) {
+        waiters[i] = (struct waiter){.list = {&cbs[i], NULL, &cbs[i + 1]}};
+        start(&waiters[i]);
+    }
+    feed(pipes[1]);
+    pthread_join(waiters[0].thread, NULL);
+    pthread_join(waiters[1].thread, NULL);
+    until_asleep(waiters[2].tid);
+    until_asleep(waiters[3].tid);
+    say("pipe 1 wakes 0 and 1: %d %d", waiters[0].answer, waiters[1].answer);
+    say("2 and 3 wait: %d %d", waiters[2].back, waiters[3].back);
+    feed(pipes[4]);
+    pthread_join(waiters[3].thread, NULL);
+    until_asleep(waiters[2].tid);
+    say("pipe 4 wakes 3: %d, 2 waits: %d", waiters[3].answer, waiters[2].back);
+    feed(pipes[2]);
+    pthread_join(waiters[2].thread, NULL);
+    say("pipe 2 wakes 2: %d", waiters[2].answer);
+    feed(pipes[0]);
+    feed(pipes[3]);
+    for (int i = 0; i <= MORE; i++) {
+        report("read", &cbs[i]);
+        close_pipe(pipes[i]);
+    }
+}
+
+/* All threads for the same request, which the main thread has submitted and does not watch. */
+static void same_pipe(void) {
+    int pipes[2], bad = 0;
+    open_pipe(pipes);
+    for (int round = 0; round < 5; round++) {
+        struct aiocb cb = pending(pipes, byte);
+        struct waiter waiters[MORE];
+        need(aio_read(&cb) == 0, "read");
+        for (int i = 0; i < MORE; i++) {
+            waiters[i] = (struct waiter){.list = {&cb}};
+            start(&waiters[i]);
+        }
+        feed(pipes);
+        for (int i = 0; i < MORE; i++) {
+            pthread_join(waiters[i].thread, NULL);
+            bad += waiters[i].answer != 0;
+        }
+        bad += aio_error(&cb) != 0 || aio_return(&cb) != 1;
+    }
+    say("the same request: %d bad", bad);
+    close_pipe(pipes);
+}
+
+enum { READS = 8, ROUNDS = 100, BLOCK = 4096 };
+
+static struct aiocb shared[READS];
+static char *blocks;
+static pthread_barrier_t turn;
+
+static int collect(int from) {
+    int bad = 0;
+    for (int i = from; i < READS; i += 2) {
+        const struct aiocb *list[] = {&shared[i]};
+        while (aio_error(&shared[i]) == EINPROGRESS) bad += aio_suspend(list, 1, NULL) != 0;
+        bad += aio_return(&shared[i]) != BLOCK;
+        bad += !is_pattern(blocks + i * BLOCK, BLOCK, shared[i].aio_offset);
+    }
+    return bad;
+}
+
+/* Submits nothing itself; its share are the odd requests. */
+static void *collector(void *arg) {
+    int *bad = arg;
+    for (int round = 0; round < ROUNDS; round++) {
+        pthread_barrier_wait(&turn);
+        *bad += collect(1);
+        pthread_barrier_wait(&turn);
+    }
+    return NULL;
+}
+
+/* One thread submits, and others wait, with requests that end by themselves. */
+static void one_submits(const char *what, int fd, bool waits_too) {
+    int bad = 0, theirs = 0;
+    pthread_t thread;
+    pthread_barrier_init(&turn, NULL, 2);
+    need(pthread_create(&thread, NULL, collector, &theirs) == 0, "thread");
+    for (int round = 0; round < ROUNDS; round++) {
+        memset(blocks, 0, READS * BLOCK);
+        for (int i = 0; i < READS; i++) {
+            off_t at = (off_t)(round * 31 + i * 17) % 64 * BLOCK;
+            shared[i] = request(fd, blocks + i * BLOCK, BLOCK, at);
+            bad += aio_read(&shared[i]) != 0;
+        }
+        pthread_barrier_wait(&turn);
+        if (waits_too) bad += collect(0);
+        pthread_barrier_wait(&turn); /* asleep until the other has seen its share end */
+        bad += collect(0);
+    }
+    pthread_join(thread, NULL);
+    pthread_barrier_destroy(&turn);
+    say("%s: %d bad", what, bad + theirs);
+    close(fd);
+}
+
+static void test(void) {
+    blocks = pages(READS * BLOCK);
+    at_once();
+    times();
+    handlers();
+    cancellation();
+    cancellations_before();
+    overlapping();
+    same_pipe();
+    one_submits("direct, one submits", scratch(O_RDONLY | O_DIRECT, 64 * BLOCK), false);
+    one_submits("direct, both wait", scratch(O_RDONLY | O_DIRECT, 64 * BLOCK), true);
+    one_submits("buffered, both wait", scratch(O_RDONLY, 64 * BLOCK), true);
+}
