@@ -209,16 +209,25 @@ EXPORT int fdatasync(int fd) {
 }
 
 EXPORT int close(int fd) {
-    if (has_requests()) kaio_file_release(fd);
+    if (has_requests()) {
+        if (kaio_fd_is_ours(fd)) return answer(-EBADF);
+        kaio_file_release(fd);
+    }
     return NEXT(close)(fd);
 }
 
+static void make_way(int from, int to) {
+    if (!has_requests() || from == to || fcntl(from, F_GETFD) < 0) return;
+    kaio_fd_evade(to);
+    kaio_file_release(to);
+}
+
 EXPORT int dup2(int from, int to) {
-    if (has_requests() && from != to && fcntl(from, F_GETFD) >= 0) kaio_file_release(to);
+    make_way(from, to);
     return NEXT(dup2)(from, to);
 }
 
 EXPORT int dup3(int from, int to, int flags) {
-    if (has_requests() && from != to && fcntl(from, F_GETFD) >= 0) kaio_file_release(to);
+    make_way(from, to);
     return NEXT(dup3)(from, to, flags);
 }

@@ -116,7 +116,7 @@ TAILQ_HEAD(kaio_lios, kaio_lio);
 /* One per thread that ever used AIO, reused after its end, never freed. Outlives fork(). */
 struct kaio_thread {
     struct kaio_thread *next; /* all of them, in kaio_threads */
-    int efd;                  /* the eventfd that wakes the thread; -1: none could be had */
+    _Atomic int efd;          /* the eventfd that wakes the thread; -1: none could be had */
     uint32_t index;
     atomic_bool taken;
     bool watched;             /* the reaper's epoll set has its eventfd */
@@ -167,7 +167,6 @@ struct kaio_global {
     struct kaio_thread *reaper;
     struct kaio_reqs handover; /* SIGEV_THREAD notifications that others must not start */
     struct kaio_lios handover_lists;
-    int epfd;
     bool watching;
     unsigned owed; /* held + backlog + waits for other threads' requests */
     /* stats.c */
@@ -177,6 +176,7 @@ struct kaio_global {
 
 extern struct kaio_global kaio;
 extern struct kaio_thread *_Atomic kaio_threads;
+extern _Atomic int kaio_epfd; /* the reaper's epoll set, or -1 */
 extern __thread struct kaio_thread *kaio_self; /* NULL until the thread first enters */
 extern __thread bool kaio_is_ours;             /* a worker or the reaper: signals stay blocked */
 
@@ -202,6 +202,8 @@ void kaio_leave(struct kaio_batch *b);         /* carries out b and gives both b
 struct kaio_thread *kaio_thread_record(void); /* a free one, with an eventfd; under the lock */
 void kaio_poll(void); /* reaps what is in the ring; async-signal-safe */
 int kaio_fd_raise(int fd); /* moves a new descriptor out of the program's way; -1 stays -1 */
+bool kaio_fd_is_ours(int fd);
+void kaio_fd_evade(int fd); /* before dup2() or dup3() onto it */
 void *kaio_alloc(size_t size); /* zeroed pages, never freed; NULL: no memory */
 
 /* request.c */

@@ -22,6 +22,7 @@
 
 struct kaio_global kaio __attribute__((aligned(PAGE)));
 struct kaio_thread *_Atomic kaio_threads;
+_Atomic int kaio_epfd = -1;
 __thread struct kaio_thread *kaio_self;
 __thread bool kaio_is_ours;
 atomic_bool kaio_loaded;
@@ -40,6 +41,26 @@ int kaio_fd_raise(int fd) {
     if (high < 0 && fd >= 3) return fd;
     syscall(SYS_close, fd);
     return high;
+}
+
+static _Atomic int *our_fd(int fd) {
+    if (fd < 3) return NULL;
+    if (fd == kaio_epfd) return &kaio_epfd;
+    struct kaio_thread *t = kaio_threads;
+    while (t && t->efd != fd) t = t->next;
+    return t ? &t->efd : NULL;
+}
+
+/* Programs that close all numbers mean files of their own. */
+bool kaio_fd_is_ours(int fd) {
+    return our_fd(fd);
+}
+
+/* The program is about to put a file on this number: ours moves. A thread asleep in read() holds the
+ * open file and does not notice. */
+void kaio_fd_evade(int fd) {
+    _Atomic int *ours = our_fd(fd);
+    if (ours) *ours = fcntl(fd, F_DUPFD_CLOEXEC, FD_FLOOR);
 }
 
 /* The thread has ended; its record and eventfd serve the next one. Its requests still signal it. */
@@ -87,6 +108,8 @@ static void child_clean(void) {
         t->depth = 0;
         t->taken = t == kaio_self;
     }
+    if (kaio_epfd >= 0) syscall(SYS_close, kaio_epfd);
+    kaio_epfd = -1;
     kaio_self = NULL;
     kaio_is_ours = false;
 }

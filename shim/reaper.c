@@ -18,13 +18,13 @@
 static void watch(struct kaio_thread *thread) {
     struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.ptr = thread};
     if (thread->efd < 0 || thread->watched) return;
-    thread->watched = epoll_ctl(kaio.epfd, EPOLL_CTL_ADD, thread->efd, &ev) == 0;
+    thread->watched = epoll_ctl(kaio_epfd, EPOLL_CTL_ADD, thread->efd, &ev) == 0;
 }
 
 static void unwatch_all(void) {
     for (struct kaio_thread *t = kaio_threads; t; t = t->next) {
         if (t == kaio.reaper || !t->watched) continue;
-        epoll_ctl(kaio.epfd, EPOLL_CTL_DEL, t->efd, NULL);
+        epoll_ctl(kaio_epfd, EPOLL_CTL_DEL, t->efd, NULL);
         t->watched = false;
     }
     kaio.watching = false;
@@ -39,7 +39,6 @@ static void take_handover(struct kaio_batch *b) {
 static void *reaper_main(void *self) {
     kaio_is_ours = true;
     kaio_self = self;
-    int epfd = kaio.epfd;
     for (;;) {
         struct kaio_batch b;
         struct epoll_event ev;
@@ -48,7 +47,7 @@ static void *reaper_main(void *self) {
         take_handover(&b);
         kaio_leave(&b);
         /* An error means that the program has closed our descriptors: look around without them. */
-        if (epoll_wait(epfd, &ev, 1, -1) < 0) usleep(1000);
+        if (epoll_wait(kaio_epfd, &ev, 1, -1) < 0) usleep(1000);
     }
     return NULL;
 }
@@ -56,14 +55,15 @@ static void *reaper_main(void *self) {
 bool kaio_reaper_ready(const struct kaio_batch *b) {
     if (kaio.reaper || b->careful) return kaio.reaper;
     struct kaio_thread *thread = kaio_thread_record();
-    kaio.epfd = kaio_fd_raise(epoll_create1(EPOLL_CLOEXEC));
-    if (kaio.epfd >= 0) watch(thread);
+    kaio_epfd = kaio_fd_raise(epoll_create1(EPOLL_CLOEXEC));
+    if (kaio_epfd >= 0) watch(thread);
     if (thread->watched && kaio_thread_start(reaper_main, thread) == 0) {
         kaio.reaper = thread;
         return true;
     }
     kaio_log("the reaper could not be started");
-    if (kaio.epfd >= 0) syscall(SYS_close, kaio.epfd);
+    if (kaio_epfd >= 0) syscall(SYS_close, kaio_epfd);
+    kaio_epfd = -1;
     thread->watched = false;
     thread->taken = false;
     return false;

@@ -82,6 +82,7 @@ static bool arm(struct kaio_batch *b, struct wait *w) {
         foreign |= req->in_kernel && req->owner != w->self && req->owner != kaio.reaper;
     }
     set_foreign(w, foreign);
+    if (foreign) b->careful = false; /* without the reaper it would sleep for ever */
     return true;
 }
 

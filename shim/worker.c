@@ -127,6 +127,9 @@ void kaio_worker_finish(struct kaio_batch *b, struct kaio_req *req, long res) {
     if (kaio_is_ours) kaio.by_worker++;
     else kaio.by_caller++;
     kaio_complete(b, req, res);
+    /* The last worker has gone, and a thread in aio_suspend() starts none: it carries on itself. */
+    struct kaio_req *next = TAILQ_FIRST(&kaio.ready);
+    if (!kaio_is_ours && kaio.workers == 0 && next) kaio_worker_take(b, next);
 }
 
 /* Without the lock: looks for work before sleeping, if there is a CPU to do so on. */

@@ -90,7 +90,7 @@ static int use_aio(void) {
 }
 
 static int status_of(pid_t pid) {
-    int status;
+    int status = 0;
     need(pid > 0 && waitpid(pid, &status, 0) == pid, "waitpid");
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
@@ -216,7 +216,7 @@ static void in_callback(void) {
     free(buf);
 }
 
-/* In the parent's memory, and closing descriptors before it becomes another program, as shells do. */
+/* In the parent's memory, and closing descriptors before the other program starts, as shells do. */
 static pid_t vforked(int null) {
     pid_t pid = vfork();
     if (pid == 0) {
