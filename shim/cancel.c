@@ -1,8 +1,8 @@
 /* cancel.c - aio_cancel(), and what close() does to streams. Under the lock.
  *
  * Everything that has not begun can be cancelled: it is taken off the list that its state names and
- * ends like any request, with ECANCELED and its notification. A poll is told to end in the kernel,
- * whose event then finds a zombie. In the kernel or in a worker's hands: not cancelled.
+ * ends like any request, with ECANCELED and its notification. A poll is told to end, in the kernel or
+ * in its blocker, which then finds a zombie. In the kernel or in a worker's hands: not cancelled.
  */
 #include "kaio.h"
 
@@ -14,7 +14,10 @@ static int cancel_one(struct kaio_batch *b, struct kaio_req *req) {
     case KAIO_HELD: TAILQ_REMOVE(&req->file->held, req, link); break;
     case KAIO_BACKLOG: TAILQ_REMOVE(&kaio.backlog, req, link); break;
     case KAIO_QUEUED: kaio_worker_drop(req); break;
-    case KAIO_POLLING: kaio_kernel_unpoll(req); break;
+    case KAIO_POLLING:
+        if (req->blocker) kaio.wake |= kaio_bit(req->owner);
+        else kaio_kernel_unpoll(req);
+        break;
     case KAIO_LINED: break;
     case KAIO_OFFERED:
     case KAIO_SUBMITTED:
@@ -77,7 +80,9 @@ int kaio_cancel(int fd, struct aiocb *cb) {
     return answer;
 }
 
-void kaio_cancel_streams(struct kaio_batch *b, struct kaio_file *file) {
+/* Without a look at every request: a stream's are all in these lists. */
+void kaio_cancel_stream(struct kaio_batch *b, struct kaio_file *file) {
+    cancel_held(b, file);
     cancel_line(b, &file->line[KAIO_READ]);
     cancel_line(b, &file->line[KAIO_WRITE]);
 }

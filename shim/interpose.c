@@ -228,6 +228,6 @@ EXPORT int dup2(int from, int to) {
 }
 
 EXPORT int dup3(int from, int to, int flags) {
-    make_way(from, to);
+    if (!(flags & ~O_CLOEXEC)) make_way(from, to);
     return NEXT(dup3)(from, to, flags);
 }

@@ -19,6 +19,10 @@
 #include <sys/types.h>
 #include <time.h>
 
+#ifndef RWF_NOWAIT /* <linux/fs.h>, Linux 4.14 */
+#define RWF_NOWAIT 8
+#endif
+
 #define KAIO_POOL_CHUNK 64    /* requests allocated together */
 #define KAIO_POOL_CHUNKS 4096 /* 262,144 outstanding requests; the next one gets EAGAIN */
 #define KAIO_FILE_CHUNK 1024  /* descriptors whose records are allocated together */
@@ -37,11 +41,11 @@ enum kaio_state {
     KAIO_OFFERED, /* in a batch's offer: on the way into io_submit() */
     KAIO_SUBMITTED, /* in the kernel as an iocb */
     KAIO_LINED,   /* not the head of file->line[]: waits behind an earlier one of the stream */
-    KAIO_POLLING, /* head of file->line[]; its POLL iocb is in the kernel */
+    KAIO_POLLING, /* head of file->line[]; its POLL iocb is in the kernel, or a blocker polls */
     KAIO_QUEUED,  /* in kaio.ready, or behind another write in file->writes */
     KAIO_RUNNING, /* some thread has taken it and is inside pread(), pwrite() or fsync() */
     KAIO_DONE,    /* its status is published; its SIGEV_THREAD is on the way */
-    KAIO_ZOMBIE,  /* ended by aio_cancel(), but the event of its POLL iocb is yet to come */
+    KAIO_ZOMBIE,  /* ended by aio_cancel() while polling, whose end is yet to come */
 };
 
 /* Why a request was not left to the kernel. Order and names are those of the report. */
@@ -74,8 +78,9 @@ struct kaio_req {
     uint8_t op, state, epoch;
     bool in_line;                /* is, or waits behind, the head of a stream's line */
     bool armed;                  /* held: file->active[] of the other epoch is all it waits for */
-    bool blocking;               /* KAIO_MODE=kernel: offered without RWF_NOWAIT */
+    bool blocking;               /* may wait inside the call: KAIO_MODE=kernel, SO_RCVTIMEO */
     bool in_kernel;              /* an iocb of it is in kaio.in_kernel */
+    bool blocker;                /* polling: by a thread of its own, which still refers to it */
     bool counted;                /* in file->active[epoch] */
     bool failed;                 /* once done: for its list */
 };
@@ -155,7 +160,7 @@ struct kaio_global {
     int setup_error;                /* of io_setup(); final */
     unsigned depth;                 /* iocbs in the kernel at most; learned downwards */
     unsigned in_kernel;             /* offered, submitted and polling */
-    unsigned polling;
+    unsigned polling;               /* by POLL iocbs */
     struct kaio_reqs backlog;
     /* worker.c */
     struct kaio_reqs ready;
@@ -275,7 +280,7 @@ static inline uint64_t kaio_bit(const struct kaio_thread *thread) {
 
 /* cancel.c */
 int kaio_cancel(int fd, struct aiocb *cb); /* AIO_CANCELED, AIO_NOTCANCELED or AIO_ALLDONE */
-void kaio_cancel_streams(struct kaio_batch *b, struct kaio_file *file);
+void kaio_cancel_stream(struct kaio_batch *b, struct kaio_file *file);
 
 /* reaper.c */
 bool kaio_reaper_ready(const struct kaio_batch *b); /* the thread, started now if need be */

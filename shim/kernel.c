@@ -16,9 +16,6 @@
 #include <sys/mman.h>
 
 #define RING_MAGIC 0xa10a10a1u
-#ifndef RWF_NOWAIT
-#define RWF_NOWAIT 8
-#endif
 
 struct kaio_ring { /* struct aio_ring of fs/aio.c, the same since Linux 2.6 */
     unsigned id, nr;

@@ -79,14 +79,15 @@ void kaio_file_unsubmitted(struct kaio_file *file, int change) {
 void kaio_req_move(struct kaio_req *req, enum kaio_state state) {
     enum kaio_state old = req->state;
     kaio.owed += (unsigned)is_owed(state) - (unsigned)is_owed(old);
-    kaio.polling += (unsigned)(state == KAIO_POLLING) - (unsigned)(old == KAIO_POLLING);
+    if (!req->blocker)
+        kaio.polling += (unsigned)(state == KAIO_POLLING) - (unsigned)(old == KAIO_POLLING);
     kaio_file_unsubmitted(req->file, is_unsubmitted(req, state) - is_unsubmitted(req, old));
     req->state = (uint8_t)state;
 }
 
 void kaio_req_free(struct kaio_req *req) {
     req->cb = NULL;
-    kaio_req_move(req, req->in_kernel ? KAIO_ZOMBIE : KAIO_FREE);
+    kaio_req_move(req, req->in_kernel || req->blocker ? KAIO_ZOMBIE : KAIO_FREE);
     if (req->state == KAIO_FREE) TAILQ_INSERT_HEAD(&kaio.free, req, link);
 }
 

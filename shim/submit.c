@@ -55,8 +55,10 @@ static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_pol
         kaio_req_move(req, KAIO_LINED);
     } else if (can_poll && fcntl(req->iocb.aio_fildes, F_GETFL) & O_NONBLOCK) {
         kaio_complete(b, req, req->done ? (long)req->done : -EAGAIN);
-    } else if (can_poll && kaio_kernel_ready() && kaio.polling < (kaio.depth + 1) / 2 &&
-               !has_timeout(req)) {
+    } else if (has_timeout(req)) {
+        req->blocking = true;
+        kaio_worker_block(b, req);
+    } else if (can_poll && kaio_kernel_ready() && kaio.polling < (kaio.depth + 1) / 2) {
         kaio.by_stream++;
         kaio_kernel_poll(b, req);
     } else {

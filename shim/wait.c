@@ -21,9 +21,6 @@
 #include <unistd.h>
 
 #define SPIN_ROUNDS 400 /* some 10 us, for a request that a worker is about to end */
-#ifndef RWF_NOWAIT
-#define RWF_NOWAIT 8
-#endif
 
 struct wait {
     struct kaio_thread *self;         /* NULL: not begun */

@@ -49,15 +49,9 @@ static bool is_read(int fd) {
     return found;
 }
 
-/* Does a waiting read end when it is cancelled? Not where a thread sits in it: so it is in glibc, and
- * in the shim where that makes no use of the kernel's poll. */
-static bool can_stop(void) {
-    const char *mode = getenv("KAIO_MODE");
-    return is_shim() && (!mode || strcmp(mode, "worker") != 0);
-}
-
+/* A waiting read ends when it is cancelled, but not in glibc, where a thread sits in it. */
 static void stops(const char *what, const char *no, const char *yes, const char *outcome) {
-    differs(what, no, can_stop() ? yes : no, outcome);
+    differs(what, no, is_shim() ? yes : no, outcome);
 }
 
 /* glibc's answers depend on whether a helper thread has begun with the request: wait for that. */
@@ -155,7 +149,7 @@ static void waiting(void) {
     say("still %s", name(aio_error(&cb)));
     stops("waiting", "NOTCANCELED", "CANCELED", answer_name(aio_cancel(pipes[0], &cb)));
     stops("its status", "EINPROGRESS", "ECANCELED", name(aio_error(&cb)));
-    if (can_stop()) {
+    if (is_shim()) {
         say("notified: %d", notified(20));
         if (aio_return(&cb) != -1) say("a cancelled request returns %zd", aio_return(&cb));
         cancels("cancelled", pipes[0], &cb);
@@ -216,7 +210,7 @@ static void whole_descriptor(void) {
     for (int i = 1; i < 4; i++) report("another", &cbs[i]);
     say("other descriptor %s", name(aio_error(&other)));
     feed(pipes, "data");
-    if (!can_stop()) finish(&cbs[0]); /* it has taken the data */
+    if (!is_shim()) finish(&cbs[0]); /* it has taken the data */
     else if (read(pipes[0], text[0], 8) != 4) say("a cancelled read took the data");
     say("%s", text[0]);
     bool seen[5] = {false};
