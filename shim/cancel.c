@@ -1,8 +1,9 @@
 /* cancel.c - aio_cancel(), and what close() does to streams. Under the lock.
  *
  * Everything that has not begun can be cancelled: it is taken off the list that its state names and
- * ends like any request, with ECANCELED and its notification. A poll is told to end, in the kernel or
- * in its blocker, which then finds a zombie. In the kernel or in a worker's hands: not cancelled.
+ * ends like any request, with ECANCELED and its notification. A poll is told to end, in the kernel
+ * or in its blocker, which then finds a zombie. In the kernel or in a worker's hands: not
+ * cancelled.
  */
 #include "kaio.h"
 

@@ -3,11 +3,11 @@
  * Under the lock, on whichever thread learned the result. Nothing is allocated here. The status
  * store is the last touch of the aiocb: from then on it is the program's again and may be freed.
  *
- * A signal is sent before the status store, since its failure is the request's (as in glibc), but the
- * program cannot tell: aio_error() and aio_return() look at kaio.sending and then come for the lock,
- * which is held here until the status is there. A thread is started after the status store, by
- * kaio_leave() without the lock. Only then does the request count as ended for its list, so that the
- * list's own notification comes last.
+ * A signal is sent before the status store, since its failure is the request's (as in glibc), but
+ * the program cannot tell: aio_error() and aio_return() look at kaio.sending and then come for the
+ * lock, which is held here until the status is there. A thread is started after the status store,
+ * by kaio_leave() without the lock. Only then does the request count as ended for its list, so that
+ * the list's own notification comes last.
  */
 #include "kaio.h"
 

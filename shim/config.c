@@ -1,7 +1,8 @@
 /* config.c - the KAIO_* environment variables and the log.
  *
  * The table in options.def is the only place that names an option. kaio_config_load() runs once,
- * from kaio_load(), before there is a second thread of ours; afterwards everything here is only read.
+ * from kaio_load(), before there is a second thread of ours; afterwards everything here is only
+ * read.
  */
 #include "kaio.h"
 

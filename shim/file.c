@@ -39,7 +39,8 @@ struct kaio_file *kaio_file_get(int fd) {
     return file;
 }
 
-/* A program orders its own aio_read() and close() of one descriptor; relaxed is enough for `used`. */
+/* A program orders its own aio_read() and close() of one descriptor; relaxed is enough for `used`.
+ */
 struct kaio_file *kaio_file_used(int fd) {
     if (fd < 0) return NULL;
     struct kaio_file *chunk = atomic_load_explicit(chunk_of(fd), memory_order_acquire);

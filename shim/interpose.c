@@ -5,9 +5,9 @@
  *   request.c    aiocb -> request             file.c       held back? (sync, KAIO_ORDER=fd)
  *   submit.c     offer, wait or work          kernel.c     io_submit(), the ring of events
  *   worker.c     what the kernel declined     complete.c   result, status, wake-ups
- *   notify.c     signal or thread             reaper.c     the thread that does it in the background
- *   wait.c       aio_suspend(), LIO_WAIT      cancel.c     aio_cancel(), close()
- *   config.c     KAIO_*                       stats.c      the report at exit
+ *   notify.c     signal or thread             reaper.c     the thread that does it in the
+ * background wait.c       aio_suspend(), LIO_WAIT      cancel.c     aio_cancel(), close() config.c
+ * KAIO_*                       stats.c      the report at exit
  *
  * Nothing else in the library touches errno for the program, and nothing else is visible outside.
  * KAIO_MODE=off forwards every call to the next definition in line, which is glibc's.
@@ -21,12 +21,13 @@
 #include <unistd.h>
 
 #define PRIORITY_MAX 20 /* AIO_PRIO_DELTA_MAX; <limits.h> does not say it */
-#define EXPORT __attribute__((visibility("default")))
+#define EXPORT       __attribute__((visibility("default")))
 /* The same function under its large-file name: off_t is 64 bits wide on x86-64. */
 #define EXPORT_64(name) __asm__(".globl " #name "64\n.set " #name "64, " #name)
 
 /* The next definition of the function in line; looked up when first used, since other libraries'
- * constructors call close() before ours has run. The lookup is idempotent, so racing is harmless. */
+ * constructors call close() before ours has run. The lookup is idempotent, so racing is harmless.
+ */
 #define NEXT(name)                                                                                 \
     ({                                                                                             \
         static __typeof__(&name) next;                                                             \
@@ -147,8 +148,8 @@ static int submit_item(struct kaio_batch *b, struct aiocb *cb, struct kaio_lio *
     return err;
 }
 
-/* Hands over the whole list in one batch, hence in one io_submit(). 0, or the last item's error that
- * could not be enqueued; that is a failed item, too, if others could be. */
+/* Hands over the whole list in one batch, hence in one io_submit(). 0, or the last item's error
+ * that could not be enqueued; that is a failed item, too, if others could be. */
 static int submit_list(struct kaio_lio *lio, struct aiocb *const list[], int n) {
     struct kaio_batch b;
     int res = 0, enqueued = 0;

@@ -23,29 +23,29 @@
 #define RWF_NOWAIT 8
 #endif
 
-#define KAIO_POOL_CHUNK 64    /* requests allocated together */
-#define KAIO_POOL_CHUNKS 4096 /* 262,144 outstanding requests; the next one gets EAGAIN */
-#define KAIO_FILE_CHUNK 1024  /* descriptors whose records are allocated together */
-#define KAIO_FILE_CHUNKS 1024 /* 2^20 descriptors, the kernel's default fs.nr_open */
-#define KAIO_SUBMIT_MAX 256   /* iocbs in one io_submit() */
-#define KAIO_FEW 8            /* requests that workers serve before a context is made */
+#define KAIO_POOL_CHUNK  64          /* requests allocated together */
+#define KAIO_POOL_CHUNKS 4096        /* 262,144 outstanding requests; the next one gets EAGAIN */
+#define KAIO_FILE_CHUNK  1024        /* descriptors whose records are allocated together */
+#define KAIO_FILE_CHUNKS 1024        /* 2^20 descriptors, the kernel's default fs.nr_open */
+#define KAIO_SUBMIT_MAX  256         /* iocbs in one io_submit() */
+#define KAIO_FEW         8           /* requests that workers serve before a context is made */
 #define KAIO_LARGE_BYTES (128 << 10) /* buffered requests from here on are never copied inline */
 
 enum kaio_op { KAIO_READ, KAIO_WRITE, KAIO_INVALID, KAIO_FSYNC, KAIO_FDSYNC, KAIO_BARRIER };
 
 /* Where a request is. Only kaio_req_move() changes it, under the lock. */
 enum kaio_state {
-    KAIO_FREE,    /* in kaio.free; belongs to nobody */
-    KAIO_HELD,    /* in file->held: waits for earlier requests of its descriptor */
-    KAIO_BACKLOG, /* in kaio.backlog: the context is full */
-    KAIO_OFFERED, /* in a batch's offer: on the way into io_submit() */
+    KAIO_FREE,      /* in kaio.free; belongs to nobody */
+    KAIO_HELD,      /* in file->held: waits for earlier requests of its descriptor */
+    KAIO_BACKLOG,   /* in kaio.backlog: the context is full */
+    KAIO_OFFERED,   /* in a batch's offer: on the way into io_submit() */
     KAIO_SUBMITTED, /* in the kernel as an iocb */
-    KAIO_LINED,   /* not the head of file->line[]: waits behind an earlier one of the stream */
-    KAIO_POLLING, /* head of file->line[]; its POLL iocb is in the kernel, or a blocker polls */
-    KAIO_QUEUED,  /* in kaio.ready, or behind another write in file->writes */
-    KAIO_RUNNING, /* some thread has taken it and is inside pread(), pwrite() or fsync() */
-    KAIO_DONE,    /* its status is published; its SIGEV_THREAD is on the way */
-    KAIO_ZOMBIE,  /* ended by aio_cancel() while polling, whose end is yet to come */
+    KAIO_LINED,     /* not the head of file->line[]: waits behind an earlier one of the stream */
+    KAIO_POLLING,   /* head of file->line[]; its POLL iocb is in the kernel, or a blocker polls */
+    KAIO_QUEUED,    /* in kaio.ready, or behind another write in file->writes */
+    KAIO_RUNNING,   /* some thread has taken it and is inside pread(), pwrite() or fsync() */
+    KAIO_DONE,      /* its status is published; its SIGEV_THREAD is on the way */
+    KAIO_ZOMBIE,    /* ended by aio_cancel() while polling, whose end is yet to come */
 };
 
 /* Why a request was not left to the kernel. Order and names are those of the report. */
@@ -63,26 +63,26 @@ enum kaio_reason {
 
 struct kaio_req {
     struct iocb iocb;
-    TAILQ_ENTRY(kaio_req) link;  /* the list that the state names, or a batch's */
-    TAILQ_ENTRY(kaio_req) line;  /* file->line[op], while in_line */
-    struct aiocb *cb;            /* NULL once cancelled; untouched after the status store */
+    TAILQ_ENTRY(kaio_req) link; /* the list that the state names, or a batch's */
+    TAILQ_ENTRY(kaio_req) line; /* file->line[op], while in_line */
+    struct aiocb *cb;           /* NULL once cancelled; untouched after the status store */
     struct kaio_file *file;
-    struct kaio_lio *lio;        /* the list that it belongs to, or NULL */
-    struct kaio_thread *owner;   /* whose eventfd the kernel signals */
+    struct kaio_lio *lio;      /* the list that it belongs to, or NULL */
+    struct kaio_thread *owner; /* whose eventfd the kernel signals */
     struct sigevent sigev;
-    uint64_t waiters;            /* bits of the threads that sleep for it */
+    uint64_t waiters; /* bits of the threads that sleep for it */
     char *buf;
-    size_t nbytes, done;         /* asked for; transferred so far */
+    size_t nbytes, done; /* asked for; transferred so far */
     off_t offset;
-    uint32_t index;              /* in the pool; also left in cb->__abs_prio */
+    uint32_t index; /* in the pool; also left in cb->__abs_prio */
     uint8_t op, state, epoch;
-    bool in_line;                /* is, or waits behind, the head of a stream's line */
-    bool armed;                  /* held: file->active[] of the other epoch is all it waits for */
-    bool blocking;               /* may wait inside the call: KAIO_MODE=kernel, SO_RCVTIMEO */
-    bool in_kernel;              /* an iocb of it is in kaio.in_kernel */
-    bool blocker;                /* polling: by a thread of its own, which still refers to it */
-    bool counted;                /* in file->active[epoch] */
-    bool failed;                 /* once done: for its list */
+    bool in_line;   /* is, or waits behind, the head of a stream's line */
+    bool armed;     /* held: file->active[] of the other epoch is all it waits for */
+    bool blocking;  /* may wait inside the call: KAIO_MODE=kernel, SO_RCVTIMEO */
+    bool in_kernel; /* an iocb of it is in kaio.in_kernel */
+    bool blocker;   /* polling: by a thread of its own, which still refers to it */
+    bool counted;   /* in file->active[epoch] */
+    bool failed;    /* once done: for its list */
 };
 TAILQ_HEAD(kaio_reqs, kaio_req);
 
@@ -93,18 +93,18 @@ TAILQ_HEAD(kaio_reqs, kaio_req);
 
 /* One per descriptor number ever used. The counts are of requests on it. */
 struct kaio_file {
-    struct kaio_reqs held;     /* aio_fsync and barriers, oldest first */
-    struct kaio_reqs line[2];  /* a stream's reads and writes: the head is being served */
-    struct kaio_reqs writes;   /* file writes for workers that wait behind the writer */
-    struct kaio_req *writer;   /* the one that is in kaio.ready or running; NULL: none */
-    uint32_t active[2];        /* started and not finished, by epoch: see file.c */
-    uint32_t unsubmitted;      /* would use the descriptor's number again */
-    uint64_t waiters;          /* bits of the threads that sleep for unsubmitted == 0 */
+    struct kaio_reqs held;    /* aio_fsync and barriers, oldest first */
+    struct kaio_reqs line[2]; /* a stream's reads and writes: the head is being served */
+    struct kaio_reqs writes;  /* file writes for workers that wait behind the writer */
+    struct kaio_req *writer;  /* the one that is in kaio.ready or running; NULL: none */
+    uint32_t active[2];       /* started and not finished, by epoch: see file.c */
+    uint32_t unsubmitted;     /* would use the descriptor's number again */
+    uint64_t waiters;         /* bits of the threads that sleep for unsubmitted == 0 */
     uint8_t epoch;
-    uint8_t refused;           /* 1 << op: learned to be declined; costs speed when stale */
-    bool memory;               /* tmpfs: io_submit() without RWF_NOWAIT waits for nothing */
-    bool releasing;            /* file.c: do not release from within a release */
-    atomic_bool used;          /* had a request since it was opened; read without the lock */
+    uint8_t refused;  /* 1 << op: learned to be declined; costs speed when stale */
+    bool memory;      /* tmpfs: io_submit() without RWF_NOWAIT waits for nothing */
+    bool releasing;   /* file.c: do not release from within a release */
+    atomic_bool used; /* had a request since it was opened; read without the lock */
 };
 
 /* A lio_listio() call. */
@@ -112,9 +112,9 @@ struct kaio_lio {
     TAILQ_ENTRY(kaio_lio) link; /* kaio.free_lios, or a batch's */
     struct sigevent sigev;
     uint64_t waiters;
-    uint32_t pending;           /* items that have not ended */
-    bool failed;                /* some item did not succeed */
-    bool wait;                  /* LIO_WAIT: the waiting thread frees it */
+    uint32_t pending; /* items that have not ended */
+    bool failed;      /* some item did not succeed */
+    bool wait;        /* LIO_WAIT: the waiting thread frees it */
 };
 TAILQ_HEAD(kaio_lios, kaio_lio);
 
@@ -124,20 +124,20 @@ struct kaio_thread {
     _Atomic int efd;          /* the eventfd that wakes the thread; -1: none could be had */
     uint32_t index;
     atomic_bool taken;
-    bool watched;             /* the reaper's epoll set has its eventfd */
-    int depth;                /* waits in progress: more than 1 inside signal handlers */
+    bool watched; /* the reaper's epoll set has its eventfd */
+    int depth;    /* waits in progress: more than 1 inside signal handlers */
 };
 
 /* What was decided under the lock and is carried out without it. Lives on a stack. */
 struct kaio_batch {
-    sigset_t mask;             /* the caller's, restored by kaio_leave() */
+    sigset_t mask; /* the caller's, restored by kaio_leave() */
     struct kaio_thread *self;
-    struct kaio_reqs offer;    /* to io_submit() */
-    struct kaio_reqs run;      /* to be worked off by this very thread */
-    struct kaio_reqs notify;   /* published; SIGEV_THREAD to be started */
-    struct kaio_lios lists;    /* ended; SIGEV_THREAD to be started */
-    bool careful;              /* maybe in a signal handler: start no thread */
-    bool no_thread;            /* out: a worker that was needed could not be started */
+    struct kaio_reqs offer;  /* to io_submit() */
+    struct kaio_reqs run;    /* to be worked off by this very thread */
+    struct kaio_reqs notify; /* published; SIGEV_THREAD to be started */
+    struct kaio_lios lists;  /* ended; SIGEV_THREAD to be started */
+    bool careful;            /* maybe in a signal handler: start no thread */
+    bool no_thread;          /* out: a worker that was needed could not be started */
 };
 
 /* All state. Zero is its valid first value, and a forked child sees zeros (MADV_WIPEONFORK). */
@@ -145,7 +145,7 @@ struct kaio_global {
     pthread_mutex_t lock; /* default type: all zeros is unlocked */
     atomic_bool started;
     pid_t pid;
-    uint64_t wake; /* bits of threads to wake; taken by the next kaio_leave() */
+    uint64_t wake;       /* bits of threads to wake; taken by the next kaio_leave() */
     atomic_bool sending; /* complete.c: a signal is out whose request is just being published */
     /* request.c */
     struct kaio_req *chunks[KAIO_POOL_CHUNKS];
@@ -167,7 +167,7 @@ struct kaio_global {
     atomic_uint nready; /* length of ready; spinning workers read it without the lock */
     unsigned workers, idle, spinning; /* all of them; asleep in kaio.work; about to be */
     unsigned called, starting;        /* woken or started, but not here yet */
-    pthread_cond_t work;        /* with lock; wait_for_work() in worker.c sleeps on it */
+    pthread_cond_t work;              /* with lock; wait_for_work() in worker.c sleeps on it */
     /* reaper.c */
     struct kaio_thread *reaper;
     struct kaio_reqs handover; /* SIGEV_THREAD notifications that others must not start */
@@ -181,7 +181,7 @@ struct kaio_global {
 
 extern struct kaio_global kaio;
 extern struct kaio_thread *_Atomic kaio_threads;
-extern _Atomic int kaio_epfd; /* the reaper's epoll set, or -1 */
+extern _Atomic int kaio_epfd;                  /* the reaper's epoll set, or -1 */
 extern __thread struct kaio_thread *kaio_self; /* NULL until the thread first enters */
 extern __thread bool kaio_is_ours;             /* a worker or the reaper: signals stay blocked */
 
@@ -204,11 +204,11 @@ void kaio_load(void); /* configuration and next functions; idempotent, before an
 void kaio_enter(struct kaio_batch *b);         /* blocks signals, takes the lock */
 void kaio_enter_careful(struct kaio_batch *b); /* the same, maybe in a signal handler */
 void kaio_leave(struct kaio_batch *b);         /* carries out b and gives both back */
-struct kaio_thread *kaio_thread_record(void); /* a free one, with an eventfd; under the lock */
-void kaio_poll(void); /* reaps what is in the ring; async-signal-safe */
+struct kaio_thread *kaio_thread_record(void);  /* a free one, with an eventfd; under the lock */
+void kaio_poll(void);                          /* reaps what is in the ring; async-signal-safe */
 int kaio_fd_raise(int fd); /* moves a new descriptor out of the program's way; -1 stays -1 */
 bool kaio_fd_is_ours(int fd);
-void kaio_fd_evade(int fd); /* before dup2() or dup3() onto it */
+void kaio_fd_evade(int fd);    /* before dup2() or dup3() onto it */
 void *kaio_alloc(size_t size); /* zeroed pages, never freed; NULL: no memory */
 
 /* request.c */
@@ -239,8 +239,8 @@ void kaio_submit_line(struct kaio_batch *b, struct kaio_reqs *line);
 
 /* kernel.c */
 void kaio_take_back_signals(const struct kaio_batch *b); /* that a write raised in this thread */
-bool kaio_kernel_ready(void);    /* the context, made now if need be */
-bool kaio_kernel_pending(void);  /* events wait in the ring; no lock, async-signal-safe */
+bool kaio_kernel_ready(void);                            /* the context, made now if need be */
+bool kaio_kernel_pending(void); /* events wait in the ring; no lock, async-signal-safe */
 void kaio_kernel_reap(struct kaio_batch *b);
 void kaio_kernel_offer(struct kaio_batch *b, struct kaio_req *req);
 void kaio_kernel_poll(struct kaio_batch *b, struct kaio_req *req);
@@ -250,13 +250,16 @@ void kaio_kernel_submit(struct kaio_batch *b); /* takes b->offer; drops the lock
 
 /* worker.c */
 void kaio_worker_queue(struct kaio_batch *b, struct kaio_req *req);
-bool kaio_worker_take(struct kaio_batch *b, struct kaio_req *req); /* into b->run, if none began it */
+bool kaio_worker_take(struct kaio_batch *b,
+                      struct kaio_req *req); /* into b->run, if none began it */
 void kaio_worker_drop(struct kaio_req *req); /* out of its queue */
 void kaio_worker_finish(struct kaio_batch *b, struct kaio_req *req, long res);
-long kaio_worker_run(struct kaio_req *req); /* bytes or -errno; without the lock */
+long kaio_worker_run(struct kaio_req *req);  /* bytes or -errno; without the lock */
 bool kaio_worker_call(struct kaio_batch *b); /* wakes or starts one if need be; drops the lock */
-void kaio_worker_block(struct kaio_batch *b, struct kaio_req *req);
 int kaio_thread_start(void *(*run)(void *), void *arg); /* 0 or -errno */
+
+/* blocker.c */
+void kaio_blocker_start(struct kaio_batch *b, struct kaio_req *req);
 
 /* complete.c */
 void kaio_complete(struct kaio_batch *b, struct kaio_req *req, long res);

@@ -189,8 +189,8 @@ static void refused(struct kaio_batch *b, struct kaio_req *req, int err) {
     }
 }
 
-/* Submits up to KAIO_SUBMIT_MAX of b->offer in one call. io_submit() stops at the first iocb that it
- * refuses; its error comes when it is the first of a call. Those behind it are offered again. */
+/* Submits up to KAIO_SUBMIT_MAX of b->offer in one call. io_submit() stops at the first iocb that
+ * it refuses; its error comes when it is the first of a call. Those behind it are offered again. */
 void kaio_kernel_submit(struct kaio_batch *b) {
     struct iocb *iocbs[KAIO_SUBMIT_MAX];
     struct kaio_file *files[KAIO_SUBMIT_MAX];

@@ -1,13 +1,15 @@
 /* lifecycle.c - loading, entering and leaving the library, threads' records, fork and exit.
  *
  * kaio_enter() blocks all signals and takes the one lock; a handler therefore never runs on a
- * thread that holds it, which is what makes aio_error(), aio_return() and aio_suspend() safe to call
- * from handlers. kaio_leave() carries out what was decided, dropping the lock around everything
- * that makes a system call of any length, until nothing is left; then it gives both back.
+ * thread that holds it, which is what makes aio_error(), aio_return() and aio_suspend() safe to
+ * call from handlers. kaio_leave() carries out what was decided, dropping the lock around
+ * everything that makes a system call of any length, until nothing is left; then it gives both
+ * back.
  *
  * Fork: struct kaio_global lies in pages of its own that the kernel replaces by zeros in a child
  * (MADV_WIPEONFORK, Linux 4.14), however the child was made, so it starts clean and unlocked. Only
- * the threads' records outlive it; the child closes their eventfds, which it shares with the parent.
+ * the threads' records outlive it; the child closes their eventfds, which it shares with the
+ * parent.
  */
 #include "kaio.h"
 
@@ -17,7 +19,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define PAGE 4096
+#define PAGE     4096
 #define FD_FLOOR 512 /* our descriptors start here where the limit allows */
 
 struct kaio_global kaio __attribute__((aligned(PAGE)));
@@ -56,8 +58,8 @@ bool kaio_fd_is_ours(int fd) {
     return our_fd(fd);
 }
 
-/* The program is about to put a file on this number: ours moves. A thread asleep in read() holds the
- * open file and does not notice. */
+/* The program is about to put a file on this number: ours moves. A thread asleep in read() holds
+ * the open file and does not notice. */
 void kaio_fd_evade(int fd) {
     _Atomic int *ours = our_fd(fd);
     if (ours) *ours = fcntl(fd, F_DUPFD_CLOEXEC, FD_FLOOR);

@@ -1,7 +1,7 @@
 /* notify.c - telling the program: SIGEV_SIGNAL, SIGEV_THREAD, SIGEV_THREAD_ID.
  *
- * Signals are sent by whoever ends the request, under the lock (see complete.c). Threads are started
- * without the lock, by workers and the reaper only (kaio_reaper_hand()).
+ * Signals are sent by whoever ends the request, under the lock (see complete.c). Threads are
+ * started without the lock, by workers and the reaper only (kaio_reaper_hand()).
  */
 #include "kaio.h"
 

@@ -80,7 +80,8 @@ static void kick(void) {
     syscall(SYS_write, kaio.reaper->efd, &one, sizeof one);
 }
 
-/* A program's thread starts none, it may be in a signal handler: SIGEV_THREAD goes to the reaper. */
+/* A program's thread starts none, it may be in a signal handler: SIGEV_THREAD goes to the reaper.
+ */
 void kaio_reaper_hand(struct kaio_batch *b) {
     struct kaio_req *req, *next_req;
     struct kaio_lio *lio, *next_lio;

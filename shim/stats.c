@@ -8,14 +8,10 @@
 #include <unistd.h>
 
 static const char *const reasons[KAIO_REASONS] = {
-    [KAIO_R_FEW] = "first few of the process",
-    [KAIO_R_CONTEXT] = "no kernel context",
-    [KAIO_R_AGAIN] = "would have waited",
-    [KAIO_R_UNSUPP] = "not supported by the file",
-    [KAIO_R_ERROR] = "error to be confirmed",
-    [KAIO_R_LARGE] = "large buffered copy",
-    [KAIO_R_APPEND] = "O_APPEND write",
-    [KAIO_R_SHORT] = "rest of a short transfer",
+    [KAIO_R_FEW] = "first few of the process", [KAIO_R_CONTEXT] = "no kernel context",
+    [KAIO_R_AGAIN] = "would have waited",      [KAIO_R_UNSUPP] = "not supported by the file",
+    [KAIO_R_ERROR] = "error to be confirmed",  [KAIO_R_LARGE] = "large buffered copy",
+    [KAIO_R_APPEND] = "O_APPEND write",        [KAIO_R_SHORT] = "rest of a short transfer",
 };
 
 static void put(FILE *out, const char *what, uint64_t n) {
@@ -43,7 +39,9 @@ void kaio_stats_report(void) {
             (unsigned long long)(kaio.by_op[KAIO_FSYNC] + kaio.by_op[KAIO_FDSYNC]),
             (unsigned long long)kaio.submits, (unsigned long long)kaio.submitted);
     fprintf(out, "  workers at once %llu; context: %s\n", (unsigned long long)kaio.worker_peak,
-            kaio.ctx ? "yes" : kaio.setup_error ? strerror(-kaio.setup_error) : "not needed");
+            kaio.ctx           ? "yes"
+            : kaio.setup_error ? strerror(-kaio.setup_error)
+                               : "not needed");
     fclose(out);
     syscall(SYS_write, fd, text, strlen(text));
     syscall(SYS_close, fd);

@@ -57,12 +57,12 @@ static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_pol
         kaio_complete(b, req, req->done ? (long)req->done : -EAGAIN);
     } else if (has_timeout(req)) {
         req->blocking = true;
-        kaio_worker_block(b, req);
+        kaio_blocker_start(b, req);
     } else if (can_poll && kaio_kernel_ready() && kaio.polling < (kaio.depth + 1) / 2) {
         kaio.by_stream++;
         kaio_kernel_poll(b, req);
     } else {
-        kaio_worker_block(b, req);
+        kaio_blocker_start(b, req);
     }
 }
 
@@ -159,7 +159,8 @@ static void unsupported(struct kaio_batch *b, struct kaio_req *req) {
 }
 
 /* The kernel's answer to an offer: res as in the event, or what io_submit() failed with. Errors
- * that pread() would report otherwise (directories, /proc, sockets with an offset) are left to it. */
+ * that pread() would report otherwise (directories, /proc, sockets with an offset) are left to it.
+ */
 void kaio_submit_result(struct kaio_batch *b, struct kaio_req *req, long res) {
     if (res == -EAGAIN) {
         declined(b, req, KAIO_R_AGAIN);

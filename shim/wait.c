@@ -23,12 +23,12 @@
 #define SPIN_ROUNDS 400 /* some 10 us, for a request that a worker is about to end */
 
 struct wait {
-    struct kaio_thread *self;         /* NULL: not begun */
-    const struct aiocb *const *list;  /* for any of these, */
+    struct kaio_thread *self;        /* NULL: not begun */
+    const struct aiocb *const *list; /* for any of these, */
     int n;
-    struct kaio_lio *lio;             /* or for all items of this (list then names them), */
-    struct kaio_file *file;           /* or until nobody needs this file's number */
-    const struct timespec *deadline;  /* CLOCK_MONOTONIC; NULL: none */
+    struct kaio_lio *lio;            /* or for all items of this (list then names them), */
+    struct kaio_file *file;          /* or until nobody needs this file's number */
+    const struct timespec *deadline; /* CLOCK_MONOTONIC; NULL: none */
     bool cancellable, foreign, worker_has_it;
 };
 
@@ -59,8 +59,8 @@ static void set_foreign(struct wait *w, bool foreign) {
     w->foreign = foreign;
 }
 
-/* Under the lock: from now on, whoever ends one of the requests wakes this thread. False: no need to
- * sleep, one has ended, or is none of ours, or this thread has just taken it to run it. */
+/* Under the lock: from now on, whoever ends one of the requests wakes this thread. False: no need
+ * to sleep, one has ended, or is none of ours, or this thread has just taken it to run it. */
 static bool arm(struct kaio_batch *b, struct wait *w) {
     set_foreign(w, false);
     w->worker_has_it = false;
@@ -113,7 +113,8 @@ static int sleep_until(const struct wait *w) {
     int n = ppoll(&ready, 1, &left, NULL);
     if (n <= 0) return n == 0 ? -EAGAIN : -EINTR;
     struct iovec iov = {&count, sizeof count};
-    if (syscall(SYS_preadv2, efd, &iov, 1, -1l, -1l, RWF_NOWAIT) < 0 && errno != EAGAIN) return nap();
+    if (syscall(SYS_preadv2, efd, &iov, 1, -1l, -1l, RWF_NOWAIT) < 0 && errno != EAGAIN)
+        return nap();
     return 0;
 }
 

@@ -276,8 +276,7 @@ static void bad_calls(void) {
     struct aiocb cb = request(fd, buf, 100, 0), *list[] = {&cb};
     const struct aiocb *waits[] = {&cb};
     int modes[] = {-1, 2, 3, 77};
-    for (int i = 0; i < 4; i++)
-        answered("list, bad mode", lio_listio(modes[i], list, 1, NULL));
+    for (int i = 0; i < 4; i++) answered("list, bad mode", lio_listio(modes[i], list, 1, NULL));
     say("untouched: %s", name(aio_error(&cb)));
     int ops[] = {5, 77, -1};
     for (int i = 0; i < 3; i++) {

@@ -110,8 +110,8 @@ static void by_signal(const char *what, int flags) {
         sync.aio_sigevent.sigev_signo = SIGRTMIN + 1;
         sync.aio_sigevent.sigev_value.sival_int = round;
         bad += aio_fsync(O_SYNC, &sync) != 0;
-        came += sigtimedwait(&set, &info, &limit) == SIGRTMIN + 1 &&
-                info.si_code == SI_ASYNCIO && info.si_value.sival_int == round;
+        came += sigtimedwait(&set, &info, &limit) == SIGRTMIN + 1 && info.si_code == SI_ASYNCIO &&
+                info.si_value.sival_int == round;
         early += aio_error(&sync) != 0 || in_progress(cbs, WRITES) != 0;
         bad += finish(&sync) != 0 || end_writes(cbs);
     }

@@ -1,5 +1,6 @@
-/* Signal handlers that call aio_error(), aio_return() and aio_suspend() thousands of times a second,
- * while the threads that they interrupt submit, poll, suspend and complete requests themselves. */
+/* Signal handlers that call aio_error(), aio_return() and aio_suspend() thousands of times a
+ * second, while the threads that they interrupt submit, poll, suspend and complete requests
+ * themselves. */
 #include "test.h"
 
 #include <sys/syscall.h>

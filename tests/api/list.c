@@ -8,8 +8,8 @@ enum { MOST = 1000, BLOCK = 1024, FILES = 3 };
 
 static struct aiocb cbs[MOST];
 static struct aiocb *list[MOST];
-static char *bufs; /* a block for each item */
-static char *back; /* one to read into what an item has written */
+static char *bufs;      /* a block for each item */
+static char *back;      /* one to read into what an item has written */
 static int ITEM, OTHER; /* real-time signals, blocked */
 
 static struct sigevent by_signal(int signo, int value) {
@@ -125,8 +125,8 @@ static void skipped(int fd) {
 
 enum fault { OPCODE, FD, PRIORITY, OFFSET, ALL_OPCODES, ALL_PRIORITIES, FAULTS };
 
-static const char *const faults[] = {"opcode", "descriptor", "priority", "offset",
-                                     "all opcodes", "all priorities"};
+static const char *const faults[] = {"opcode", "descriptor",  "priority",
+                                     "offset", "all opcodes", "all priorities"};
 
 static void spoil(enum fault fault, int n) {
     switch (fault) {

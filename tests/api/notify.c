@@ -338,8 +338,8 @@ static void *target(void *arg) {
     siginfo_t info;
     __atomic_store_n((pid_t *)arg, gettid(), __ATOMIC_RELEASE);
     bool came = take(SIGRTMIN + 5, &info, is_shim() ? 3000 : 100);
-    bool right = info.si_code == SI_ASYNCIO && info.si_pid == getpid() &&
-                 info.si_uid == getuid() && info.si_value.sival_int == 55;
+    bool right = info.si_code == SI_ASYNCIO && info.si_pid == getpid() && info.si_uid == getuid() &&
+                 info.si_value.sival_int == 55;
     return !came ? "nothing" : right ? "delivered" : "wrong";
 }
 

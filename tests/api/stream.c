@@ -1,5 +1,5 @@
-/* Streams: pipes, sockets, FIFOs, terminals, eventfds. Waiting, order, ends of file, partial counts,
- * full pipes, errors; and what a waiting request must not hold up. */
+/* Streams: pipes, sockets, FIFOs, terminals, eventfds. Waiting, order, ends of file, partial
+ * counts, full pipes, errors; and what a waiting request must not hold up. */
 #include "test.h"
 
 #include <poll.h>
@@ -113,7 +113,8 @@ static void *drain(void *arg) {
     while (buf && d->got < d->want) {
         ssize_t n = read(d->fd, buf, PIPE_SIZE);
         if (n <= 0) break;
-        for (ssize_t i = 0; i < n; i++) d->bad += buf[i] != (char)('a' + (d->got + i) / 100000 % 26);
+        for (ssize_t i = 0; i < n; i++)
+            d->bad += buf[i] != (char)('a' + (d->got + i) / 100000 % 26);
         d->got += (size_t)n;
         usleep((useconds_t)d->delay_us);
     }
@@ -432,7 +433,9 @@ static void idle(void) {
     for (int i = 0; i < FILE_READS; i++)
         late += is_shim() ? !ends_within(&cbs[i], 1000) : aio_error(&cbs[i]) == EINPROGRESS;
     differs("file reads while 200 pipe reads wait", "all late", "all done",
-            late == 0 ? "all done" : late == FILE_READS ? "all late" : "some late");
+            late == 0            ? "all done"
+            : late == FILE_READS ? "all late"
+                                 : "some late");
     for (int i = 0; i < IDLE; i++) bad += aio_error(&waiting[i]) != EINPROGRESS;
     for (int i = IDLE - 1; i >= 0; i--) put(fds[i][1], &"pq"[i % 2], 1);
     for (int i = 0; i < IDLE; i++) {

@@ -50,9 +50,11 @@ static void at_once(void) {
     need(aio_read(&waits) == 0 && aio_read(&done) == 0 && aio_read(&failed) == 0, "requests");
     finish(&done);
     finish(&failed);
-    const struct aiocb *none[3] = {NULL}, *cases[][3] = {{&done, NULL, NULL},
-        {NULL, NULL, &done}, {&waits, &done, NULL}, {&done, &waits, &waits},
-        {&fresh, NULL, NULL}, {&waits, NULL, &fresh}, {NULL, &failed, &waits}};
+    const struct aiocb *none[3] = {NULL},
+                       *cases[][3] = {{&done, NULL, NULL},    {NULL, NULL, &done},
+                                      {&waits, &done, NULL},  {&done, &waits, &waits},
+                                      {&fresh, NULL, NULL},   {&waits, NULL, &fresh},
+                                      {NULL, &failed, &waits}};
     struct timespec zero = {0, 0}, *limits[] = {NULL, &zero};
     for (int i = 0; i < 2; i++) {
         answered("no entries", aio_suspend(none, 0, limits[i]));

@@ -41,7 +41,8 @@ static inline void say(const char *format, ...) {
     fflush(stdout);
 }
 
-/* Ends the program for a reason that is not the subject of the test (no memory, no scratch file). */
+/* Ends the program for a reason that is not the subject of the test (no memory, no scratch file).
+ */
 static inline void need(bool ok, const char *what) {
     if (ok) return;
     printf("broken test: %s: %s\n", what, strerror(errno));
@@ -74,7 +75,8 @@ static inline const char *name(int err) {
     return err == 0 ? "0" : strerrorname_np(err) ? strerrorname_np(err) : "?";
 }
 
-/* A scratch file of the given size, filled with a pattern, open with the flags; already unlinked. */
+/* A scratch file of the given size, filled with a pattern, open with the flags; already unlinked.
+ */
 static inline int scratch(int flags, size_t size) {
     char path[] = "scratch.XXXXXX";
     int fd = mkstemp(path);

@@ -82,7 +82,8 @@ static void check(struct worker *w, bool ended) {
     for (int i = 0; i < BATCH; i++) {
         struct aiocb *cb = &w->cbs[i];
         if (ended) w->bad += aio_error(cb) == EINPROGRESS;
-        else while (aio_error(cb) == EINPROGRESS) continue;
+        else
+            while (aio_error(cb) == EINPROGRESS) continue;
         w->bad += aio_error(cb) != 0 || aio_return(cb) != BLOCK;
         w->requests++;
         char *buf = w->memory + i * BLOCK;

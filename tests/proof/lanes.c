@@ -42,8 +42,10 @@ int main(int argc, char *argv[]) {
     if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) || write(warm, buf, 512) != 512) return 2;
     for (int i = 0; i < 20; i++) one(LIO_READ, warm, 512, 0);
     if (!strcmp(lane, "direct")) one(LIO_READ, open(path, O_RDONLY | O_DIRECT), 4096, 4096);
-    else if (!strcmp(lane, "overwrite")) one(LIO_WRITE, cold(path, O_WRONLY | O_DIRECT), 4096, 4096);
-    else if (!strcmp(lane, "extend")) one(LIO_WRITE, open(path, O_WRONLY | O_DIRECT), 4096, 64 << 20);
+    else if (!strcmp(lane, "overwrite"))
+        one(LIO_WRITE, cold(path, O_WRONLY | O_DIRECT), 4096, 4096);
+    else if (!strcmp(lane, "extend"))
+        one(LIO_WRITE, open(path, O_WRONLY | O_DIRECT), 4096, 64 << 20);
     else if (!strcmp(lane, "uncached")) one(LIO_READ, cold(path, O_RDONLY), 4096, 1 << 20);
     else if (!strcmp(lane, "write")) one(LIO_WRITE, open(path, O_WRONLY), 4096, 4096);
     else if (!strcmp(lane, "append")) one(LIO_WRITE, open(path, O_WRONLY | O_APPEND), 4096, 0);

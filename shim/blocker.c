@@ -1,0 +1,86 @@
+/* blocker.c - the head of a stream's line that the kernel does not poll for us gets a thread of its
+ * own: terminals, O_RDWR FIFOs, sockets with a time limit, every stream when there is no context,
+ * and those beyond half of the context. It may wait for ever and must not take a worker's place.
+ *
+ * kaio_blocker_start() is called under the lock; the rest runs on the new thread. While it polls,
+ * the request is POLLING and may be cancelled: cancel.c then wakes the thread, which finds a
+ * ZOMBIE.
+ */
+#include "kaio.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+/* The offer of submit.c, without a context: bytes, or -errno. */
+static long blocker_offer(struct kaio_req *req) {
+    struct iovec iov = {req->buf + req->done, req->nbytes - req->done};
+    long call = req->op == KAIO_READ ? SYS_preadv2 : SYS_pwritev2;
+    long r = syscall(call, req->iocb.aio_fildes, &iov, 1, -1l, -1l, RWF_NOWAIT);
+    return r < 0 ? -errno : r;
+}
+
+/* False: cancelled, and gone. */
+static bool blocker_begin(struct kaio_req *req) {
+    struct kaio_batch b;
+    kaio_enter(&b);
+    bool cancelled = req->state == KAIO_ZOMBIE;
+    req->blocker = false;
+    if (cancelled) kaio_req_free(req);
+    else kaio_req_move(req, KAIO_RUNNING);
+    kaio_leave(&b);
+    return !cancelled;
+}
+
+/* Until the stream is ready, or cancel.c writes our eventfd, or somebody whose bit is the same. */
+static void blocker_sleep(struct kaio_req *req) {
+    struct kaio_batch b;
+    uint64_t count;
+    kaio_enter(&b);
+    struct pollfd fds[2] = {{.fd = req->iocb.aio_fildes}, {.fd = b.self->efd, .events = POLLIN}};
+    fds[0].events = req->op == KAIO_READ ? POLLIN : POLLOUT;
+    req->owner = b.self;
+    req->blocker = true;
+    kaio_req_move(req, KAIO_POLLING);
+    kaio_leave(&b);
+    poll(fds, 2, fds[1].fd < 0 ? 10 : -1);
+    if (fds[1].revents) syscall(SYS_read, fds[1].fd, &count, sizeof count);
+}
+
+/* The rule for one stream request: offer it, wait, offer it again. What cannot be offered
+ * (terminals, errors) is left to the blocking call, and so is a socket with a time limit. */
+static void *blocker_main(void *arg) {
+    struct kaio_req *req = arg;
+    struct kaio_batch b;
+    kaio_is_ours = true;
+    while (blocker_begin(req)) {
+        long res = req->blocking || !req->nbytes ? -EOPNOTSUPP : blocker_offer(req);
+        bool nonblocking = fcntl(req->iocb.aio_fildes, F_GETFL) & O_NONBLOCK;
+        if (res > 0) req->done += (size_t)res;
+        bool rest = res > 0 && req->op == KAIO_WRITE && req->done < req->nbytes;
+        if (!nonblocking && (res == -EAGAIN || rest)) {
+            blocker_sleep(req);
+            continue;
+        }
+        res = res < 0 ? kaio_worker_run(req) : (long)req->done;
+        kaio_enter(&b);
+        kaio_worker_finish(&b, req, res);
+        kaio_leave(&b);
+        break;
+    }
+    return NULL;
+}
+
+void kaio_blocker_start(struct kaio_batch *b, struct kaio_req *req) {
+    req->blocker =
+        true; /* polling already, so that it can be cancelled before the thread is there */
+    req->owner = b->self;
+    kaio_req_move(req, KAIO_POLLING);
+    int err = kaio_thread_start(blocker_main, req);
+    if (err == 0) return;
+    req->blocker = false;
+    kaio_complete(b, req, err);
+}
