@@ -1,13 +1,14 @@
 /* interpose.c - the exported functions: validate, forward, set errno.
  *
  * The walk of a request, file by file:
- *   interpose.c  the call                     lifecycle.c  enter (lock, signals) and leave
- *   request.c    aiocb -> request             file.c       held back? (sync, KAIO_ORDER=fd)
- *   submit.c     offer, wait or work          kernel.c     io_submit(), the ring of events
- *   worker.c     what the kernel declined     complete.c   result, status, wake-ups
- *   notify.c     signal or thread             reaper.c     the thread that does it in the
- * background wait.c       aio_suspend(), LIO_WAIT      cancel.c     aio_cancel(), close() config.c
- * KAIO_*                       stats.c      the report at exit
+ *   interpose.c  the call                   lifecycle.c  enter (lock, signals) and leave
+ *   request.c    aiocb -> request           file.c       held back? (sync, KAIO_ORDER=fd)
+ *   submit.c     offer, wait or work        kernel.c     io_submit(), the ring of events
+ *   worker.c     what the kernel declined   blocker.c    streams that it does not poll
+ *   complete.c   result, status, wake-ups   notify.c     signal or thread
+ *   reaper.c     the background thread      wait.c       aio_suspend(), LIO_WAIT
+ *   cancel.c     aio_cancel(), close()      stats.c      the report at exit
+ *   config.c     KAIO_*
  *
  * Nothing else in the library touches errno for the program, and nothing else is visible outside.
  * KAIO_MODE=off forwards every call to the next definition in line, which is glibc's.
