@@ -29,8 +29,12 @@ static bool blocker_begin(struct kaio_req *req) {
     kaio_enter(&b);
     bool cancelled = req->state == KAIO_ZOMBIE;
     req->blocker = false;
-    if (cancelled) kaio_req_free(req);
-    else kaio_req_move(req, KAIO_RUNNING);
+    if (cancelled) {
+        kaio_file_unsubmitted(req->file, -1); /* close() waits: poll() held the file open */
+        kaio_req_free(req);
+    } else {
+        kaio_req_move(req, KAIO_RUNNING);
+    }
     kaio_leave(&b);
     return !cancelled;
 }
@@ -40,7 +44,8 @@ static void blocker_sleep(struct kaio_req *req) {
     struct kaio_batch b;
     uint64_t count;
     kaio_enter(&b);
-    struct pollfd fds[2] = {{.fd = req->iocb.aio_fildes}, {.fd = b.self->efd, .events = POLLIN}};
+    struct pollfd fds[2] = {{.fd = req->iocb.aio_fildes},
+                            {.fd = kaio_thread_efd(b.self), .events = POLLIN}};
     fds[0].events = req->op == KAIO_READ ? POLLIN : POLLOUT;
     req->owner = b.self;
     req->blocker = true;
@@ -57,7 +62,8 @@ static void *blocker_main(void *arg) {
     struct kaio_batch b;
     kaio_is_ours = true;
     while (blocker_begin(req)) {
-        long res = req->blocking || !req->nbytes ? -EOPNOTSUPP : blocker_offer(req);
+        bool odd = req->nbytes == 0 || req->offset < 0; /* let read() and pread() tell */
+        long res = req->blocking || odd ? -EOPNOTSUPP : blocker_offer(req);
         bool nonblocking = fcntl(req->iocb.aio_fildes, F_GETFL) & O_NONBLOCK;
         if (res > 0) req->done += (size_t)res;
         bool rest = res > 0 && req->op == KAIO_WRITE && req->done < req->nbytes;

@@ -117,14 +117,13 @@ void kaio_file_release(int fd) {
     if (!file || getpid() != kaio.pid) return; /* a vfork()ed child closes only its own copy */
     struct kaio_batch b;
     bool stream = kaio_submit_is_stream(fd);
-    if (stream) {
+    for (int round = 0; round < 2; round++) { /* the second for what was on its way */
         kaio_enter(&b);
-        kaio_cancel_stream(&b, file);
+        if (stream) kaio_cancel_stream(&b, file);
         kaio_leave(&b);
+        kaio_wait_unsubmitted(file);
     }
-    kaio_wait_unsubmitted(file);
     kaio_enter(&b);
-    if (stream) kaio_cancel_stream(&b, file); /* what was on its way into the kernel */
     file->refused = 0;
     file->memory = false;
     atomic_store_explicit(&file->used, false, memory_order_relaxed);

@@ -67,8 +67,9 @@ struct kaio_req {
     TAILQ_ENTRY(kaio_req) line; /* file->line[op], while in_line */
     struct aiocb *cb;           /* NULL once cancelled; untouched after the status store */
     struct kaio_file *file;
-    struct kaio_lio *lio;      /* the list that it belongs to, or NULL */
-    struct kaio_thread *owner; /* whose eventfd the kernel signals */
+    struct kaio_lio *lio; /* the list that it belongs to, or NULL */
+    struct kaio_thread
+        *owner; /* whose eventfd the kernel signals: the submitter's or the reaper's */
     struct sigevent sigev;
     uint64_t waiters; /* bits of the threads that sleep for it */
     char *buf;
@@ -121,11 +122,11 @@ TAILQ_HEAD(kaio_lios, kaio_lio);
 /* One per thread that ever used AIO, reused after its end, never freed. Outlives fork(). */
 struct kaio_thread {
     struct kaio_thread *next; /* all of them, in kaio_threads */
-    _Atomic int efd;          /* the eventfd that wakes the thread; -1: none could be had */
+    _Atomic int efd;          /* the eventfd that wakes it; -1: none yet, or none to be had */
     uint32_t index;
     atomic_bool taken;
     bool watched; /* the reaper's epoll set has its eventfd */
-    int depth;    /* waits in progress: more than 1 inside signal handlers */
+    bool asleep;  /* in its sleep, or in a handler on top of it; only its thread looks */
 };
 
 /* What was decided under the lock and is carried out without it. Lives on a stack. */
@@ -201,11 +202,12 @@ int kaio_output_open(const char *where); /* a descriptor to write to and then cl
 extern atomic_bool kaio_loaded;
 extern int kaio_ncpu;
 void kaio_load(void); /* configuration and next functions; idempotent, before anything else */
-void kaio_enter(struct kaio_batch *b);         /* blocks signals, takes the lock */
-void kaio_enter_careful(struct kaio_batch *b); /* the same, maybe in a signal handler */
-void kaio_leave(struct kaio_batch *b);         /* carries out b and gives both back */
-struct kaio_thread *kaio_thread_record(void);  /* a free one, with an eventfd; under the lock */
-void kaio_poll(void);                          /* reaps what is in the ring; async-signal-safe */
+void kaio_enter(struct kaio_batch *b);           /* blocks signals, takes the lock */
+void kaio_enter_careful(struct kaio_batch *b);   /* the same, maybe in a signal handler */
+void kaio_leave(struct kaio_batch *b);           /* carries out b and gives both back */
+struct kaio_thread *kaio_thread_record(void);    /* a free one; under the lock */
+int kaio_thread_efd(struct kaio_thread *thread); /* made when first needed; under the lock */
+void kaio_poll(void);                            /* reaps what is in the ring; async-signal-safe */
 int kaio_fd_raise(int fd); /* moves a new descriptor out of the program's way; -1 stays -1 */
 bool kaio_fd_is_ours(int fd);
 void kaio_fd_evade(int fd);    /* before dup2() or dup3() onto it */

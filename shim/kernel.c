@@ -117,9 +117,9 @@ static void enqueue(struct kaio_batch *b, struct kaio_req *req) {
 
 static void flag_and_enqueue(struct kaio_batch *b, struct kaio_req *req) {
     req->iocb.data = req;
-    req->owner = b->self;
     if (needs_reaper(req) && kaio_reaper_ready(b)) req->owner = kaio.reaper;
-    if (req->owner->efd >= 0) io_set_eventfd(&req->iocb, req->owner->efd);
+    int efd = kaio_thread_efd(req->owner);
+    if (efd >= 0) io_set_eventfd(&req->iocb, efd);
     enqueue(b, req);
 }
 

@@ -93,13 +93,16 @@ struct kaio_thread *kaio_thread_record(void) {
         thread = thread->next;
     if (!thread) thread = thread_new();
     thread->taken = true;
-    thread->depth = 0;
-    if (thread->efd < 0) {
-        thread->efd = kaio_fd_raise(eventfd(0, EFD_CLOEXEC));
-        thread->watched = false;
-        kaio.watching = false; /* kaio_leave() watches again, this one too */
-    }
+    thread->asleep = false;
     return thread;
+}
+
+int kaio_thread_efd(struct kaio_thread *thread) {
+    if (thread->efd >= 0) return thread->efd;
+    thread->efd = kaio_fd_raise(eventfd(0, EFD_CLOEXEC));
+    thread->watched = false;
+    kaio.watching = false; /* kaio_leave() watches again, this one too */
+    return thread->efd;
 }
 
 /* In a forked child: the eventfds are shared with the parent. kaio itself is zeros. */
@@ -107,8 +110,7 @@ static void child_clean(void) {
     for (struct kaio_thread *t = kaio_threads; t; t = t->next) {
         if (t->efd >= 0) syscall(SYS_close, t->efd);
         t->efd = -1;
-        t->depth = 0;
-        t->taken = t == kaio_self;
+        t->taken = false;
     }
     if (kaio_epfd >= 0) syscall(SYS_close, kaio_epfd);
     kaio_epfd = -1;

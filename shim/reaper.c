@@ -17,7 +17,7 @@
 
 static void watch(struct kaio_thread *thread) {
     struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.ptr = thread};
-    if (thread->efd < 0 || thread->watched) return;
+    if (thread->watched || thread->efd < 0) return;
     thread->watched = epoll_ctl(kaio_epfd, EPOLL_CTL_ADD, thread->efd, &ev) == 0;
 }
 
@@ -56,7 +56,7 @@ bool kaio_reaper_ready(const struct kaio_batch *b) {
     if (kaio.reaper || b->careful) return kaio.reaper;
     struct kaio_thread *thread = kaio_thread_record();
     kaio_epfd = kaio_fd_raise(epoll_create1(EPOLL_CLOEXEC));
-    if (kaio_epfd >= 0) watch(thread);
+    if (kaio_epfd >= 0 && kaio_thread_efd(thread) >= 0) watch(thread);
     if (thread->watched && kaio_thread_start(reaper_main, thread) == 0) {
         kaio.reaper = thread;
         return true;

@@ -30,6 +30,7 @@ struct wait {
     struct kaio_file *file;          /* or until nobody needs this file's number */
     const struct timespec *deadline; /* CLOCK_MONOTONIC; NULL: none */
     bool cancellable, foreign, worker_has_it;
+    bool outer; /* this is in a handler that has interrupted the thread in its sleep */
 };
 
 /* acquire: pairs with the status store in complete.c */
@@ -59,12 +60,19 @@ static void set_foreign(struct wait *w, bool foreign) {
     w->foreign = foreign;
 }
 
+/* Does the kernel signal another thread of the program for it, or will it? */
+static bool is_foreign(const struct wait *w, const struct kaio_req *req) {
+    bool worked_off = req->state == KAIO_QUEUED || req->state == KAIO_RUNNING;
+    return !worked_off && req->owner != w->self && req->owner != kaio.reaper;
+}
+
 /* Under the lock: from now on, whoever ends one of the requests wakes this thread. False: no need
  * to sleep, one has ended, or is none of ours, or this thread has just taken it to run it. */
 static bool arm(struct kaio_batch *b, struct wait *w) {
     set_foreign(w, false);
     w->worker_has_it = false;
     if (is_over(w)) return false;
+    kaio_thread_efd(w->self);
     if (w->file) w->file->waiters |= kaio_bit(w->self);
     if (w->lio) w->lio->waiters |= kaio_bit(w->self);
     bool foreign = false;
@@ -76,7 +84,7 @@ static bool arm(struct kaio_batch *b, struct wait *w) {
         if (!w->deadline && kaio_worker_take(b, req)) return false;
         if (!w->lio) req->waiters |= kaio_bit(w->self);
         w->worker_has_it |= req->state == KAIO_RUNNING && !req->in_line;
-        foreign |= req->in_kernel && req->owner != w->self && req->owner != kaio.reaper;
+        foreign |= is_foreign(w, req);
     }
     set_foreign(w, foreign);
     if (foreign) b->careful = false; /* without the reaper it would sleep for ever */
@@ -97,8 +105,7 @@ static int nap(void) {
     return nanosleep(&ms, NULL) ? -EINTR : 0;
 }
 
-/* Until woken (0; there need be no reason), interrupted (-EINTR) or too late (-EAGAIN). */
-static int sleep_until(const struct wait *w) {
+static int sleep_on(const struct wait *w) {
     uint64_t count;
     int efd = w->self->efd;
     struct timespec left = {0, 0};
@@ -118,11 +125,19 @@ static int sleep_until(const struct wait *w) {
     return 0;
 }
 
+/* Until woken (0; there need be no reason), interrupted (-EINTR) or too late (-EAGAIN). */
+static int sleep_until(const struct wait *w) {
+    w->self->asleep = true;
+    int res = sleep_on(w);
+    w->self->asleep = w->outer;
+    return res;
+}
+
 static void wait_begin(struct kaio_batch *b, struct wait *w) {
     kaio_enter_careful(b);
     if (w->self) return;
     w->self = b->self;
-    w->self->depth++;
+    w->outer = w->self->asleep;
 }
 
 /* Also when the thread is cancelled in its sleep. */
@@ -136,7 +151,8 @@ static void wait_end(void *arg) {
         set_foreign(w, false);
         kaio_leave(&b);
     }
-    if (--w->self->depth > 0) syscall(SYS_write, w->self->efd, &one, sizeof one);
+    w->self->asleep = w->outer;
+    if (w->outer) syscall(SYS_write, w->self->efd, &one, sizeof one);
 }
 
 static void spin(const struct wait *w) {
@@ -219,7 +235,7 @@ void kaio_wait_wake(uint64_t bits, const struct kaio_thread *self) {
     uint64_t one = 1;
     for (struct kaio_thread *t = kaio_threads; t; t = t->next) {
         if (!(bits & kaio_bit(t)) || t->efd < 0) continue;
-        if (t == self && t->depth < 2) continue; /* it is awake, and so is every wait of its */
+        if (t == self && !t->asleep) continue;
         syscall(SYS_write, t->efd, &one, sizeof one);
     }
 }

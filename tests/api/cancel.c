@@ -49,8 +49,8 @@ static bool is_read(int fd) {
     return found;
 }
 
-/* Does a waiting read end when it is cancelled? Not where a thread sits in it: so in glibc, and
- * in the shim where that makes no use of the kernel's poll. */
+/* Depends on whether a waiting read ends when cancelled: not in glibc, always in the shim. */
+static void stops(const char *what, const char *no, const char *yes, const char *outcome) {
     differs(what, no, is_shim() ? yes : no, outcome);
 }
 
