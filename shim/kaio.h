@@ -103,7 +103,7 @@ struct kaio_file {
     uint64_t waiters;         /* bits of the threads that sleep for unsubmitted == 0 */
     uint8_t epoch;
     uint8_t refused;  /* 1 << op: learned to be declined; costs speed when stale */
-    bool memory;      /* tmpfs: io_submit() without RWF_NOWAIT waits for nothing */
+    bool memory;      /* tmpfs: the caller does small requests itself, they wait for nothing */
     bool releasing;   /* file.c: do not release from within a release */
     atomic_bool used; /* had a request since it was opened; read without the lock */
 };
@@ -252,6 +252,7 @@ void kaio_kernel_submit(struct kaio_batch *b); /* takes b->offer; drops the lock
 
 /* worker.c */
 void kaio_worker_queue(struct kaio_batch *b, struct kaio_req *req);
+void kaio_worker_inline(struct kaio_batch *b, struct kaio_req *req);
 bool kaio_worker_take(struct kaio_batch *b,
                       struct kaio_req *req); /* into b->run, if none began it */
 void kaio_worker_drop(struct kaio_req *req); /* out of its queue */

@@ -133,8 +133,7 @@ void kaio_kernel_offer(struct kaio_batch *b, struct kaio_req *req) {
     else if (req->op == KAIO_WRITE) io_prep_pwrite(iocb, fd, buf, rest, offset);
     else if (req->op == KAIO_FSYNC) io_prep_fsync(iocb, fd);
     else io_prep_fdsync(iocb, fd);
-    if (req->op <= KAIO_WRITE && !req->blocking && !req->file->memory)
-        iocb->aio_rw_flags = RWF_NOWAIT;
+    if (req->op <= KAIO_WRITE && !req->blocking) iocb->aio_rw_flags = RWF_NOWAIT;
     flag_and_enqueue(b, req);
 }
 

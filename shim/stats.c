@@ -27,7 +27,7 @@ void kaio_stats_report(void) {
     fprintf(out, "libkaio[%d]: %llu requests\n", (int)getpid(), (unsigned long long)kaio.requests);
     put(out, "by the kernel", kaio.requests > others ? kaio.requests - others : 0);
     put(out, "by workers", kaio.by_worker);
-    put(out, "by the waiting thread", kaio.by_caller);
+    put(out, "by the calling thread", kaio.by_caller);
     put(out, "waits for a stream", kaio.by_stream);
     for (int i = 0; i < KAIO_REASONS; i++) {
         char label[64];

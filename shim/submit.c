@@ -115,8 +115,9 @@ void kaio_submit(struct kaio_batch *b, struct kaio_req *req) {
         return;
     }
     enum kaio_reason reason = decline_early(req);
-    if (reason == KAIO_REASONS) kaio_kernel_offer(b, req);
-    else declined(b, req, reason);
+    if (reason != KAIO_REASONS) declined(b, req, reason);
+    else if (req->op <= KAIO_WRITE && req->file->memory) kaio_worker_inline(b, req);
+    else kaio_kernel_offer(b, req);
 }
 
 /* The head of a stream's line has ended: the next one's turn. */
@@ -147,14 +148,13 @@ static bool is_memory(int fd) {
 
 static void unsupported(struct kaio_batch *b, struct kaio_req *req) {
     struct kaio_file *file = req->file;
-    if (req->op <= KAIO_WRITE && !file->memory && is_memory(req->iocb.aio_fildes)) {
-        file->memory = true;
-        if (req->nbytes < KAIO_LARGE_BYTES) {
-            kaio_kernel_offer(b, req);
-            return;
-        }
+    if (kaio_config.mode == KAIO_AUTO && req->op <= KAIO_WRITE && is_memory(req->iocb.aio_fildes)) {
+        file->memory = true; /* a plain pread() waits for nothing and costs half an io_submit() */
+        if (req->nbytes < KAIO_LARGE_BYTES) kaio_worker_inline(b, req);
+        else declined(b, req, KAIO_R_LARGE);
+        return;
     }
-    if (!file->memory) file->refused |= (uint8_t)(1u << req->op);
+    file->refused |= (uint8_t)(1u << req->op);
     declined(b, req, KAIO_R_UNSUPP);
 }
 

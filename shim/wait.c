@@ -48,10 +48,11 @@ static bool any_done(const struct wait *w) {
     return none;
 }
 
-/* Of an aio_suspend() without the lock; of the others under it. */
+/* relaxed: what another thread has just ended is seen late at worst, since it also wakes this one
+ */
 static bool is_over(const struct wait *w) {
-    if (w->lio) return w->lio->pending == 0;
-    if (w->file) return w->file->unsubmitted == 0;
+    if (w->lio) return __atomic_load_n(&w->lio->pending, __ATOMIC_RELAXED) == 0;
+    if (w->file) return __atomic_load_n(&w->file->unsubmitted, __ATOMIC_RELAXED) == 0;
     return any_done(w);
 }
 
@@ -202,7 +203,9 @@ static int wait_locked(struct kaio_batch *b, struct wait *w, bool interruptible)
     while (!is_over(w) && (res == 0 || !interruptible)) {
         bool armed = arm(b, w);
         kaio_leave(b);
-        if (armed) res = sleep_until(w);
+        /* Our own leave may have ended it, and does not wake the awake; others write our eventfd.
+         */
+        if (armed && !is_over(w)) res = sleep_until(w);
         kaio_enter_careful(b);
         kaio_kernel_reap(b);
     }

@@ -49,11 +49,16 @@ static void ready_remove(struct kaio_req *req) {
     atomic_fetch_sub_explicit(&kaio.nready, 1, memory_order_relaxed);
 }
 
+/* By the calling thread, at its kaio_leave(). */
+void kaio_worker_inline(struct kaio_batch *b, struct kaio_req *req) {
+    kaio_req_move(req, KAIO_RUNNING);
+    TAILQ_INSERT_TAIL(&b->run, req, link);
+}
+
 void kaio_worker_queue(struct kaio_batch *b, struct kaio_req *req) {
     struct kaio_file *file = req->file;
     if (kaio_config.mode == KAIO_KERNEL) { /* for comparison: no workers, the caller blocks */
-        kaio_req_move(req, KAIO_RUNNING);
-        TAILQ_INSERT_TAIL(&b->run, req, link);
+        kaio_worker_inline(b, req);
         return;
     }
     kaio_req_move(req, KAIO_QUEUED);
@@ -82,8 +87,7 @@ static bool in_ready(const struct kaio_req *req) {
 bool kaio_worker_take(struct kaio_batch *b, struct kaio_req *req) {
     if (!in_ready(req)) return false;
     ready_remove(req);
-    kaio_req_move(req, KAIO_RUNNING);
-    TAILQ_INSERT_TAIL(&b->run, req, link);
+    kaio_worker_inline(b, req);
     return true;
 }
 
