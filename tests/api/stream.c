@@ -354,7 +354,11 @@ static void fifo(void) {
 
 static void terminal(void) {
     int master = posix_openpt(O_RDWR | O_NOCTTY);
-    need(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0, "pty");
+    if (master < 0) { /* a chroot without /dev/pts */
+        say("no pseudo-terminals here");
+        return;
+    }
+    need(grantpt(master) == 0 && unlockpt(master) == 0, "pty");
     int slave = open(ptsname(master), O_RDWR | O_NOCTTY);
     struct termios mode;
     need(slave >= 0 && tcgetattr(slave, &mode) == 0, "pty");

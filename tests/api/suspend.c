@@ -293,7 +293,7 @@ static void same_pipe(void) {
     close_pipe(pipes);
 }
 
-enum { READS = 8, ROUNDS = 100, BLOCK = 4096 };
+enum { READS = 8, ROUNDS = 1000, BLOCK = 4096 };
 
 static struct aiocb shared[READS];
 static char *blocks;
