@@ -28,12 +28,11 @@ static bool blocker_begin(struct kaio_req *req) {
     struct kaio_batch b;
     kaio_enter(&b);
     bool cancelled = req->state == KAIO_ZOMBIE;
+    if (!cancelled) kaio_req_move(req, KAIO_RUNNING);
     req->blocker = false;
     if (cancelled) {
         kaio_file_unsubmitted(req->file, -1); /* close() waits: poll() held the file open */
         kaio_req_free(req);
-    } else {
-        kaio_req_move(req, KAIO_RUNNING);
     }
     kaio_leave(&b);
     return !cancelled;
@@ -87,6 +86,7 @@ void kaio_blocker_start(struct kaio_batch *b, struct kaio_req *req) {
     kaio_req_move(req, KAIO_POLLING);
     int err = kaio_thread_start(blocker_main, req);
     if (err == 0) return;
+    kaio_req_move(req, KAIO_RUNNING);
     req->blocker = false;
     kaio_complete(b, req, err);
 }

@@ -153,6 +153,9 @@ static void wait_end(void *arg) {
         kaio_leave(&b);
     }
     w->self->asleep = w->outer;
+    /* Also when ours is done: a count that was read here is gone for the reaper's epoll set, too,
+     * so the event that it stood for must be reaped here. */
+    if (kaio_kernel_pending()) kaio_poll();
     if (w->outer) syscall(SYS_write, w->self->efd, &one, sizeof one);
 }
 
