@@ -47,6 +47,7 @@ void kaio_complete_notified(struct kaio_batch *b, struct kaio_req *req) {
 void kaio_complete(struct kaio_batch *b, struct kaio_req *req, long res) {
     kaio_req_move(req, KAIO_DONE);
     kaio.wake |= req->waiters;
+    kaio.by_lane[req->lane]++;
     req->failed = publish(req, res) < 0;
     if (req->in_line) {
         struct kaio_reqs *line = &req->file->line[req->op];

@@ -126,6 +126,8 @@ void kaio_file_release(int fd) {
     kaio_enter(&b);
     file->refused = 0;
     file->memory = false;
+    file->kind = KAIO_UNKNOWN;
+    file->hot = false;
     atomic_store_explicit(&file->used, false, memory_order_relaxed);
     kaio_leave(&b);
 }

@@ -4,11 +4,11 @@
  *   interpose.c  the call                   lifecycle.c  enter (lock, signals) and leave
  *   request.c    aiocb -> request           file.c       held back? (sync, KAIO_ORDER=fd)
  *   submit.c     offer, wait or work        kernel.c     io_submit(), the ring of events
- *   worker.c     what the kernel declined   blocker.c    streams that it does not poll
- *   complete.c   result, status, wake-ups   notify.c     signal or thread
- *   reaper.c     the background thread      wait.c       aio_suspend(), LIO_WAIT
- *   cancel.c     aio_cancel(), close()      stats.c      the report at exit
- *   config.c     KAIO_*
+ *   copy.c       small buffered requests    worker.c     what the kernel declined
+ *   blocker.c    unpollable streams         complete.c   result, status, wake-ups
+ *   notify.c     signal or thread           reaper.c     the background thread
+ *   wait.c       aio_suspend(), LIO_WAIT    cancel.c     aio_cancel(), close()
+ *   stats.c      the report at exit         config.c     KAIO_*
  *
  * Nothing else in the library touches errno for the program, and nothing else is visible outside.
  * KAIO_MODE=off forwards every call to the next definition in line, which is glibc's.
@@ -76,7 +76,8 @@ static int submit(struct aiocb *cb, enum kaio_op op) {
 
 EXPORT int aio_read(struct aiocb *cb) {
     if (is_off()) return NEXT(aio_read)(cb);
-    return bad_priority(cb) ? reject(cb, EINVAL) : submit(cb, KAIO_READ);
+    if (bad_priority(cb)) return reject(cb, EINVAL);
+    return kaio_copy_read(cb) ? 0 : submit(cb, KAIO_READ);
 }
 EXPORT_64(aio_read);
 

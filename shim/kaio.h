@@ -33,12 +33,15 @@
 
 enum kaio_op { KAIO_READ, KAIO_WRITE, KAIO_INVALID, KAIO_FSYNC, KAIO_FDSYNC, KAIO_BARRIER };
 
+/* What a descriptor is, as far as it matters here. */
+enum kaio_kind { KAIO_UNKNOWN, KAIO_FILE_LIKE, KAIO_STREAM };
+
 /* Where a request is. Only kaio_req_move() changes it, under the lock. */
 enum kaio_state {
-    KAIO_FREE,      /* in kaio.free; belongs to nobody */
-    KAIO_HELD,      /* in file->held: waits for earlier requests of its descriptor */
-    KAIO_BACKLOG,   /* in kaio.backlog: the context is full */
-    KAIO_OFFERED,   /* in a batch's offer: on the way into io_submit() */
+    KAIO_FREE,    /* in kaio.free; belongs to nobody */
+    KAIO_HELD,    /* in file->held: waits for earlier requests of its descriptor */
+    KAIO_BACKLOG, /* in kaio.backlog: the context is full */
+    KAIO_OFFERED, /* in a batch's offer, on the way into io_submit(); or in its run, to be copied */
     KAIO_SUBMITTED, /* in the kernel as an iocb */
     KAIO_LINED,     /* not the head of file->line[]: waits behind an earlier one of the stream */
     KAIO_POLLING,   /* head of file->line[]; its POLL iocb is in the kernel, or a blocker polls */
@@ -47,6 +50,9 @@ enum kaio_state {
     KAIO_DONE,      /* its status is published; its SIGEV_THREAD is on the way */
     KAIO_ZOMBIE,    /* ended by aio_cancel() while polling, whose end is yet to come */
 };
+
+/* Who has carried a request out. */
+enum kaio_lane { KAIO_NOBODY, KAIO_BY_KERNEL, KAIO_BY_WORKER, KAIO_BY_CALLER, KAIO_LANES };
 
 /* Why a request was not left to the kernel. Order and names are those of the report. */
 enum kaio_reason {
@@ -76,7 +82,7 @@ struct kaio_req {
     size_t nbytes, done; /* asked for; transferred so far */
     off_t offset;
     uint32_t index; /* in the pool; also left in cb->__abs_prio */
-    uint8_t op, state, epoch;
+    uint8_t op, state, epoch, lane;
     bool in_line;   /* is, or waits behind, the head of a stream's line */
     bool armed;     /* held: file->active[] of the other epoch is all it waits for */
     bool blocking;  /* may wait inside the call: KAIO_MODE=kernel, SO_RCVTIMEO */
@@ -103,9 +109,11 @@ struct kaio_file {
     uint64_t waiters;         /* bits of the threads that sleep for unsubmitted == 0 */
     uint8_t epoch;
     uint8_t refused;  /* 1 << op: learned to be declined; costs speed when stale */
-    bool memory;      /* tmpfs: the caller does small requests itself, they wait for nothing */
+    uint8_t kind;     /* enum kaio_kind, of the descriptor when last looked */
+    bool memory;      /* tmpfs: has no RWF_NOWAIT, and waits for nothing */
     bool releasing;   /* file.c: do not release from within a release */
     atomic_bool used; /* had a request since it was opened; read without the lock */
+    atomic_bool hot;  /* copy.c: the last small read found its data in memory; a hint */
 };
 
 /* A lio_listio() call. */
@@ -125,8 +133,9 @@ struct kaio_thread {
     _Atomic int efd;          /* the eventfd that wakes it; -1: none yet, or none to be had */
     uint32_t index;
     atomic_bool taken;
-    bool watched; /* the reaper's epoll set has its eventfd */
-    bool asleep;  /* in its sleep, or in a handler on top of it; only its thread looks */
+    _Atomic uint64_t copied; /* reads that the thread has done the short way; only it counts */
+    bool watched;            /* the reaper's epoll set has its eventfd */
+    bool asleep;             /* in its sleep, or in a handler on top of it; only its thread looks */
 };
 
 /* What was decided under the lock and is carried out without it. Lives on a stack. */
@@ -134,7 +143,7 @@ struct kaio_batch {
     sigset_t mask; /* the caller's, restored by kaio_leave() */
     struct kaio_thread *self;
     struct kaio_reqs offer;  /* to io_submit() */
-    struct kaio_reqs run;    /* to be worked off by this very thread */
+    struct kaio_reqs run;    /* to be copied or worked off by this very thread */
     struct kaio_reqs notify; /* published; SIGEV_THREAD to be started */
     struct kaio_lios lists;  /* ended; SIGEV_THREAD to be started */
     bool careful;            /* maybe in a signal handler: start no thread */
@@ -176,8 +185,8 @@ struct kaio_global {
     bool watching;
     unsigned owed; /* held + backlog + waits for other threads' requests */
     /* stats.c */
-    uint64_t requests, by_op[KAIO_BARRIER + 1], by_kernel, by_worker, by_caller, by_stream;
-    uint64_t declined[KAIO_REASONS], submits, submitted, reaped, worker_peak;
+    uint64_t by_op[KAIO_BARRIER + 1], by_lane[KAIO_LANES], by_stream;
+    uint64_t declined[KAIO_REASONS], submits, submitted, worker_peak;
 };
 
 extern struct kaio_global kaio;
@@ -260,6 +269,13 @@ void kaio_worker_finish(struct kaio_batch *b, struct kaio_req *req, long res);
 long kaio_worker_run(struct kaio_req *req);  /* bytes or -errno; without the lock */
 bool kaio_worker_call(struct kaio_batch *b); /* wakes or starts one if need be; drops the lock */
 int kaio_thread_start(void *(*run)(void *), void *arg); /* 0 or -errno */
+
+/* copy.c */
+bool kaio_copy_is_memory(int fd);
+bool kaio_copy_suits(int fd, bool memory, size_t nbytes, off_t offset);
+void kaio_copy_offer(struct kaio_batch *b, struct kaio_req *req);
+long kaio_copy(struct kaio_req *req);  /* bytes or -errno; without the lock */
+bool kaio_copy_read(struct aiocb *cb); /* without the lock; true: it has ended */
 
 /* blocker.c */
 void kaio_blocker_start(struct kaio_batch *b, struct kaio_req *req);

@@ -69,7 +69,6 @@ static void event(struct kaio_batch *b, const struct io_event *ev) {
     struct kaio_req *req = ev->data;
     req->in_kernel = false;
     kaio.in_kernel--;
-    kaio.reaped++;
     if (req->state == KAIO_SUBMITTED) kaio_submit_result(b, req, (long)ev->res);
     else if (req->state == KAIO_POLLING) kaio_kernel_offer(b, req); /* ready, or its error is */
     else if (req->state == KAIO_ZOMBIE) kaio_req_free(req);
@@ -125,6 +124,7 @@ static void flag_and_enqueue(struct kaio_batch *b, struct kaio_req *req) {
 
 void kaio_kernel_offer(struct kaio_batch *b, struct kaio_req *req) {
     struct iocb *iocb = &req->iocb;
+    req->lane = KAIO_BY_KERNEL;
     int fd = iocb->aio_fildes;
     char *buf = req->buf + req->done;
     size_t rest = req->nbytes - req->done;

@@ -111,6 +111,7 @@ static void child_clean(void) {
         if (t->efd >= 0) syscall(SYS_close, t->efd);
         t->efd = -1;
         t->taken = false;
+        t->copied = 0;
     }
     if (kaio_epfd >= 0) syscall(SYS_close, kaio_epfd);
     kaio_epfd = -1;
@@ -217,10 +218,12 @@ static bool run(struct kaio_batch *b) {
     if (!req) return false;
     TAILQ_REMOVE(&b->run, req, link);
     pthread_mutex_unlock(&kaio.lock);
-    long res = kaio_worker_run(req);
+    bool offer = req->state == KAIO_OFFERED;
+    long res = offer ? kaio_copy(req) : kaio_worker_run(req);
     if (req->op == KAIO_WRITE) kaio_take_back_signals(b);
     pthread_mutex_lock(&kaio.lock);
-    kaio_worker_finish(b, req, res);
+    if (offer) kaio_submit_result(b, req, res);
+    else kaio_worker_finish(b, req, res);
     return true;
 }
 

@@ -46,7 +46,6 @@ struct kaio_req *kaio_req_get(struct aiocb *cb, enum kaio_op op, int fd) {
         req->nbytes = cb->aio_nbytes;
         req->offset = cb->aio_offset;
     }
-    kaio.requests++;
     kaio.by_op[op]++;
     return req;
 }

@@ -23,11 +23,14 @@ void kaio_stats_report(void) {
     int fd = kaio_output_open(kaio_config.stats);
     FILE *out = fd >= 0 ? fmemopen(text, sizeof text - 1, "w") : NULL;
     if (!out) return;
-    uint64_t others = kaio.by_worker + kaio.by_caller;
-    fprintf(out, "libkaio[%d]: %llu requests\n", (int)getpid(), (unsigned long long)kaio.requests);
-    put(out, "by the kernel", kaio.requests > others ? kaio.requests - others : 0);
-    put(out, "by workers", kaio.by_worker);
-    put(out, "by the calling thread", kaio.by_caller);
+    uint64_t copied = 0, requests = 0;
+    for (struct kaio_thread *t = kaio_threads; t; t = t->next) copied += t->copied;
+    for (int op = 0; op < KAIO_BARRIER; op++) requests += kaio.by_op[op];
+    fprintf(out, "libkaio[%d]: %llu requests\n", (int)getpid(),
+            (unsigned long long)(requests + copied));
+    put(out, "by the kernel", kaio.by_lane[KAIO_BY_KERNEL]);
+    put(out, "by workers", kaio.by_lane[KAIO_BY_WORKER]);
+    put(out, "by the calling thread", kaio.by_lane[KAIO_BY_CALLER] + copied);
     put(out, "waits for a stream", kaio.by_stream);
     for (int i = 0; i < KAIO_REASONS; i++) {
         char label[64];
@@ -35,7 +38,8 @@ void kaio_stats_report(void) {
         if (kaio.declined[i]) put(out, label, kaio.declined[i]);
     }
     fprintf(out, "  reads %llu, writes %llu, syncs %llu; io_submit %llu times for %llu iocbs\n",
-            (unsigned long long)kaio.by_op[KAIO_READ], (unsigned long long)kaio.by_op[KAIO_WRITE],
+            (unsigned long long)(kaio.by_op[KAIO_READ] + copied),
+            (unsigned long long)kaio.by_op[KAIO_WRITE],
             (unsigned long long)(kaio.by_op[KAIO_FSYNC] + kaio.by_op[KAIO_FDSYNC]),
             (unsigned long long)kaio.submits, (unsigned long long)kaio.submitted);
     fprintf(out, "  workers at once %llu; context: %s\n", (unsigned long long)kaio.worker_peak,

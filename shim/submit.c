@@ -11,27 +11,32 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-enum kind { FILE_LIKE, STREAM };
-
 /* Does the descriptor have positions (regular files, block devices), or a peer? *size is that of a
  * regular file, else -1. */
-static enum kind kind_of(int fd, off_t *size) {
+static enum kaio_kind kind_of(int fd, off_t *size) {
     struct statx st;
     *size = -1;
     if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_SIZE, &st))
-        return FILE_LIKE; /* pread() will tell what is wrong */
+        return KAIO_FILE_LIKE; /* pread() will tell what is wrong */
     if (S_ISREG(st.stx_mode)) *size = (off_t)st.stx_size;
     bool file = S_ISREG(st.stx_mode) || S_ISBLK(st.stx_mode) || S_ISDIR(st.stx_mode);
-    return file ? FILE_LIKE : STREAM;
+    return file ? KAIO_FILE_LIKE : KAIO_STREAM;
 }
 
 bool kaio_submit_is_stream(int fd) {
     off_t size;
-    return kind_of(fd, &size) == STREAM;
+    return kind_of(fd, &size) == KAIO_STREAM;
 }
 
-static bool is_stream(const struct kaio_req *req) {
-    return kaio_submit_is_stream(req->iocb.aio_fildes);
+static bool is_stream(struct kaio_req *req) {
+    off_t size;
+    req->file->kind = kind_of(req->iocb.aio_fildes, &size);
+    return req->file->kind == KAIO_STREAM;
+}
+
+/* As it was when last looked; kaio_submit_result() finds out otherwise. */
+static bool was_stream(struct kaio_req *req) {
+    return req->file->kind == KAIO_UNKNOWN ? is_stream(req) : req->file->kind == KAIO_STREAM;
 }
 
 /* SO_RCVTIMEO, SO_SNDTIMEO: a blocking read() or write() gives up by itself. */
@@ -79,20 +84,25 @@ static void declined(struct kaio_batch *b, struct kaio_req *req, enum kaio_reaso
 }
 
 /* What is known to be declined before it is offered; KAIO_REASONS: nothing. */
-static enum kaio_reason decline_early(struct kaio_req *req) {
+static enum kaio_reason decline_early(struct kaio_req *req, bool *copy) {
+    struct kaio_file *file = req->file;
+    int fd = req->iocb.aio_fildes;
+    *copy = false;
     if (kaio_config.mode == KAIO_WORKER) return KAIO_R_CONTEXT;
-    bool few = kaio_config.mode == KAIO_AUTO && !kaio.ctx && kaio.requests <= KAIO_FEW;
-    if (few && !is_stream(req)) return KAIO_R_FEW;
-    if (!kaio_kernel_ready()) return KAIO_R_CONTEXT;
-    if (req->file->refused & 1u << req->op) return KAIO_R_UNSUPP;
-    if (req->op > KAIO_WRITE || kaio_config.mode == KAIO_KERNEL) return KAIO_REASONS;
-    bool large = req->nbytes >= KAIO_LARGE_BYTES;
-    if (req->op == KAIO_READ && !large) return KAIO_REASONS;
-    int flags = fcntl(req->iocb.aio_fildes, F_GETFL);
-    if (flags < 0) return KAIO_REASONS;
-    if (req->op == KAIO_WRITE && flags & O_APPEND && !is_stream(req)) return KAIO_R_APPEND;
-    if (large && !(flags & O_DIRECT && !req->file->memory) && !is_stream(req)) return KAIO_R_LARGE;
-    return KAIO_REASONS;
+    if (file->refused & 1u << req->op) return KAIO_R_UNSUPP;
+    bool stream = req->op <= KAIO_WRITE && was_stream(req);
+    if (kaio_config.mode == KAIO_AUTO && req->op <= KAIO_WRITE && !stream) {
+        *copy = kaio_copy_suits(fd, file->memory, req->nbytes, req->offset);
+        if (req->op == KAIO_READ && *copy) return KAIO_REASONS;
+        int flags = fcntl(fd, F_GETFL);
+        if (req->op == KAIO_WRITE && flags >= 0 && flags & O_APPEND) return KAIO_R_APPEND;
+        if (*copy) return KAIO_REASONS;
+        bool direct = flags & O_DIRECT && !file->memory; /* or a bad descriptor */
+        if (req->nbytes >= KAIO_LARGE_BYTES && !direct) return KAIO_R_LARGE;
+    }
+    bool few = kaio_config.mode == KAIO_AUTO && !kaio.ctx && kaio.declined[KAIO_R_FEW] < KAIO_FEW;
+    if (few && !stream) return KAIO_R_FEW;
+    return kaio_kernel_ready() ? KAIO_REASONS : KAIO_R_CONTEXT;
 }
 
 /* A new request: 0, or -EAGAIN when there is no memory for it. */
@@ -114,9 +124,10 @@ void kaio_submit(struct kaio_batch *b, struct kaio_req *req) {
         stream_wait(b, req, true);
         return;
     }
-    enum kaio_reason reason = decline_early(req);
+    bool copy;
+    enum kaio_reason reason = decline_early(req, &copy);
     if (reason != KAIO_REASONS) declined(b, req, reason);
-    else if (req->op <= KAIO_WRITE && req->file->memory) kaio_worker_inline(b, req);
+    else if (copy) kaio_copy_offer(b, req);
     else kaio_kernel_offer(b, req);
 }
 
@@ -137,21 +148,16 @@ void kaio_submit_unpollable(struct kaio_batch *b, struct kaio_req *req) {
 static bool has_rest(const struct kaio_req *req) {
     if (req->op == KAIO_WRITE) return true;
     off_t size;
-    if (kind_of(req->iocb.aio_fildes, &size) == STREAM) return false;
+    if (kind_of(req->iocb.aio_fildes, &size) == KAIO_STREAM) return false;
     return size < 0 || req->offset + (off_t)req->done < size;
-}
-
-/* Regular files whose pages are the storage: shmem alone answers F_GET_SEALS (fcntl(2)). */
-static bool is_memory(int fd) {
-    return fcntl(fd, F_GET_SEALS) >= 0;
 }
 
 static void unsupported(struct kaio_batch *b, struct kaio_req *req) {
     struct kaio_file *file = req->file;
-    if (kaio_config.mode == KAIO_AUTO && req->op <= KAIO_WRITE && is_memory(req->iocb.aio_fildes)) {
-        file->memory = true; /* a plain pread() waits for nothing and costs half an io_submit() */
-        if (req->nbytes < KAIO_LARGE_BYTES) kaio_worker_inline(b, req);
-        else declined(b, req, KAIO_R_LARGE);
+    if (kaio_config.mode == KAIO_AUTO && req->op <= KAIO_WRITE && !file->memory &&
+        kaio_copy_is_memory(req->iocb.aio_fildes)) {
+        file->memory = true;
+        kaio_submit(b, req);
         return;
     }
     file->refused |= (uint8_t)(1u << req->op);
@@ -166,7 +172,9 @@ void kaio_submit_result(struct kaio_batch *b, struct kaio_req *req, long res) {
         declined(b, req, KAIO_R_AGAIN);
     } else if (res == -EOPNOTSUPP) {
         unsupported(b, req);
-    } else if (res == -ESPIPE && req->op <= KAIO_WRITE && req->offset) {
+    } else if (res == -ESPIPE && req->file->kind != KAIO_STREAM && is_stream(req)) {
+        kaio_submit(b, req); /* the number means another file than it did, unseen */
+    } else if (res == -ESPIPE && req->file->kind == KAIO_STREAM && req->offset) {
         req->offset = 0;
         kaio_kernel_offer(b, req);
     } else if (res == -EINVAL || res == -ESPIPE || res == -ENOSYS) {

@@ -123,8 +123,7 @@ long kaio_worker_run(struct kaio_req *req) {
 
 void kaio_worker_finish(struct kaio_batch *b, struct kaio_req *req, long res) {
     next_writer(req);
-    if (kaio_is_ours) kaio.by_worker++;
-    else kaio.by_caller++;
+    req->lane = kaio_is_ours ? KAIO_BY_WORKER : KAIO_BY_CALLER;
     kaio_complete(b, req, res);
     /* The last worker has gone, and a thread in aio_suspend() starts none: it carries on itself. */
     struct kaio_req *next = TAILQ_FIRST(&kaio.ready);

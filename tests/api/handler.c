@@ -1,11 +1,14 @@
 /* Signal handlers that call aio_error(), aio_return() and aio_suspend() thousands of times a
  * second, while the threads that they interrupt submit, poll, suspend and complete requests
- * themselves. */
+ * themselves: 5 kHz on the main thread for 3 s, or with TEST_LONG (scripts/soak) 10 kHz for 30 s. */
 #include "test.h"
 
 #include <sys/syscall.h>
 
-enum { THREADS = 4, BATCH = 4, BLOCKS = 256, BLOCK = 4096, SECONDS = 3, LEAST = 200 };
+enum { THREADS = 4, BATCH = 4, BLOCKS = 256, BLOCK = 4096, LEAST = 200 };
+
+static int seconds = 3;
+static long fast_ns = 200000; /* between two signals of the main thread; the others': 1 ms */
 
 /* What a thread's handler may look at; `known` of them have been submitted. */
 static __thread struct aiocb cbs[BATCH];
@@ -72,8 +75,8 @@ static void *read_on(void *arg) {
     struct reader *r = arg;
     char *buf = pages(BATCH * BLOCK);
     unsigned random = (unsigned)r->id;
-    uint64_t end = now_us() + SECONDS * 1000000;
-    timer_t timer = every(r->id == 0 ? 200000 : 1000000);
+    uint64_t end = now_us() + (uint64_t)seconds * 1000000;
+    timer_t timer = every(r->id == 0 ? fast_ns : 1000000);
     while (now_us() < end) {
         known = 0;
         memset(buf, 0, BATCH * BLOCK);
@@ -98,7 +101,11 @@ static void run(void) {
     pthread_t threads[THREADS];
     struct sigaction act = {.sa_handler = handler};
     int bad = 0, busy = 0;
-    alarm(20); /* a deadlock is the expected way to fail */
+    if (getenv("TEST_LONG")) {
+        seconds = 30;
+        fast_ns = 100000;
+    }
+    alarm((unsigned)seconds + 20); /* a deadlock is the expected way to fail */
     sigaction(SIGUSR1, &act, NULL);
     for (int i = 0; i < THREADS; i++) {
         readers[i] = (struct reader){.id = i};

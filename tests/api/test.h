@@ -156,12 +156,13 @@ static inline uint64_t now_us(void) {
 int main(void) {
     alarm(60);
     if (getenv("TEST_WARM")) {
-        int fd = scratch(O_RDONLY, 4096);
-        char buf[512];
+        int fd = scratch(O_RDONLY | O_DIRECT, 4096);
+        char *buf = pages(4096);
         for (int i = 0; i < 20; i++) {
-            struct aiocb cb = request(fd, buf, sizeof buf, 0);
+            struct aiocb cb = request(fd, buf, 4096, 0);
             need(aio_read(&cb) == 0 && finish(&cb) == 0, "warm up");
         }
+        free(buf);
         close(fd);
     }
     test();

@@ -1,0 +1,76 @@
+/* copy.c - small buffered requests are offered by the calling thread's own preadv2(RWF_NOWAIT): a
+ * buffered iocb would be carried out inside io_submit() anyway, and this gives the same answers in
+ * half the time. tmpfs has no RWF_NOWAIT and never waits.
+ *
+ * kaio_copy() is called without the lock by kaio_leave(), and its answer is taken like an event's
+ * (kaio_submit_result()). kaio_copy_read() is the short way of an aio_read() that wants no
+ * notification: no lock, no request, signals open, and the read has ended before the call returns,
+ * so no sync, close() or cancellation can miss it. What is not all there goes the long way.
+ */
+#include "kaio.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+/* Regular files whose pages are the storage: shmem alone answers F_GET_SEALS (fcntl(2)). */
+bool kaio_copy_is_memory(int fd) {
+    return fcntl(fd, F_GET_SEALS) >= 0;
+}
+
+/* Asked each time, for the descriptor may have changed unseen (fclose(), close_range(), F_SETFL),
+ * and a direct read would wait for the device. preadv2() takes offset -1 for the file's own, and
+ * answers 0 for no bytes of anything. */
+bool kaio_copy_suits(int fd, bool memory, size_t nbytes, off_t offset) {
+    if (nbytes >= KAIO_LARGE_BYTES) return false;
+    if (memory) return kaio_copy_is_memory(fd);
+    int flags = nbytes > 0 && offset >= 0 ? fcntl(fd, F_GETFL) : -1;
+    return flags >= 0 && !(flags & O_DIRECT);
+}
+
+static long copy(enum kaio_op op, int fd, void *buf, size_t n, off_t offset, bool memory) {
+    struct iovec iov = {buf, n};
+    bool read = op == KAIO_READ;
+    long r = memory ? syscall(read ? SYS_pread64 : SYS_pwrite64, fd, buf, n, (long)offset)
+                    : syscall(read ? SYS_preadv2 : SYS_pwritev2, fd, &iov, 1, (long)offset, 0l,
+                              RWF_NOWAIT);
+    return r < 0 ? -errno : r;
+}
+
+void kaio_copy_offer(struct kaio_batch *b, struct kaio_req *req) {
+    kaio_req_move(req, KAIO_OFFERED);
+    req->lane = KAIO_BY_CALLER;
+    TAILQ_INSERT_TAIL(&b->run, req, link);
+}
+
+/* Bytes or -errno. relaxed: hot is a hint */
+long kaio_copy(struct kaio_req *req) {
+    struct kaio_file *file = req->file;
+    long res =
+        copy(req->op, req->iocb.aio_fildes, req->buf, req->nbytes, req->offset, file->memory);
+    if (req->op == KAIO_READ)
+        atomic_store_explicit(&file->hot, res == (long)req->nbytes, memory_order_relaxed);
+    return res;
+}
+
+bool kaio_copy_read(struct aiocb *cb) {
+    struct kaio_file *file = kaio_file_used(cb->aio_fildes);
+    struct kaio_thread *self = kaio_self;
+    if (!file || !self || !atomic_load_explicit(&file->hot, memory_order_relaxed)) return false;
+    if (kaio_config.order || kaio_notify_wanted(&cb->aio_sigevent)) return false;
+    bool memory = __atomic_load_n(&file->memory, __ATOMIC_RELAXED);
+    size_t n = cb->aio_nbytes;
+    int fd = cb->aio_fildes, saved = errno;
+    long res = -1;
+    if (kaio_copy_suits(fd, memory, n, cb->aio_offset))
+        res = copy(KAIO_READ, fd, (void *)cb->aio_buf, n, cb->aio_offset, memory);
+    errno = saved;
+    if (res != (long)n) return false;
+    cb->__return_value = res;
+    /* release: pairs with the acquire in aio_error(), like the status store in complete.c */
+    __atomic_store_n(&cb->__error_code, 0, __ATOMIC_RELEASE);
+    self->copied++;
+    return true;
+}
