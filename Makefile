@@ -27,10 +27,19 @@ build/tests/%: tests/%.c tests/api/test.h Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -std=gnu11 -Wall -Wextra -Werror -pthread -o $@ $< -laio
 
+BENCHES = $(patsubst %.c,build/%,$(wildcard tests/bench/*.c))
+
+# The microbenchmarks; scripts/bench runs them.
+bench: $(BENCHES)
+
+build/tests/bench/%: tests/bench/%.c tests/bench/bench.h Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -std=gnu11 -Wall -Wextra -Werror -pthread -o $@ $< -laio
+
 check: all tests
 	tests/run
 
 clean:
 	rm -rf build
 
-.PHONY: all tests check clean
+.PHONY: all tests bench check clean
