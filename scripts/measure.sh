@@ -1,9 +1,11 @@
-# measure.sh - sourced by demo and bench: one fio run, pairs of them, medians. Needs $top.
+# measure.sh - sourced by demo and bench: one fio run, medians, the machine. Needs $top.
 # shellcheck shell=bash disable=SC2154
 
-# fio_iops SIDE DIRECTORY SECONDS FIO-ARGUMENT...: runs fio once and prints its IOPS.
+around=() # words that stand before the command: bench's time(1)
+
+# fio_side SIDE DIRECTORY SECONDS FIO-ARGUMENT...: runs fio once.
 # SIDE: glibc or shim (engine posixaio), or the name of a native engine.
-fio_iops() {
+fio_side() {
     local side=$1 directory=$2 seconds=$3 engine=posixaio preload=
     shift 3
     case $side in
@@ -11,13 +13,18 @@ fio_iops() {
     shim) preload=$top/build/libkaio.so ;;
     *) engine=$side ;;
     esac
-    LD_PRELOAD=$preload timeout $((seconds + 60)) fio --name=x --directory="$directory" \
-        --ioengine="$engine" --runtime="$seconds" --time_based --group_reporting --minimal \
-        --randrepeat=0 "$@" 2>"$directory/fio.err" | awk -F';' '
+    "${around[@]}" env LD_PRELOAD="$preload" timeout --foreground $((seconds + 60)) fio --name=x \
+        --directory="$directory" --ioengine="$engine" --runtime="$seconds" --time_based \
+        --group_reporting --randrepeat=0 "$@" 2>"$directory/fio.err"
+}
+
+# fio_iops SIDE DIRECTORY SECONDS FIO-ARGUMENT...: runs fio once and prints its IOPS.
+fio_iops() {
+    fio_side "$@" --minimal | awk -F';' '
         NF > 50 { print $8 + $49; found = 1 }
         END { exit !found }' || {
-        echo "fio failed ($side $*):" >&2
-        cat "$directory/fio.err" >&2
+        echo "fio failed ($*):" >&2
+        cat "$2/fio.err" >&2
         return 1
     }
 }

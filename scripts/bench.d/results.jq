@@ -1,0 +1,57 @@
+# results.jq - makes results.json of the runs (an array of objects, in the order in which they were
+# made, each with "side" and "pair"). $about: machine, command and so on.
+
+def median: sort | if length == 0 then null
+    elif length % 2 == 1 then .[length / 2 | floor]
+    else (.[length / 2 - 1] + .[length / 2]) / 2 end;
+def spread: map(select(. != null)) |
+    if length == 0 then null else {median: median, min: min, max: max} end;
+def quotient($a; $b): if $a == null or $b == null or $a == 0 or $b == 0 then null else $a / $b end;
+
+# groups of objects with the same f, in the order in which they first appear
+def groups(f): reduce .[] as $x ({names: [], of: {}};
+    ($x | f) as $name
+    | if .of[$name] then . else .names += [$name] end
+    | .of[$name] += [$x]) | [.of[.names[]]];
+def by_side: reduce .[] as $run ({}; .[$run.side] += [$run]);
+
+# the quotients of the pairs
+def pairwise($a; $b): [range([$a, $b] | map(length) | min) | quotient($a[.]; $b[.])];
+
+def cell:
+    .[0] as $first | by_side as $sides
+    | ($sides | map_values(map(.iops))) as $iops
+    | {name: $first.cell, where: $first.where, before: $first.before, arguments: $first.arguments,
+        ratio: (pairwise($iops.shim; $iops.glibc) | spread),
+        native: ($iops | del(.glibc, .shim) | map_values(. as $n | pairwise($iops.shim; $n) | spread)),
+        median: ($sides | map_values(. as $runs
+            | reduce ("iops", "p50_us", "p99_us", "cpu_us", "switches") as $key ({};
+                .[$key] = ($runs | map(.[$key]) | median)))),
+        runs: ($sides | map_values(map(del(.cell, .where, .before, .arguments, .side, .pair))))};
+
+# "NAME native" is beside NAME: the same figure of the kernel's own interface
+def figure($native):
+    .[0] as $first | (by_side | map_values(map(.value))) as $values
+    | {name: $first.figure, unit: $first.unit, better: $first.better,
+        ratio: (if $first.better == "lower" then pairwise($values.glibc; $values.shim)
+            else pairwise($values.shim; $values.glibc) end | spread),
+        median: ($values | map_values(median)),
+        native: $native[$first.figure + " native"],
+        runs: $values};
+
+# below: its whole spread is below 1
+def summary: map(.ratio | select(. != null)) | {count: length,
+    below: map(select(.max < 1)) | length,
+    medians_below: map(select(.median < 1)) | length,
+    geometric_mean: (if length == 0 then null else (map(.median | log) | add / length | exp) end)};
+
+map(select(.figure)) as $figures
+| ($figures | map(select(.figure | endswith(" native"))) | groups(.figure)
+    | map({key: .[0].figure, value: (map(.value) | median)}) | from_entries) as $native
+| {about: $about,
+    cells: (map(select(.cell)) | groups(.cell) | map(cell)),
+    figures: ($figures | map(select(.figure | endswith(" native") | not)) | groups(.figure)
+        | map(figure($native))),
+    plots: (map(select(.plot)) | groups(.plot)
+        | map({name: .[0].plot, points: map({depth, side, iops, p50_us, p99_us, cpu_us, switches})}))}
+| .summary = {cells: (.cells | summary), figures: (.figures | summary)}
