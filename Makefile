@@ -32,7 +32,7 @@ BENCHES = $(patsubst %.c,build/%,$(wildcard tests/bench/*.c))
 # The microbenchmarks; scripts/bench runs them.
 bench: $(BENCHES)
 
-build/tests/bench/%: tests/bench/%.c tests/bench/bench.h Makefile
+build/tests/bench/%: tests/bench/%.c $(wildcard tests/bench/*.h) Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -std=gnu11 -Wall -Wextra -Werror -pthread -o $@ $< -laio
 

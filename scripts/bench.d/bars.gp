@@ -1,16 +1,18 @@
-# bars.gp - a bar for each ratio, from 1 to its median, with a whisker from min to max; data and svg
-# are given. Columns of data: position, name, median, min, max.
+# bars.gp - a bar for each ratio, from 1 to its median, with a whisker from min to max; kind, data
+# and svg are given. Columns of data: position, name, median, min, max.
 set datafile separator "\t"
 stats data using 4 name "low" nooutput
 stats data using 5 name "high" nooutput
 rows = high_records
-set terminal svg size 800,(110 + 24 * rows) font "sans-serif,14" background "#ffffff"
+set terminal svg size 800,(130 + 24 * rows) font "sans-serif,14" background "#ffffff"
 set output svg
-set xlabel "ratio to glibc, log scale: to the right of 1 the shim is better"
+set title kind eq "cells" ? "fio: IOPS with libkaio / IOPS with glibc" : \
+    "Microbenchmarks: libkaio against glibc"
+set xlabel "ratio (log scale); right of 1: libkaio is better"
 set logscale x
 set xrange [(low_min < 0.5 ? low_min * 0.8 : 0.5):(high_max > 2 ? high_max * 1.25 : 2)]
 set yrange [-rows + 0.3:0.7]
-set xtics (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+set xtics (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)
 set grid xtics linecolor "#dddddd"
 set border 1
 set tics nomirror out

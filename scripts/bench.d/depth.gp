@@ -13,7 +13,7 @@ set xtics (1, 2, 4, 8, 16, 32, 64, 128, 256)
 set grid ytics linecolor "#dddddd"
 set border 3
 set tics nomirror out
-set key outside bottom center horizontal noenhanced
+set key outside top center horizontal Left reverse noenhanced
 set style data linespoints
 plot data using 1:($3 / 1000) title "libkaio" linewidth 3 pointtype 7 linecolor "#0072b2", \
      data using 1:($4 / 1000) title "libaio" linewidth 1.5 pointtype 4 linecolor "#009e73", \

@@ -7,7 +7,7 @@ bars() {
         | to_entries[] | [-.key, .value.name, .value.ratio.median, .value.ratio.min, .value.ratio.max]
         | @tsv' "$out/results.json" >"$directory/bars"
     [ -s "$directory/bars" ] || return 0
-    gnuplot -e "data='$directory/bars'; svg='$out/ratios-$1.svg'" "$top/scripts/bench.d/bars.gp"
+    gnuplot -e "kind='$1'; data='$directory/bars'; svg='$out/ratios-$1.svg'" "$top/scripts/bench.d/bars.gp"
 }
 
 # depths: IOPS over the queue depth, a plot for each kind of access
@@ -16,7 +16,8 @@ depths() {
     jq -r '.plots[].name' "$out/results.json" | while read -r name; do
         jq -r --arg name "$name" '.plots[] | select(.name == $name).points
             | group_by(.depth)[] | (map({key: .side, value: .iops}) | from_entries) as $iops
-            | [.[0].depth, ($iops["glibc", "shim", "libaio", "io_uring"] // "NaN")] | @tsv' \
+            | [.[0].depth] + (["glibc", "shim", "libaio", "io_uring"] | map($iops[.] // "NaN"))
+            | @tsv' \
             "$out/results.json" >"$directory/depths"
         gnuplot -e "name='$name'; data='$directory/depths'; svg='$out/depth-${name// /-}.svg'" \
             "$top/scripts/bench.d/depth.gp"

@@ -37,6 +37,7 @@ def figure($native):
             else pairwise($values.shim; $values.glibc) end | spread),
         median: ($values | map_values(median)),
         native: $native[$first.figure + " native"],
+        native_ratio: quotient($native[$first.figure + " native"]; $values.shim | median),
         runs: $values};
 
 # below: its whole spread is below 1

@@ -3,14 +3,12 @@
  * with RWF_NOWAIT: what the kernel itself takes to accept or decline it.
  */
 #include "bench.h"
+#include "samples.h"
 #include <libaio.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
 
-#define MAX_SAMPLES 50000
-#define DEEP        256
-#define LIST        16
-#define MIB         (1 << 20)
+#define MIB (1 << 20)
 
 enum source { DATA, EMPTY, SPARSE, MEMORY, PIPE };
 
@@ -37,21 +35,8 @@ static const struct kind {
     {"pipe write", PIPE, 0, LIO_WRITE, BLOCK, false},
 };
 
-static double samples[MAX_SAMPLES];
 static char *buffer;
 static io_context_t context;
-
-static void report(const char *name, const char *suffix, int n) {
-    static const struct {
-        const char *name;
-        double share;
-    } shares[] = {{"p50", 0.5}, {"p99", 0.99}, {"max", 1}};
-    for (int i = 0; i < 3; i++) {
-        char line[128];
-        snprintf(line, sizeof line, "call %s %s%s", name, shares[i].name, suffix);
-        figure(line, "ns", "lower", quantile(samples, n, shares[i].share));
-    }
-}
 
 /* Opens the kind's file; a pipe's two ends. */
 static void open_kind(const struct kind *k, int fds[2]) {
@@ -85,7 +70,7 @@ static off_t place(const struct kind *k, int i) {
 /* Makes calls one after the other, each with nothing else in flight. */
 static int sample_call(const struct kind *k, int fds[2]) {
     int fd = fds[k->source == PIPE && k->opcode == LIO_WRITE], n = 0;
-    for (double end = now_ns() + span_ns(0.15); n < MAX_SAMPLES && now_ns() < end; n++) {
+    for (double first = now_ns(); more(n, first, 0.15); n++) {
         struct aiocb cb = request(fd, k->opcode, buffer, k->size, place(k, n));
         if (k->cold) drop(fd);
         double begin = now_ns();
@@ -108,7 +93,7 @@ static void prepare(struct iocb *iocb, const struct kind *k, int fd, off_t offse
 
 static int sample_native(const struct kind *k, int fd) {
     int n = 0;
-    for (double end = now_ns() + span_ns(0.15); n < MAX_SAMPLES && now_ns() < end; n++) {
+    for (double first = now_ns(); more(n, first, 0.15); n++) {
         struct iocb iocb, *list[] = {&iocb};
         struct io_event event;
         prepare(&iocb, k, fd, place(k, n));
@@ -121,72 +106,10 @@ static int sample_native(const struct kind *k, int fd) {
     return n;
 }
 
-/* The call while 256 direct reads are in flight: one is added whenever one has ended. */
-static int sample_deep_call(int fd) {
-    static struct aiocb cbs[DEEP];
-    const struct aiocb *list[DEEP];
-    int n = 0;
-    for (int i = 0; i < DEEP; i++) {
-        cbs[i] = request(fd, LIO_READ, buffer + i * BLOCK, BLOCK, anywhere(BLOCK));
-        list[i] = &cbs[i];
-        start(&cbs[i]);
-    }
-    for (double end = now_ns() + span_ns(0.3); now_ns() < end;) {
-        aio_suspend(list, DEEP, NULL);
-        for (int i = 0; i < DEEP && n < MAX_SAMPLES; i++) {
-            if (aio_error(&cbs[i]) == EINPROGRESS) continue;
-            finish(&cbs[i]);
-            cbs[i].aio_offset = anywhere(BLOCK);
-            double begin = now_ns();
-            start(&cbs[i]);
-            samples[n++] = now_ns() - begin;
-        }
-    }
-    for (int i = 0; i < DEEP; i++) finish(&cbs[i]);
-    return n;
-}
-
-static int sample_deep_native(const struct kind *k, int fd) {
-    static struct iocb iocbs[DEEP];
-    struct io_event event;
-    int n = 0, in_flight = 0;
-    for (double end = now_ns() + span_ns(0.3); n < MAX_SAMPLES && now_ns() < end;) {
-        struct iocb *iocb = &iocbs[in_flight];
-        if (in_flight == DEEP) {
-            in_flight -= io_getevents(context, 1, 1, &event, NULL);
-            iocb = event.obj;
-        }
-        prepare(iocb, k, fd, anywhere(BLOCK));
-        double begin = now_ns();
-        int accepted = io_submit(context, 1, &iocb);
-        double took = now_ns() - begin;
-        if (in_flight == DEEP - 1) samples[n++] = took;
-        if (accepted == 1) in_flight++;
-    }
-    while (in_flight > 0) in_flight -= io_getevents(context, 1, 1, &event, NULL);
-    return n;
-}
-
-static int sample_list(int fd) {
-    int n = 0;
-    for (double end = now_ns() + span_ns(0.3); n < MAX_SAMPLES && now_ns() < end; n++) {
-        struct aiocb cbs[LIST], *list[LIST];
-        for (int i = 0; i < LIST; i++) {
-            cbs[i] = request(fd, LIO_READ, buffer + i * BLOCK, BLOCK, anywhere(BLOCK));
-            list[i] = &cbs[i];
-        }
-        double begin = now_ns();
-        need(lio_listio(LIO_NOWAIT, list, LIST, NULL) == 0, "lio_listio");
-        samples[n] = now_ns() - begin;
-        for (int i = 0; i < LIST; i++) finish(&cbs[i]);
-    }
-    return n;
-}
-
 int main(void) {
     buffer = pages(MIB);
     warm_up();
-    need(io_setup(DEEP, &context) == 0, "io_setup");
+    need(io_setup(1, &context) == 0, "io_setup");
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         int fds[2] = {-1, -1};
         open_kind(&kinds[i], fds);
@@ -198,9 +121,5 @@ int main(void) {
         report(kinds[i].name, " native", sample_native(&kinds[i], fds[0]));
         close(fds[0]);
     }
-    int fd = data_file(O_RDONLY | O_DIRECT);
-    report("direct read, 256 in flight", "", sample_deep_call(fd));
-    report("direct read, 256 in flight", " native", sample_deep_native(&kinds[0], fd));
-    report("lio_listio of 16 direct reads", "", sample_list(fd));
     return 0;
 }

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# scripts/bench runs from end to end, for two cells and one microbenchmark: its results have what they
+# should have, nothing is left behind, also when it is interrupted, and mistakes are one line each.
+set -eu
+bench=$TESTS_TOP/scripts/bench
+fail() { echo "$1"; exit 1; }
+has() { # FILTER, over results.json
+    jq -e "$1" out/results.json >/dev/null || fail "results.json: not $1: $(head -c 600 out/results.json)"
+}
+mkdir files
+left() { find files /dev/shm -maxdepth 1 -name 'kaio-bench.*' -newer stamp; }
+touch stamp
+
+"$bench" --quick --dir files --cells tmpfs --out out >table 2>log || fail "tmpfs: $(cat log)"
+has '.about | .machine and .kernel and .fio and .date and .pairs == 1 and (.command | test("tmpfs"))'
+has '.cells | length == 2'
+has '.cells | all(.ratio.median > 0 and .native.libaio.median > 0 and (.runs.glibc | length) == 1)'
+has '.cells[].median["glibc", "shim", "libaio", "io_uring", "psync"] | .iops > 0 and .p50_us > 0
+    and .p99_us >= .p50_us and .cpu_us >= 0 and .switches >= 0'
+has '.summary.cells | .count == 2 and has("below") and has("medians_below") and .geometric_mean > 0'
+grep -q '^2 cells: [012] below 1.0' table || fail "no summary: $(cat table)"
+cmp table out/results.md
+grep -q '</svg>' out/ratios-cells.svg || fail "no bar chart"
+[ "$(wc -l <log)" = 2 ] || fail "not one line a cell: $(cat log)"
+
+"$bench" --quick --dir files --cells 'micro poll' --out out >table 2>log || fail "micro: $(cat log)"
+has '.figures | length == 2 and all(.unit == "ns" and .better == "lower" and .ratio.median > 0
+    and (.runs.glibc | length) == 1 and (.runs.shim | length) == 1)'
+has '.summary.figures.count == 2'
+
+timeout --foreground -s INT 2 "$bench" --quick --dir files --cells 'randread 4k d1' --out out \
+    >table 2>log && fail "interrupted, but exit 0"
+[ -z "$(left)" ] || fail "left behind: $(left)"
+
+for wrong in --fast '--dir /nowhere' '--pairs x' --out '--cells nosuch'; do
+    status=0
+    # shellcheck disable=SC2086 # several words
+    "$bench" $wrong >table 2>log || status=$?
+    [ $status = 2 ] && [ "$(wc -l <log)" = 1 ] || fail "bench $wrong: $status $(cat log)"
+done
