@@ -47,6 +47,7 @@ static void blocker_sleep(struct kaio_req *req) {
                             {.fd = kaio_thread_efd(b.self), .events = POLLIN}};
     fds[0].events = req->op == KAIO_READ ? POLLIN : POLLOUT;
     req->owner = b.self;
+    atomic_store_explicit(&b.self->woken, false, memory_order_relaxed); /* as in wait.c */
     req->blocker = true;
     kaio_req_move(req, KAIO_POLLING);
     kaio_leave(&b);

@@ -135,7 +135,8 @@ struct kaio_thread {
     atomic_bool taken;
     _Atomic uint64_t copied; /* reads that the thread has done the short way; only it counts */
     bool watched;            /* the reaper's epoll set has its eventfd */
-    bool asleep;             /* in its sleep, or in a handler on top of it; only its thread looks */
+    atomic_bool woken; /* its eventfd was written since it armed its wait, or is about to be */
+    bool asleep;       /* in its sleep, or in a handler on top of it; only its thread looks */
 };
 
 /* What was decided under the lock and is carried out without it. Lives on a stack. */

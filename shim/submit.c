@@ -75,7 +75,8 @@ static void declined(struct kaio_batch *b, struct kaio_req *req, enum kaio_reaso
     kaio.declined[reason]++;
     if (req->op <= KAIO_WRITE && (req->in_line || is_stream(req))) {
         stream_wait(b, req, reason == KAIO_R_AGAIN || reason == KAIO_R_SHORT);
-    } else if (kaio_config.mode == KAIO_KERNEL && !req->blocking && reason != KAIO_R_CONTEXT) {
+    } else if (kaio_config.mode == KAIO_KERNEL && !req->blocking && reason != KAIO_R_CONTEXT &&
+               reason != KAIO_R_APPEND) {
         req->blocking = true;
         kaio_kernel_offer(b, req);
     } else {
@@ -90,17 +91,18 @@ static enum kaio_reason decline_early(struct kaio_req *req, bool *copy) {
     *copy = false;
     if (kaio_config.mode == KAIO_WORKER) return KAIO_R_CONTEXT;
     if (file->refused & 1u << req->op) return KAIO_R_UNSUPP;
+    bool automatic = kaio_config.mode == KAIO_AUTO;
     bool stream = req->op <= KAIO_WRITE && was_stream(req);
-    if (kaio_config.mode == KAIO_AUTO && req->op <= KAIO_WRITE && !stream) {
-        *copy = kaio_copy_suits(fd, file->memory, req->nbytes, req->offset);
+    if (req->op <= KAIO_WRITE && !stream) {
+        *copy = automatic && kaio_copy_suits(fd, file->memory, req->nbytes, req->offset);
         if (req->op == KAIO_READ && *copy) return KAIO_REASONS;
         int flags = fcntl(fd, F_GETFL);
         if (req->op == KAIO_WRITE && flags >= 0 && flags & O_APPEND) return KAIO_R_APPEND;
         if (*copy) return KAIO_REASONS;
         bool direct = flags & O_DIRECT && !file->memory; /* or a bad descriptor */
-        if (req->nbytes >= KAIO_LARGE_BYTES && !direct) return KAIO_R_LARGE;
+        if (automatic && req->nbytes >= KAIO_LARGE_BYTES && !direct) return KAIO_R_LARGE;
     }
-    bool few = kaio_config.mode == KAIO_AUTO && !kaio.ctx && kaio.declined[KAIO_R_FEW] < KAIO_FEW;
+    bool few = automatic && !kaio.ctx && kaio.declined[KAIO_R_FEW] < KAIO_FEW;
     if (few && !stream) return KAIO_R_FEW;
     return kaio_kernel_ready() ? KAIO_REASONS : KAIO_R_CONTEXT;
 }

@@ -89,6 +89,8 @@ static bool arm(struct kaio_batch *b, struct wait *w) {
     }
     set_foreign(w, foreign);
     if (foreign) b->careful = false; /* without the reaper it would sleep for ever */
+    w->self->asleep = true; /* before a handler can run, which gives back the count that it takes */
+    atomic_store_explicit(&w->self->woken, false, memory_order_relaxed); /* see kaio_wait_wake() */
     return true;
 }
 
@@ -106,6 +108,7 @@ static int nap(void) {
     return nanosleep(&ms, NULL) ? -EINTR : 0;
 }
 
+/* Until woken (0; there need be no reason), interrupted (-EINTR) or too late (-EAGAIN). */
 static int sleep_on(const struct wait *w) {
     uint64_t count;
     int efd = w->self->efd;
@@ -124,14 +127,6 @@ static int sleep_on(const struct wait *w) {
     if (syscall(SYS_preadv2, efd, &iov, 1, -1l, -1l, RWF_NOWAIT) < 0 && errno != EAGAIN)
         return nap();
     return 0;
-}
-
-/* Until woken (0; there need be no reason), interrupted (-EINTR) or too late (-EAGAIN). */
-static int sleep_until(const struct wait *w) {
-    w->self->asleep = true;
-    int res = sleep_on(w);
-    w->self->asleep = w->outer;
-    return res;
 }
 
 static void wait_begin(struct kaio_batch *b, struct wait *w) {
@@ -177,7 +172,8 @@ static int wait_any(struct wait *w) {
         kaio_leave(&b);
         if (!armed) return 0;
         if (w->worker_has_it && kaio_ncpu > 1) spin(w);
-        if (!any_done(w)) res = sleep_until(w);
+        if (!any_done(w)) res = sleep_on(w);
+        w->self->asleep = w->outer;
     }
     return 0;
 }
@@ -206,9 +202,8 @@ static int wait_locked(struct kaio_batch *b, struct wait *w, bool interruptible)
     while (!is_over(w) && (res == 0 || !interruptible)) {
         bool armed = arm(b, w);
         kaio_leave(b);
-        /* Our own leave may have ended it, and does not wake the awake; others write our eventfd.
-         */
-        if (armed && !is_over(w)) res = sleep_until(w);
+        if (armed && !is_over(w)) res = sleep_on(w);
+        w->self->asleep = w->outer;
         kaio_enter_careful(b);
         kaio_kernel_reap(b);
     }
@@ -237,11 +232,15 @@ void kaio_wait_unsubmitted(struct kaio_file *file) {
     wait_end(&w);
 }
 
+/* One write for all that ends before the thread looks again: it clears woken under the lock before
+ * it leaves its bits, and whoever turns it true writes, so each bit taken since is followed by a
+ * write. relaxed: the lock, from which the bits were taken, orders it */
 void kaio_wait_wake(uint64_t bits, const struct kaio_thread *self) {
     uint64_t one = 1;
     for (struct kaio_thread *t = kaio_threads; t; t = t->next) {
         if (!(bits & kaio_bit(t)) || t->efd < 0) continue;
         if (t == self && !t->asleep) continue;
+        if (atomic_exchange_explicit(&t->woken, true, memory_order_relaxed)) continue;
         syscall(SYS_write, t->efd, &one, sizeof one);
     }
 }
