@@ -20,14 +20,11 @@ bool kaio_copy_is_memory(int fd) {
     return fcntl(fd, F_GET_SEALS) >= 0;
 }
 
-/* Asked each time, for the descriptor may have changed unseen (fclose(), close_range(), F_SETFL),
- * and a direct read would wait for the device. preadv2() takes offset -1 for the file's own, and
- * answers 0 for no bytes of anything. */
-bool kaio_copy_suits(int fd, bool memory, size_t nbytes, off_t offset) {
-    if (nbytes >= KAIO_LARGE_BYTES) return false;
-    if (memory) return kaio_copy_is_memory(fd);
-    int flags = nbytes > 0 && offset >= 0 ? fcntl(fd, F_GETFL) : -1;
-    return flags >= 0 && !(flags & O_DIRECT);
+/* flags: F_GETFL's, asked each time, for the descriptor may have changed unseen (fclose(),
+ * close_range(), F_SETFL), and a direct read would wait for the device. preadv2() takes offset -1
+ * for the file's own, and answers 0 for no bytes of anything. */
+bool kaio_copy_suits(int flags, size_t nbytes, off_t offset) {
+    return flags >= 0 && !(flags & O_DIRECT) && nbytes > 0 && offset >= 0;
 }
 
 static long copy(enum kaio_op op, int fd, void *buf, size_t n, off_t offset, bool memory) {
@@ -59,13 +56,15 @@ bool kaio_copy_read(struct aiocb *cb) {
     struct kaio_file *file = kaio_file_used(cb->aio_fildes);
     struct kaio_thread *self = kaio_self;
     if (!file || !self || !atomic_load_explicit(&file->hot, memory_order_relaxed)) return false;
-    if (kaio_config.order || kaio_notify_wanted(&cb->aio_sigevent)) return false;
+    if (cb->aio_nbytes >= KAIO_LARGE_BYTES || kaio_config.order) return false;
+    if (kaio_notify_wanted(&cb->aio_sigevent)) return false;
     bool memory = __atomic_load_n(&file->memory, __ATOMIC_RELAXED);
     size_t n = cb->aio_nbytes;
     int fd = cb->aio_fildes, saved = errno;
     long res = -1;
-    if (kaio_copy_suits(fd, memory, n, cb->aio_offset))
-        res = copy(KAIO_READ, fd, (void *)cb->aio_buf, n, cb->aio_offset, memory);
+    bool suits =
+        memory ? kaio_copy_is_memory(fd) : kaio_copy_suits(fcntl(fd, F_GETFL), n, cb->aio_offset);
+    if (suits) res = copy(KAIO_READ, fd, (void *)cb->aio_buf, n, cb->aio_offset, memory);
     errno = saved;
     if (res != (long)n) return false;
     cb->__return_value = res;

@@ -273,7 +273,7 @@ int kaio_thread_start(void *(*run)(void *), void *arg); /* 0 or -errno */
 
 /* copy.c */
 bool kaio_copy_is_memory(int fd);
-bool kaio_copy_suits(int fd, bool memory, size_t nbytes, off_t offset);
+bool kaio_copy_suits(int flags, size_t nbytes, off_t offset);
 void kaio_copy_offer(struct kaio_batch *b, struct kaio_req *req);
 long kaio_copy(struct kaio_req *req);  /* bytes or -errno; without the lock */
 bool kaio_copy_read(struct aiocb *cb); /* without the lock; true: it has ended */

@@ -84,25 +84,30 @@ static void declined(struct kaio_batch *b, struct kaio_req *req, enum kaio_reaso
     }
 }
 
-/* What is known to be declined before it is offered; KAIO_REASONS: nothing. */
-static enum kaio_reason decline_early(struct kaio_req *req, bool *copy) {
+/* Of a file's read or write. Asked each time, see kaio_copy_suits(). */
+static enum kaio_reason decline_file(struct kaio_req *req, bool *copy) {
     struct kaio_file *file = req->file;
-    int fd = req->iocb.aio_fildes;
+    int fd = req->iocb.aio_fildes, flags = fcntl(fd, F_GETFL);
+    if (flags >= 0 && flags & O_APPEND && req->op == KAIO_WRITE) return KAIO_R_APPEND;
+    if (kaio_config.mode == KAIO_KERNEL) return KAIO_REASONS;
+    file->memory = file->memory && kaio_copy_is_memory(fd);
+    bool direct = flags >= 0 && flags & O_DIRECT && !file->memory;
+    if (req->nbytes >= KAIO_LARGE_BYTES) return direct ? KAIO_REASONS : KAIO_R_LARGE;
+    *copy = file->memory || kaio_copy_suits(flags, req->nbytes, req->offset);
+    return KAIO_REASONS;
+}
+
+/* What is known to be declined before it is offered; KAIO_REASONS: nothing. *copy: no need of the
+ * context. */
+static enum kaio_reason decline_early(struct kaio_req *req, bool *copy) {
     *copy = false;
     if (kaio_config.mode == KAIO_WORKER) return KAIO_R_CONTEXT;
-    if (file->refused & 1u << req->op) return KAIO_R_UNSUPP;
-    bool automatic = kaio_config.mode == KAIO_AUTO;
+    if (req->file->refused & 1u << req->op) return KAIO_R_UNSUPP;
     bool stream = req->op <= KAIO_WRITE && was_stream(req);
-    if (req->op <= KAIO_WRITE && !stream) {
-        *copy = automatic && kaio_copy_suits(fd, file->memory, req->nbytes, req->offset);
-        if (req->op == KAIO_READ && *copy) return KAIO_REASONS;
-        int flags = fcntl(fd, F_GETFL);
-        if (req->op == KAIO_WRITE && flags >= 0 && flags & O_APPEND) return KAIO_R_APPEND;
-        if (*copy) return KAIO_REASONS;
-        bool direct = flags & O_DIRECT && !file->memory; /* or a bad descriptor */
-        if (automatic && req->nbytes >= KAIO_LARGE_BYTES && !direct) return KAIO_R_LARGE;
-    }
-    bool few = automatic && !kaio.ctx && kaio.declined[KAIO_R_FEW] < KAIO_FEW;
+    enum kaio_reason reason = KAIO_REASONS;
+    if (req->op <= KAIO_WRITE && !stream) reason = decline_file(req, copy);
+    if (reason != KAIO_REASONS || *copy) return reason;
+    bool few = kaio_config.mode == KAIO_AUTO && !kaio.ctx && kaio.declined[KAIO_R_FEW] < KAIO_FEW;
     if (few && !stream) return KAIO_R_FEW;
     return kaio_kernel_ready() ? KAIO_REASONS : KAIO_R_CONTEXT;
 }
