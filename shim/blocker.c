@@ -28,7 +28,7 @@ static bool blocker_begin(struct kaio_req *req) {
     struct kaio_batch b;
     kaio_enter(&b);
     bool cancelled = req->state == KAIO_ZOMBIE;
-    if (!cancelled) kaio_req_move(req, KAIO_RUNNING);
+    if (!cancelled) kaio_req_move(req, KAIO_OFFERED);
     req->blocker = false;
     if (cancelled) {
         kaio_file_unsubmitted(req->file, -1); /* close() waits: poll() held the file open */
@@ -43,6 +43,7 @@ static void blocker_sleep(struct kaio_req *req) {
     struct kaio_batch b;
     uint64_t count;
     kaio_enter(&b);
+    kaio_thread_check(b.self);
     struct pollfd fds[2] = {{.fd = req->iocb.aio_fildes},
                             {.fd = kaio_thread_efd(b.self), .events = POLLIN}};
     fds[0].events = req->op == KAIO_READ ? POLLIN : POLLOUT;
@@ -53,6 +54,15 @@ static void blocker_sleep(struct kaio_req *req) {
     kaio_leave(&b);
     poll(fds, 2, fds[1].fd < 0 ? 10 : -1);
     if (fds[1].revents) syscall(SYS_read, fds[1].fd, &count, sizeof count);
+}
+
+/* May wait for ever. */
+static long blocker_run(struct kaio_req *req) {
+    struct kaio_batch b;
+    kaio_enter(&b);
+    kaio_req_move(req, KAIO_RUNNING);
+    kaio_leave(&b);
+    return kaio_worker_run(req);
 }
 
 /* The rule for one stream request: offer it, wait, offer it again. What cannot be offered
@@ -71,7 +81,7 @@ static void *blocker_main(void *arg) {
             blocker_sleep(req);
             continue;
         }
-        res = res < 0 ? kaio_worker_run(req) : (long)req->done;
+        res = res < 0 ? blocker_run(req) : (long)req->done;
         kaio_enter(&b);
         kaio_worker_finish(&b, req, res);
         kaio_leave(&b);

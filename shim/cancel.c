@@ -8,6 +8,7 @@
 #include "kaio.h"
 
 #include <errno.h>
+#include <sched.h>
 
 /* The answer for one request; AIO_ALLDONE for what has ended. */
 static int cancel_one(struct kaio_batch *b, struct kaio_req *req) {
@@ -68,12 +69,24 @@ static int cancel_all(struct kaio_batch *b, struct kaio_file *file) {
     return answer;
 }
 
+/* The head of a stream's line is being offered on some thread, which waits for nothing. */
+static bool is_offered(const struct kaio_reqs *line) {
+    struct kaio_req *req = TAILQ_FIRST(line);
+    return req && !req->blocking && (req->state == KAIO_OFFERED || req->state == KAIO_SUBMITTED);
+}
+
 int kaio_cancel(int fd, struct aiocb *cb) {
     struct kaio_batch b;
     int answer = AIO_ALLDONE;
+    struct kaio_file *file = kaio_file_used(fd);
     kaio_enter(&b);
     kaio_kernel_reap(&b);
-    struct kaio_file *file = kaio_file_used(fd);
+    while (file && (is_offered(&file->line[KAIO_READ]) || is_offered(&file->line[KAIO_WRITE]))) {
+        kaio_leave(&b);
+        sched_yield();
+        kaio_enter(&b);
+        kaio_kernel_reap(&b);
+    }
     struct kaio_req *req = cb ? kaio_req_find(cb) : NULL;
     if (req) answer = cancel_one(&b, req);
     else if (!cb && file) answer = cancel_all(&b, file);

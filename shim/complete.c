@@ -16,11 +16,15 @@ static long publish(struct kaio_req *req, long res) {
     struct aiocb *cb = req->cb;
     /* release: pairs with the acquire in look() in interpose.c, which the signal may lead to */
     atomic_store_explicit(&kaio.sending, true, memory_order_release);
-    int err = kaio_notify_signal(&req->sigev);
-    if (err) res = err;
     cb->__return_value = res < 0 ? -1 : res;
     /* release: pairs with the acquire in aio_error(), aio_return() and aio_suspend() */
     __atomic_store_n(&cb->__error_code, res < 0 ? (int)-res : 0, __ATOMIC_RELEASE);
+    int err = kaio_notify_signal(&req->sigev);
+    if (err) { /* no signal came, and who asks waits: nobody knows yet that it has ended */
+        res = err;
+        cb->__return_value = -1;
+        __atomic_store_n(&cb->__error_code, (int)-res, __ATOMIC_RELEASE);
+    }
     atomic_store_explicit(&kaio.sending, false, memory_order_release);
     return res;
 }
@@ -55,6 +59,7 @@ void kaio_complete(struct kaio_batch *b, struct kaio_req *req, long res) {
         TAILQ_REMOVE(line, req, line);
         kaio_submit_line(b, line);
     }
+    if (req->lio) TAILQ_REMOVE(&req->lio->items, req, item);
     kaio_file_finish(b, req);
     if (req->sigev.sigev_notify == SIGEV_THREAD) TAILQ_INSERT_TAIL(&b->notify, req, link);
     else kaio_complete_notified(b, req);

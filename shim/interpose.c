@@ -97,10 +97,11 @@ EXPORT_64(aio_fsync);
 
 /* Called a million times a second by some programs: a few loads while nothing has happened. */
 static void look(const struct aiocb *cb) {
-    if (__atomic_load_n(&cb->__error_code, __ATOMIC_RELAXED) != EINPROGRESS) return;
-    /* acquire: pairs with the release in publish() in complete.c */
+    /* acquire: pairs with the release in publish() in complete.c; who sees the status sees sending
+     */
+    bool ended = __atomic_load_n(&cb->__error_code, __ATOMIC_ACQUIRE) != EINPROGRESS;
     bool sending = atomic_load_explicit(&kaio.sending, memory_order_acquire);
-    if (!sending && !kaio_kernel_pending()) return;
+    if (!sending && (ended || !kaio_kernel_pending())) return;
     int saved = errno;
     kaio_poll();
     errno = saved;
@@ -182,7 +183,7 @@ EXPORT int lio_listio(int mode, struct aiocb *const list[], int n, struct sigeve
     if (!lio) return answer(-EAGAIN);
     int res = submit_list(lio, list, n);
     if (mode == LIO_WAIT) {
-        int waited = kaio_wait_list(lio, list, n);
+        int waited = kaio_wait_list(lio);
         if (waited) res = waited;
     }
     errno = saved;

@@ -70,6 +70,7 @@ enum kaio_reason {
 struct kaio_req {
     struct iocb iocb;
     TAILQ_ENTRY(kaio_req) link; /* the list that the state names, or a batch's */
+    TAILQ_ENTRY(kaio_req) item; /* lio->items, until it has ended */
     TAILQ_ENTRY(kaio_req) line; /* file->line[op], while in_line */
     struct aiocb *cb;           /* NULL once cancelled; untouched after the status store */
     struct kaio_file *file;
@@ -121,6 +122,7 @@ struct kaio_lio {
     TAILQ_ENTRY(kaio_lio) link; /* kaio.free_lios, or a batch's */
     struct sigevent sigev;
     uint64_t waiters;
+    struct kaio_reqs items;
     uint32_t pending; /* items that have not ended */
     bool failed;      /* some item did not succeed */
     bool wait;        /* LIO_WAIT: the waiting thread frees it */
@@ -130,7 +132,8 @@ TAILQ_HEAD(kaio_lios, kaio_lio);
 /* One per thread that ever used AIO, reused after its end, never freed. Outlives fork(). */
 struct kaio_thread {
     struct kaio_thread *next; /* all of them, in kaio_threads */
-    _Atomic int efd;          /* the eventfd that wakes it; -1: none yet, or none to be had */
+    _Atomic int
+        efd; /* the eventfd that wakes it; -1: none yet, or none to be had; -2: closed unseen */
     uint32_t index;
     atomic_bool taken;
     _Atomic uint64_t copied; /* reads that the thread has done the short way; only it counts */
@@ -212,16 +215,18 @@ int kaio_output_open(const char *where); /* a descriptor to write to and then cl
 extern atomic_bool kaio_loaded;
 extern int kaio_ncpu;
 void kaio_load(void); /* configuration and next functions; idempotent, before anything else */
-void kaio_enter(struct kaio_batch *b);           /* blocks signals, takes the lock */
-void kaio_enter_careful(struct kaio_batch *b);   /* the same, maybe in a signal handler */
-void kaio_leave(struct kaio_batch *b);           /* carries out b and gives both back */
-struct kaio_thread *kaio_thread_record(void);    /* a free one; under the lock */
-int kaio_thread_efd(struct kaio_thread *thread); /* made when first needed; under the lock */
-void kaio_poll(void);                            /* reaps what is in the ring; async-signal-safe */
+void kaio_enter(struct kaio_batch *b);              /* blocks signals, takes the lock */
+void kaio_enter_careful(struct kaio_batch *b);      /* the same, maybe in a signal handler */
+void kaio_leave(struct kaio_batch *b);              /* carries out b and gives both back */
+struct kaio_thread *kaio_thread_record(void);       /* a free one; under the lock */
+int kaio_thread_efd(struct kaio_thread *thread);    /* made when first needed; under the lock */
+void kaio_thread_check(struct kaio_thread *thread); /* is it still its own? under the lock */
+void kaio_poll(void);      /* reaps what is in the ring; async-signal-safe */
 int kaio_fd_raise(int fd); /* moves a new descriptor out of the program's way; -1 stays -1 */
 bool kaio_fd_is_ours(int fd);
-void kaio_fd_evade(int fd);    /* before dup2() or dup3() onto it */
-void *kaio_alloc(size_t size); /* zeroed pages, never freed; NULL: no memory */
+bool kaio_fd_is_marked(int fd); /* still the file that kaio_fd_raise() answered */
+void kaio_fd_evade(int fd);     /* before dup2() or dup3() onto it */
+void *kaio_alloc(size_t size);  /* zeroed pages, never freed; NULL: no memory */
 
 /* request.c */
 struct kaio_req *kaio_req_get(struct aiocb *cb, enum kaio_op op, int fd); /* NULL: no memory */
@@ -294,7 +299,7 @@ void kaio_notify_thread(const struct sigevent *sigev); /* without it; nothing bu
 /* wait.c */
 /* 0, -EAGAIN (time is up) or -EINTR; of the list: 0, -EIO or -EINTR */
 int kaio_wait_any(const struct aiocb *const list[], int n, const struct timespec *timeout);
-int kaio_wait_list(struct kaio_lio *lio, struct aiocb *const list[], int n); /* frees lio */
+int kaio_wait_list(struct kaio_lio *lio); /* frees lio */
 void kaio_wait_unsubmitted(struct kaio_file *file);
 void kaio_wait_wake(uint64_t bits, const struct kaio_thread *self); /* without the lock */
 static inline uint64_t kaio_bit(const struct kaio_thread *thread) {

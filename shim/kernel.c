@@ -100,7 +100,7 @@ void kaio_kernel_reap(struct kaio_batch *b) {
 
 /* Somebody must act on the end of these, whatever the program's threads do. */
 static bool needs_reaper(const struct kaio_req *req) {
-    return req->in_line || kaio_notify_wanted(&req->sigev) ||
+    return req->iocb.aio_lio_opcode == IO_CMD_POLL || kaio_notify_wanted(&req->sigev) ||
            (req->lio && kaio_notify_wanted(&req->lio->sigev));
 }
 
@@ -111,6 +111,7 @@ static void enqueue(struct kaio_batch *b, struct kaio_req *req) {
     req->in_kernel = room;
     kaio_req_move(req, room ? KAIO_OFFERED : KAIO_BACKLOG);
     if (room) TAILQ_INSERT_TAIL(&b->offer, req, link);
+    else if (req->in_line) TAILQ_INSERT_HEAD(&kaio.backlog, req, link); /* others wait behind it */
     else TAILQ_INSERT_TAIL(&kaio.backlog, req, link);
 }
 
@@ -128,7 +129,8 @@ void kaio_kernel_offer(struct kaio_batch *b, struct kaio_req *req) {
     int fd = iocb->aio_fildes;
     char *buf = req->buf + req->done;
     size_t rest = req->nbytes - req->done;
-    off_t offset = req->in_line ? 0 : req->offset + (off_t)req->done;
+    bool seeks = !req->in_line || req->offset < 0; /* which is wrong for a stream, too */
+    off_t offset = seeks ? req->offset + (off_t)req->done : 0;
     if (req->op == KAIO_READ) io_prep_pread(iocb, fd, buf, rest, offset);
     else if (req->op == KAIO_WRITE) io_prep_pwrite(iocb, fd, buf, rest, offset);
     else if (req->op == KAIO_FSYNC) io_prep_fsync(iocb, fd);
@@ -168,13 +170,22 @@ void kaio_take_back_signals(const struct kaio_batch *b) {
     while (sigtimedwait(&raised, NULL, &now) > 0) continue;
 }
 
+/* io_submit() failed since the eventfd that the iocb names is ours no more: without it then. */
+static bool has_lost_eventfd(struct kaio_req *req, int err) {
+    if ((err != -EBADF && err != -EINVAL) || req->owner->efd == -1) return false;
+    kaio_thread_check(req->owner);
+    if (req->owner->efd >= 0 || !(req->iocb.u.c.flags & 1)) return false;
+    req->iocb.u.c.flags = 0;
+    return true;
+}
+
 /* io_submit() did not take this request; err 0: because of one before it. */
 static void refused(struct kaio_batch *b, struct kaio_req *req, int err) {
     kaio.in_kernel--;
     req->in_kernel = false;
     if (req->state == KAIO_ZOMBIE) {
         kaio_req_free(req);
-    } else if (err == 0) {
+    } else if (err == 0 || has_lost_eventfd(req, err)) {
         enqueue(b, req);
     } else if (req->iocb.aio_lio_opcode == IO_CMD_POLL && err != -EAGAIN) {
         kaio_submit_unpollable(b, req);

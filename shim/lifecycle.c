@@ -21,6 +21,8 @@
 
 #define PAGE     4096
 #define FD_FLOOR 512 /* our descriptors start here where the limit allows */
+#define FD_MARK  61  /* what F_GETSIG answers for ours: a number that no program chooses */
+#define LOST     (-2)
 
 struct kaio_global kaio __attribute__((aligned(PAGE)));
 struct kaio_thread *_Atomic kaio_threads;
@@ -40,9 +42,15 @@ int kaio_fd_raise(int fd) {
     if (fd < 0) return fd;
     int high = fcntl(fd, F_DUPFD_CLOEXEC, FD_FLOOR);
     if (high < 0) high = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    if (high < 0 && fd >= 3) return fd;
-    syscall(SYS_close, fd);
+    if (high < 0 && fd >= 3) high = fd;
+    else syscall(SYS_close, fd);
+    if (high >= 0) fcntl(high, F_SETSIG, FD_MARK);
     return high;
+}
+
+/* A program may close all numbers unseen (close_range()) and put files of its own there. */
+bool kaio_fd_is_marked(int fd) {
+    return fd >= 0 && fcntl(fd, F_GETSIG) == FD_MARK;
 }
 
 static _Atomic int *our_fd(int fd) {
@@ -55,14 +63,15 @@ static _Atomic int *our_fd(int fd) {
 
 /* Programs that close all numbers mean files of their own. */
 bool kaio_fd_is_ours(int fd) {
-    return our_fd(fd);
+    return our_fd(fd) && kaio_fd_is_marked(fd);
 }
 
 /* The program is about to put a file on this number: ours moves. A thread asleep in read() holds
  * the open file and does not notice. */
 void kaio_fd_evade(int fd) {
+    if (getpid() != kaio.pid) return; /* a vfork()ed child, on the memory of its parent */
     _Atomic int *ours = our_fd(fd);
-    if (ours) *ours = fcntl(fd, F_DUPFD_CLOEXEC, FD_FLOOR);
+    if (ours && kaio_fd_is_marked(fd)) *ours = fcntl(fd, F_DUPFD_CLOEXEC, FD_FLOOR);
 }
 
 /* The thread has ended; its record and eventfd serve the next one. Its requests still signal it. */
@@ -97,8 +106,14 @@ struct kaio_thread *kaio_thread_record(void) {
     return thread;
 }
 
+/* Requests in the kernel signal an eventfd that has been closed unseen; a new one would not help.
+ */
+void kaio_thread_check(struct kaio_thread *thread) {
+    if (thread->efd >= 0 && !kaio_fd_is_marked(thread->efd)) thread->efd = LOST;
+}
+
 int kaio_thread_efd(struct kaio_thread *thread) {
-    if (thread->efd >= 0) return thread->efd;
+    if (thread->efd != -1) return thread->efd;
     thread->efd = kaio_fd_raise(eventfd(0, EFD_CLOEXEC));
     thread->watched = false;
     kaio.watching = false; /* kaio_leave() watches again, this one too */
@@ -108,12 +123,12 @@ int kaio_thread_efd(struct kaio_thread *thread) {
 /* In a forked child: the eventfds are shared with the parent. kaio itself is zeros. */
 static void child_clean(void) {
     for (struct kaio_thread *t = kaio_threads; t; t = t->next) {
-        if (t->efd >= 0) syscall(SYS_close, t->efd);
+        if (kaio_fd_is_marked(t->efd)) syscall(SYS_close, t->efd);
         t->efd = -1;
         t->taken = false;
         t->copied = 0;
     }
-    if (kaio_epfd >= 0) syscall(SYS_close, kaio_epfd);
+    if (kaio_fd_is_marked(kaio_epfd)) syscall(SYS_close, kaio_epfd);
     kaio_epfd = -1;
     kaio_self = NULL;
     kaio_is_ours = false;
@@ -142,6 +157,7 @@ __attribute__((destructor)) static void unloaded(void) {
 }
 
 static void begin(void) {
+    child_clean(); /* after _Fork(), which runs no handlers */
     kaio.pid = getpid();
     TAILQ_INIT(&kaio.free);
     TAILQ_INIT(&kaio.free_lios);

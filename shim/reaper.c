@@ -1,8 +1,9 @@
 /* reaper.c - the background thread, for events that somebody must act on whatever the program does.
  *
  * It starts with the first iocb whose completion has consequences (a notification, a stream's next
- * step) and sleeps in epoll_wait(). Edge-triggered, so it never reads an eventfd and never takes a
- * wake-up from another thread. Its set holds
+ * step), sleeps in epoll_wait(), and ends after a second without anything in the kernel.
+ * Edge-triggered, so it never reads an eventfd and never takes a wake-up from another thread. Its
+ * set holds
  *   - its own eventfd: flagged in those iocbs, and written by kaio_reaper_hand();
  *   - while kaio.owed > 0, every thread's eventfd: an aio_fsync is held behind their requests, more
  *     requests wait for room in the context, or a thread waits for another thread's requests.
@@ -14,6 +15,8 @@
 #include <sys/syscall.h>
 #include <string.h>
 #include <unistd.h>
+
+#define IDLE_MS 1000
 
 static void watch(struct kaio_thread *thread) {
     struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.ptr = thread};
@@ -36,6 +39,25 @@ static void take_handover(struct kaio_batch *b) {
     TAILQ_CONCAT(&b->lists, &kaio.handover_lists, link);
 }
 
+/* Nothing in the kernel, nothing owed: it goes, or the process would not end with its last thread.
+ */
+static bool retire(void) {
+    struct kaio_batch b;
+    kaio_enter(&b);
+    bool idle = kaio.in_kernel == 0 && kaio.owed == 0 && TAILQ_EMPTY(&kaio.handover) &&
+                TAILQ_EMPTY(&kaio.handover_lists);
+    if (idle) {
+        unwatch_all();
+        syscall(SYS_close, kaio_epfd);
+        kaio_epfd = -1;
+        kaio.reaper->watched = false;
+        kaio.reaper->taken = false;
+        kaio.reaper = NULL;
+    }
+    kaio_leave(&b);
+    return idle;
+}
+
 static void *reaper_main(void *self) {
     kaio_is_ours = true;
     kaio_self = self;
@@ -47,9 +69,10 @@ static void *reaper_main(void *self) {
         take_handover(&b);
         kaio_leave(&b);
         /* An error means that the program has closed our descriptors: look around without them. */
-        if (epoll_wait(kaio_epfd, &ev, 1, -1) < 0) usleep(1000);
+        int n = kaio.reaper->efd < 0 ? -1 : epoll_wait(kaio_epfd, &ev, 1, IDLE_MS);
+        if (n < 0) usleep(1000);
+        if (n == 0 && retire()) return NULL;
     }
-    return NULL;
 }
 
 bool kaio_reaper_ready(const struct kaio_batch *b) {
@@ -77,7 +100,7 @@ void kaio_reaper_watch(const struct kaio_batch *b) {
 
 static void kick(void) {
     uint64_t one = 1;
-    syscall(SYS_write, kaio.reaper->efd, &one, sizeof one);
+    if (kaio_fd_is_marked(kaio.reaper->efd)) syscall(SYS_write, kaio.reaper->efd, &one, sizeof one);
 }
 
 /* A program's thread starts none, it may be in a signal handler: SIGEV_THREAD goes to the reaper.

@@ -10,16 +10,18 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
-/* Does the descriptor have positions (regular files, block devices), or a peer? *size is that of a
- * regular file, else -1. */
+/* Does the descriptor have positions (regular files, block devices, some character devices), or a
+ * peer? *size is that of a regular file, else -1. */
 static enum kaio_kind kind_of(int fd, off_t *size) {
     struct statx st;
     *size = -1;
     if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_SIZE, &st))
-        return KAIO_FILE_LIKE; /* pread() will tell what is wrong */
+        return KAIO_UNKNOWN; /* pread() will tell what is wrong */
     if (S_ISREG(st.stx_mode)) *size = (off_t)st.stx_size;
-    bool file = S_ISREG(st.stx_mode) || S_ISBLK(st.stx_mode) || S_ISDIR(st.stx_mode);
+    bool file = S_ISREG(st.stx_mode) || S_ISBLK(st.stx_mode) || S_ISDIR(st.stx_mode) ||
+                (S_ISCHR(st.stx_mode) && lseek(fd, 0, SEEK_CUR) >= 0);
     return file ? KAIO_FILE_LIKE : KAIO_STREAM;
 }
 
@@ -48,17 +50,21 @@ static bool has_timeout(const struct kaio_req *req) {
     return limit.tv_sec || limit.tv_usec;
 }
 
-/* A stream's requests are served one by one, in call order, each direction on its own. Idle streams
- * take half of the context at most; the others get a thread each. */
-static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_poll) {
+/* A stream's requests are served one by one, in call order, each direction on its own. False: it is
+ * not its turn yet. */
+static bool line_up(struct kaio_req *req) {
     struct kaio_reqs *line = &req->file->line[req->op];
-    if (!req->in_line) {
-        req->in_line = true;
-        TAILQ_INSERT_TAIL(line, req, line);
-    }
-    if (req != TAILQ_FIRST(line)) {
-        kaio_req_move(req, KAIO_LINED);
-    } else if (can_poll && fcntl(req->iocb.aio_fildes, F_GETFL) & O_NONBLOCK) {
+    req->in_line = true;
+    TAILQ_INSERT_TAIL(line, req, line);
+    if (req == TAILQ_FIRST(line)) return true;
+    kaio_req_move(req, KAIO_LINED);
+    return false;
+}
+
+/* Idle streams take half of the context at most; the others get a thread each. */
+static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_poll) {
+    if (!req->in_line && !line_up(req)) return; /* it was no stream when it was offered */
+    if (can_poll && fcntl(req->iocb.aio_fildes, F_GETFL) & O_NONBLOCK) {
         kaio_complete(b, req, req->done ? (long)req->done : -EAGAIN);
     } else if (has_timeout(req)) {
         req->blocking = true;
@@ -73,7 +79,7 @@ static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_pol
 
 static void declined(struct kaio_batch *b, struct kaio_req *req, enum kaio_reason reason) {
     kaio.declined[reason]++;
-    if (req->op <= KAIO_WRITE && (req->in_line || is_stream(req))) {
+    if (req->op <= KAIO_WRITE && is_stream(req)) { /* now: it may have changed unseen */
         stream_wait(b, req, reason == KAIO_R_AGAIN || reason == KAIO_R_SHORT);
     } else if (kaio_config.mode == KAIO_KERNEL && !req->blocking && reason != KAIO_R_CONTEXT &&
                reason != KAIO_R_APPEND) {
@@ -117,7 +123,10 @@ int kaio_submit_new(struct kaio_batch *b, struct aiocb *cb, enum kaio_op op, str
     struct kaio_req *req = kaio_req_get(cb, op, cb->aio_fildes);
     if (!req) return -EAGAIN;
     req->lio = lio;
-    if (lio) lio->pending++;
+    if (lio) {
+        lio->pending++;
+        TAILQ_INSERT_TAIL(&lio->items, req, item);
+    }
     kaio_file_start(b, req);
     return 0;
 }
@@ -127,10 +136,7 @@ void kaio_submit(struct kaio_batch *b, struct kaio_req *req) {
         kaio_complete(b, req, req->op == KAIO_INVALID ? -EINVAL : 0);
         return;
     }
-    if (req->op <= KAIO_WRITE && !TAILQ_EMPTY(&req->file->line[req->op])) {
-        stream_wait(b, req, true);
-        return;
-    }
+    if (req->op <= KAIO_WRITE && !req->in_line && was_stream(req) && !line_up(req)) return;
     bool copy;
     enum kaio_reason reason = decline_early(req, &copy);
     if (reason != KAIO_REASONS) declined(b, req, reason);
@@ -141,9 +147,7 @@ void kaio_submit(struct kaio_batch *b, struct kaio_req *req) {
 /* The head of a stream's line has ended: the next one's turn. */
 void kaio_submit_line(struct kaio_batch *b, struct kaio_reqs *line) {
     struct kaio_req *req = TAILQ_FIRST(line);
-    if (!req || req->state != KAIO_LINED) return;
-    if (kaio_kernel_ready() && !(req->file->refused & 1u << req->op)) kaio_kernel_offer(b, req);
-    else stream_wait(b, req, false);
+    if (req && req->state == KAIO_LINED) kaio_submit(b, req);
 }
 
 /* The kernel cannot poll it (an O_RDWR FIFO, a terminal): a thread blocks in read(). */

@@ -10,7 +10,7 @@
  * inner wait (in a handler, on top of an outer one) may take the outer one's wake-up, but gives one
  * back when it ends. A blocking read() restarts after an SA_RESTART handler as glibc's futex does.
  *
- * Before it sleeps without a time limit for a request that no worker has begun, a thread runs it.
+ * Before it sleeps without a time limit for one request that no worker has begun, a thread runs it.
  */
 #include "kaio.h"
 
@@ -67,29 +67,53 @@ static bool is_foreign(const struct wait *w, const struct kaio_req *req) {
     return !worked_off && req->owner != w->self && req->owner != kaio.reaper;
 }
 
+/* Whoever ends the request from now on wakes this thread. */
+static void arm_one(struct wait *w, struct kaio_req *req) {
+    if (!w->lio) req->waiters |= kaio_bit(w->self);
+    w->worker_has_it |= req->state == KAIO_RUNNING && !req->in_line;
+    if (is_foreign(w, req)) set_foreign(w, true);
+}
+
+/* False: an item that no worker has begun is this thread's now. */
+static bool arm_list(struct kaio_batch *b, struct wait *w) {
+    struct kaio_req *req;
+    w->lio->waiters |= kaio_bit(w->self);
+    TAILQ_FOREACH(req, &w->lio->items, item) {
+        if (kaio_worker_take(b, req)) return false;
+        arm_one(w, req);
+    }
+    return true;
+}
+
+/* False: one has ended, or is none of ours; or the only one is this thread's now. Of several none
+ * is taken: it would not see another end first. */
+static bool arm_any(struct kaio_batch *b, struct wait *w) {
+    struct kaio_req *req = NULL;
+    int count = 0;
+    for (int i = 0; i < w->n; i++) {
+        if (!w->list[i] || !in_progress(w->list[i])) continue;
+        req = kaio_req_find(w->list[i]);
+        if (!req) return false;
+        arm_one(w, req);
+        count++;
+    }
+    return !(count == 1 && !w->deadline && kaio_worker_take(b, req));
+}
+
 /* Under the lock: from now on, whoever ends one of the requests wakes this thread. False: no need
- * to sleep, one has ended, or is none of ours, or this thread has just taken it to run it. */
+ * to sleep. */
 static bool arm(struct kaio_batch *b, struct wait *w) {
     set_foreign(w, false);
     w->worker_has_it = false;
     if (is_over(w)) return false;
+    kaio_thread_check(w->self);
     kaio_thread_efd(w->self);
     if (w->file) w->file->waiters |= kaio_bit(w->self);
-    if (w->lio) w->lio->waiters |= kaio_bit(w->self);
-    bool foreign = false;
-    for (int i = 0; i < w->n; i++) {
-        if (!w->list[i] || !in_progress(w->list[i])) continue;
-        struct kaio_req *req = kaio_req_find(w->list[i]);
-        if (!req && w->lio) continue;
-        if (!req) return false;
-        if (!w->deadline && kaio_worker_take(b, req)) return false;
-        if (!w->lio) req->waiters |= kaio_bit(w->self);
-        w->worker_has_it |= req->state == KAIO_RUNNING && !req->in_line;
-        foreign |= is_foreign(w, req);
-    }
-    set_foreign(w, foreign);
-    if (foreign) b->careful = false; /* without the reaper it would sleep for ever */
-    w->self->asleep = true; /* before a handler can run, which gives back the count that it takes */
+    if (w->lio && !arm_list(b, w)) return false;
+    if (!arm_any(b, w)) return false;
+    if (w->foreign) b->careful = false; /* without the reaper it would sleep for ever */
+    /* From here on, what this thread itself ends, in its leave or in a handler, must wake it. */
+    w->self->asleep = true;
     atomic_store_explicit(&w->self->woken, false, memory_order_relaxed); /* see kaio_wait_wake() */
     return true;
 }
@@ -191,6 +215,7 @@ int kaio_wait_any(const struct aiocb *const list[], int n, const struct timespec
     int res;
     pthread_cleanup_push(wait_end, &w);
     res = wait_any(&w);
+    if (atomic_load_explicit(&kaio.sending, memory_order_acquire)) kaio_poll();
     pthread_cleanup_pop(1);
     return res;
 }
@@ -211,9 +236,9 @@ static int wait_locked(struct kaio_batch *b, struct wait *w, bool interruptible)
     return is_over(w) ? 0 : res;
 }
 
-int kaio_wait_list(struct kaio_lio *lio, struct aiocb *const list[], int n) {
+int kaio_wait_list(struct kaio_lio *lio) {
     struct kaio_batch b;
-    struct wait w = {.lio = lio, .list = (const struct aiocb *const *)list, .n = n};
+    struct wait w = {.lio = lio};
     int res = wait_locked(&b, &w, true);
     if (res == 0 && lio->failed) res = -EIO;
     lio->waiters = 0;
@@ -240,6 +265,7 @@ void kaio_wait_wake(uint64_t bits, const struct kaio_thread *self) {
     for (struct kaio_thread *t = kaio_threads; t; t = t->next) {
         if (!(bits & kaio_bit(t)) || t->efd < 0) continue;
         if (t == self && !t->asleep) continue;
+        if (!kaio_fd_is_marked(t->efd)) continue;
         if (atomic_exchange_explicit(&t->woken, true, memory_order_relaxed)) continue;
         syscall(SYS_write, t->efd, &one, sizeof one);
     }

@@ -29,10 +29,16 @@ static uint64_t now_ns(void) {
 int kaio_thread_start(void *(*run)(void *), void *arg) {
     pthread_attr_t attr;
     pthread_t thread;
+    size_t usual;
     pthread_attr_init(&attr);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    pthread_attr_getstacksize(&attr, &usual);
     pthread_attr_setstacksize(&attr, 64 << 10);
     int err = pthread_create(&thread, &attr, run, arg);
+    if (err == EINVAL) { /* too small for the program's thread-local data, which is on the stack */
+        pthread_attr_setstacksize(&attr, usual);
+        err = pthread_create(&thread, &attr, run, arg);
+    }
     pthread_attr_destroy(&attr);
     return -err;
 }

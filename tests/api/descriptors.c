@@ -101,7 +101,9 @@ static void pipe_round(enum way way) {
         if (read(fds[0], &got, 1) != 1 || got != 'n' || byte || second) say("the data is gone");
     }
     signal(SIGPIPE, SIG_IGN); /* the old pipe may have no reader any more */
-    if (write(fds[1], "o", 1) == 1 && is_shim() && !byte) say("the old pipe is still open");
+    struct pollfd gone = {.fd = fds[1]};
+    if (is_shim() && poll(&gone, 1, 3000) != 1) say("the old pipe is still open");
+    if (write(fds[1], "o", 1) == 1 && is_shim()) say("and can be written to");
     finish(&cb);
     finish(&queued);
     signal(SIGPIPE, SIG_DFL);
@@ -110,21 +112,25 @@ static void pipe_round(enum way way) {
     close(more[1]);
 }
 
-/* The peer must see the end although a read waited on the socket. */
-static void peer(void) {
+/* The peer must see the end although a request waits on the socket: a read, or a write for which
+ * there is no room. */
+static void peer(enum way way, bool write_waits) {
+    static char filler[1 << 20];
     int fds[2];
-    char byte;
+    char text[60];
     need(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0, "socketpair");
-    struct aiocb cb = request(fds[0], &byte, 1, 0);
-    aio_read(&cb);
+    struct aiocb cb = request(fds[0], filler, sizeof filler, 0);
+    need((write_waits ? aio_write(&cb) : aio_read(&cb)) == 0, "request");
     sleep_ms(10);
-    close(fds[0]);
-    struct pollfd end = {.fd = fds[1], .events = POLLIN};
-    bool came = poll(&end, 1, is_shim() ? 1000 : 100) == 1 && read(fds[1], &byte, 1) == 0;
-    differs("peer of a closed socket", "nothing", "end of file", came ? "end of file" : "nothing");
-    if (!came) need(write(fds[1], "x", 1) == 1, "write");
+    if (way == CLOSE) close(fds[0]);
+    else need(replace(way, fds[0], "new") == 0, "replace");
+    struct pollfd end = {.fd = fds[1], .events = POLLRDHUP};
+    bool came = poll(&end, 1, is_shim() ? 3000 : 50) == 1 && end.revents & POLLRDHUP;
+    snprintf(text, sizeof text, "peer, %s, %s waits", ways[way], write_waits ? "write" : "read");
+    differs(text, "nothing", "end of file", came ? "end of file" : "nothing");
+    close(fds[1]); /* ends glibc's */
     finish(&cb);
-    close(fds[1]);
+    if (way != CLOSE) close(fds[0]);
 }
 
 /* What close() and dup2() answer does not change, and failing ones do not touch requests. */
@@ -200,14 +206,18 @@ static bool is_locked(int fd) {
     return WIFEXITED(status) && WEXITSTATUS(status) == 1;
 }
 
-/* Closing any descriptor of a file drops the process's locks on it. */
-static void locks(const char *what, int flags) {
+/* Closing any descriptor of a file drops the process's locks on it, also one taken through another.
+ */
+static void locks(const char *what, int flags, bool through_other) {
     struct aiocb cbs[32], sync;
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     char *buf = pages(32 * 4096);
     int fd = scratch(O_RDWR | flags, 32 * 4096), bad = 0;
-    need(!is_locked(fd), "no lock");
-    need(fcntl(fd, F_SETLK, &lock) == 0 && is_locked(fd), "lock");
+    char path[40];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    int other = open(path, O_RDWR);
+    need(other >= 0 && !is_locked(fd), "no lock");
+    need(fcntl(through_other ? other : fd, F_SETLK, &lock) == 0 && is_locked(fd), "lock");
     posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
     for (int i = 0; i < 32; i++) {
         cbs[i] = request(fd, buf + i * 4096, 4096, i * 4096);
@@ -217,6 +227,7 @@ static void locks(const char *what, int flags) {
     bad += aio_fsync(O_SYNC, &sync) != 0 || fsync(fd) != 0 || finish(&sync) != 0;
     for (int i = 0; i < 32; i++) bad += finish(&cbs[i]) != 0;
     say("%s: locked %d, %d bad", what, is_locked(fd), bad);
+    close(other);
     close(fd);
     free(buf);
 }
@@ -288,10 +299,12 @@ static void test(void) {
     if (getenv("TEST_OWN")) look_at_own();
     files();
     for (enum way way = CLOSE; way <= DUP3; way++) pipe_round(way);
-    peer();
+    for (enum way way = CLOSE; way <= DUP3; way++) peer(way, false), peer(way, true);
     answers();
     changing();
-    locks("locks", 0);
-    locks("locks, direct", O_DIRECT);
+    locks("locks", 0, false);
+    locks("locks, direct", O_DIRECT, false);
+    locks("locks by another descriptor", 0, true);
+    locks("locks by another descriptor, direct", O_DIRECT, true);
     own_descriptors();
 }

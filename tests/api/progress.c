@@ -1,0 +1,314 @@
+/* Programs that make progress in only one way: they only spin on aio_error(), only sleep in
+ * aio_suspend(), only wait for signals, only try aio_return() now and then, or leave everything to
+ * callbacks. All requests must end, whatever their kind: each kind alone, then all at once, in
+ * which somebody who looks after one might help another. And the same again while the thread that
+ * has submitted them is asleep in something unrelated. */
+#include "test.h"
+
+#include <semaphore.h>
+
+enum { BLOCK = 4096, PART = 64 << 10, LARGE = 1 << 20, LIST = 300, MOST = LIST + 30, LIMIT_S = 15 };
+
+enum way { SPIN, SUSPEND, SIGNALS, RETURN, CALLBACKS, WAYS };
+static const char *const ways[] = {"only aio_error", "only aio_suspend", "only sigwaitinfo",
+                                   "only aio_return after usleep", "only callbacks"};
+
+enum op { READ, WRITE, SYNC, DSYNC, IN_LIST, STREAM };
+
+struct item {
+    struct aiocb cb;
+    const char *kind;
+    enum op op;
+    ssize_t expected;
+    bool quiet; /* no notification of its own */
+    int times;  /* notified of */
+};
+
+static struct item items[MOST];
+static int nitems, fds[MOST], nfds, list_times;
+static enum way way;
+static bool by_other; /* submitted by another thread */
+static bool has_list;
+static int feed_fd;
+static pthread_t feeder;
+static sem_t called, submitted;
+
+/* The status without a call, for the ways that have no other; aio_return() alone cannot tell a
+ * request in progress from an empty transfer. */
+static bool in_progress(const struct item *item) {
+    return __atomic_load_n(&item->cb.__error_code, __ATOMIC_ACQUIRE) == EINPROGRESS;
+}
+
+static void hangs(int signo) {
+    (void)signo;
+    const char *last = "";
+    printf("%s, submitted by %s: hangs; in progress:", ways[way], by_other ? "other" : "itself");
+    for (int i = 0; i < nitems; i++) {
+        if (!in_progress(&items[i]) || items[i].kind == last) continue;
+        printf(" %s,", last = items[i].kind);
+    }
+    printf(" the rest has ended\n");
+    fflush(stdout);
+    _exit(1);
+}
+
+static void callback(union sigval value) {
+    __atomic_fetch_add((int *)value.sival_ptr, 1, __ATOMIC_RELAXED);
+    sem_post(&called);
+}
+
+static struct sigevent notification(int *times) {
+    struct sigevent sigev;
+    memset(&sigev, 0, sizeof sigev);
+    sigev.sigev_notify = way == SIGNALS     ? SIGEV_SIGNAL
+                         : way == CALLBACKS ? SIGEV_THREAD
+                                            : SIGEV_NONE;
+    sigev.sigev_value.sival_ptr = times;
+    if (way == SIGNALS) sigev.sigev_signo = SIGRTMIN + 1;
+    if (way == CALLBACKS) sigev.sigev_notify_function = callback;
+    return sigev;
+}
+
+static int file(int flags, size_t size) {
+    return fds[nfds++] = scratch(flags, size);
+}
+
+static struct item *add(const char *kind, enum op op, int fd, size_t n, off_t offset) {
+    need(nitems < MOST, "items");
+    struct item *item = &items[nitems++];
+    *item = (struct item){.kind = kind, .op = op, .expected = (ssize_t)n};
+    item->cb = request(fd, n ? pages(n) : NULL, n, offset);
+    item->cb.aio_sigevent = notification(&item->times);
+    return item;
+}
+
+static void buffered_reads(void) {
+    int cached = file(O_RDONLY, 2 * BLOCK), uncached = file(O_RDONLY, LARGE);
+    add("cached read", READ, cached, BLOCK, BLOCK);
+    posix_fadvise(uncached, 0, 0, POSIX_FADV_DONTNEED);
+    add("uncached read", READ, uncached, PART, LARGE / 2);
+    add("large read", READ, file(O_RDONLY, LARGE), LARGE, 0);
+}
+
+static void direct_reads(void) {
+    int fd = file(O_RDONLY | O_DIRECT, 4 * PART);
+    for (int i = 0; i < 4; i++) add("direct read", READ, fd, PART, i * PART);
+}
+
+static void extending(void) {
+    add("extending direct write", WRITE, file(O_RDWR | O_DIRECT, BLOCK), BLOCK, BLOCK);
+}
+
+static void appending(void) {
+    int fd = file(O_WRONLY | O_APPEND, BLOCK);
+    for (int i = 0; i < 3; i++) add("append write", WRITE, fd, BLOCK, 0);
+}
+
+static void syncs(void) {
+    int buffered = file(O_RDWR, 4 * PART), direct = file(O_RDWR | O_DIRECT, 4 * PART);
+    for (int i = 0; i < 4; i++) {
+        add("buffered writes and sync", WRITE, buffered, PART, i * PART);
+        add("direct writes and sync", WRITE, direct, PART, i * PART);
+    }
+    add("buffered writes and sync", SYNC, buffered, 0, 0);
+    add("direct writes and sync", DSYNC, direct, 0, 0);
+}
+
+/* Of every second one only the list's own notification tells. */
+static void list(void) {
+    has_list = true;
+    int fd = file(O_RDONLY | O_DIRECT, LIST * BLOCK);
+    for (int i = 0; i < LIST; i++) {
+        struct item *item = add("list of direct reads", IN_LIST, fd, BLOCK, i * BLOCK);
+        item->quiet = i % 2;
+        if (item->quiet) item->cb.aio_sigevent.sigev_notify = SIGEV_NONE;
+    }
+}
+
+static void piped(void) {
+    int pipes[2];
+    need(pipe(pipes) == 0, "pipe");
+    add("first pipe read", STREAM, pipes[0], 4, 0);
+    add("second pipe read", STREAM, pipes[0], 4, 0);
+    fds[nfds++] = pipes[0];
+    feed_fd = fds[nfds++] = pipes[1];
+}
+
+/* Those that need no workers come first. */
+static const struct {
+    const char *name;
+    void (*add)(void);
+} kinds[] = {
+    {"direct reads", direct_reads},     {"pipe reads", piped},          {"list", list},
+    {"buffered reads", buffered_reads}, {"extending write", extending}, {"writes and syncs", syncs},
+    {"append writes", appending}};
+enum { KINDS = sizeof kinds / sizeof *kinds, ALL = KINDS };
+
+/* One kind, or all, forwards or backwards: each before and behind the list, which fills the
+ * context. */
+static void prepare(int which) {
+    nitems = nfds = list_times = 0;
+    has_list = false;
+    feed_fd = -1;
+    for (int i = 0; i < KINDS; i++) {
+        int kind = by_other ? KINDS - 1 - i : i;
+        if (which == ALL || which == kind) kinds[kind].add();
+    }
+}
+
+static void submit_list(struct item *first) {
+    struct aiocb *cbs[LIST];
+    struct sigevent sigev = notification(&list_times);
+    for (int i = 0; i < LIST; i++) {
+        cbs[i] = &first[i].cb;
+        cbs[i]->aio_lio_opcode = LIO_READ;
+    }
+    need(lio_listio(LIO_NOWAIT, cbs, LIST, &sigev) == 0, "lio_listio");
+}
+
+static void *feed(void *unused) {
+    for (int i = 0; i < 2; i++) {
+        sleep_ms(20);
+        need(write(feed_fd, "data", 4) == 4, "write");
+    }
+    return unused;
+}
+
+static void submit(void) {
+    for (int i = 0; i < nitems; i++) {
+        struct aiocb *cb = &items[i].cb;
+        int res = 0;
+        switch (items[i].op) {
+        case READ:
+        case STREAM: res = aio_read(cb); break;
+        case WRITE: res = aio_write(cb); break;
+        case SYNC: res = aio_fsync(O_SYNC, cb); break;
+        case DSYNC: res = aio_fsync(O_DSYNC, cb); break;
+        case IN_LIST:
+            if (i == 0 || items[i - 1].op != IN_LIST) submit_list(&items[i]);
+        }
+        need(res == 0, items[i].kind);
+    }
+    if (feed_fd >= 0) need(pthread_create(&feeder, NULL, feed, NULL) == 0, "thread");
+}
+
+static void take_signal(void) {
+    sigset_t set;
+    siginfo_t info;
+    sigemptyset(&set);
+    sigaddset(&set, SIGRTMIN + 1);
+    need(sigwaitinfo(&set, &info) == SIGRTMIN + 1, "sigwaitinfo");
+    ++*(int *)info.si_value.sival_ptr;
+}
+
+/* For any of those that have not ended; false: all have. */
+static bool suspend(void) {
+    const struct aiocb *pending[MOST];
+    int n = 0;
+    for (int i = 0; i < nitems; i++)
+        if (in_progress(&items[i])) pending[n++] = &items[i].cb;
+    if (n > 0) need(aio_suspend(pending, n, NULL) == 0, "aio_suspend");
+    return n > 0;
+}
+
+/* Until all have ended. */
+static void watch(void) {
+    int notifications = has_list;
+    for (int i = 0; i < nitems; i++) notifications += !items[i].quiet;
+    for (int i = 0; way == SIGNALS && i < notifications; i++) take_signal();
+    for (int i = 0; way == CALLBACKS && i < notifications; i++) sem_wait(&called);
+    while (way == SUSPEND && suspend()) continue;
+    for (int i = 0; i < nitems; i++) {
+        struct item *item = &items[i];
+        while (way == SPIN && aio_error(&item->cb) == EINPROGRESS) continue;
+        while (way == RETURN && in_progress(item)) {
+            usleep(500);
+            aio_return(&item->cb);
+        }
+    }
+}
+
+static int total, left, bad, wrong, odd;
+
+static void check(void) {
+    bool notified = way == SIGNALS || way == CALLBACKS;
+    for (int i = 0; i < nitems; i++) {
+        struct item *item = &items[i];
+        struct aiocb *cb = &item->cb;
+        char *buf = (char *)cb->aio_buf;
+        total++;
+        left += aio_error(cb) == EINPROGRESS;
+        bad += finish(cb) || aio_return(cb) != item->expected;
+        if (item->op == STREAM) wrong += memcmp(buf, "data", 4) != 0;
+        if (item->op == READ || item->op == IN_LIST)
+            wrong += !is_pattern(buf, cb->aio_nbytes, cb->aio_offset);
+        odd += item->times != (notified && !item->quiet);
+        free(buf);
+    }
+    odd += list_times != (notified && has_list);
+    if (feed_fd >= 0) pthread_join(feeder, NULL);
+    for (int i = 0; i < nfds; i++) close(fds[i]);
+}
+
+static int gate[2];
+
+static void *submit_and_sleep(void *unused) {
+    char byte;
+    submit();
+    sem_post(&submitted);
+    need(read(gate[0], &byte, 1) == 1, "read");
+    return unused;
+}
+
+static void round_of(int which) {
+    pthread_t thread;
+    prepare(which);
+    if (by_other) {
+        need(pthread_create(&thread, NULL, submit_and_sleep, NULL) == 0, "thread");
+        sem_wait(&submitted);
+    } else {
+        submit();
+    }
+    alarm(LIMIT_S);
+    watch();
+    alarm(0);
+    check();
+    if (!by_other) return;
+    need(write(gate[1], "", 1) == 1, "write");
+    pthread_join(thread, NULL);
+}
+
+/* The first few requests go to workers, which end after an idle second. When they end they look
+ * around, and might find what nobody else looks after. */
+static void settle(void) {
+    char buf[100];
+    int fd = scratch(O_RDONLY, BLOCK);
+    for (int i = 0; i < 16; i++) {
+        struct aiocb cb = request(fd, buf, sizeof buf, 0);
+        need(aio_read(&cb) == 0 && finish(&cb) == 0, "read");
+    }
+    close(fd);
+    sleep_ms(1200);
+}
+
+static void test(void) {
+    sigset_t set;
+    need(pipe(gate) == 0, "pipe");
+    sem_init(&called, 0, 0);
+    sem_init(&submitted, 0, 0);
+    sigemptyset(&set);
+    sigaddset(&set, SIGRTMIN + 1);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    signal(SIGALRM, hangs);
+    settle();
+    for (int which = 0; which <= ALL; which++) {
+        total = left = bad = wrong = odd = 0;
+        for (int i = 0; i < 2 * WAYS; i++) {
+            way = i % WAYS;
+            by_other = i >= WAYS;
+            round_of(which);
+        }
+        say("%s: %d requests, %d left, %d bad, %d wrong data, %d not notified of as asked",
+            which == ALL ? "all together" : kinds[which].name, total, left, bad, wrong, odd);
+    }
+}

@@ -1,0 +1,356 @@
+/* Requests that cannot end: nobody provides the memory that they read into, until release()
+ * (userfaultfd). So they occupy all workers, those of glibc as well, and it is certain which
+ * requests run, which are queued and which are held: what aio_cancel() says of each, lists of such,
+ * descriptors that are closed under them, and aio_suspend() for them. */
+#include "test.h"
+
+#include <linux/userfaultfd.h>
+#include <semaphore.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+/* Large buffered requests go to a worker at once. glibc has 20 threads, the shim 16. */
+enum { STUCK = 20, MEMORIES = STUCK + 1, LARGE = 128 << 10 };
+
+static int faults, signo; /* userfaultfd; real-time, blocked */
+static char *missing;     /* LARGE bytes for each */
+static struct aiocb stuck[STUCK];
+static int fds[STUCK];
+static sem_t called;
+
+static void open_faults(void) {
+    struct uffdio_api api = {.api = UFFD_API};
+    faults = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+    if (faults < 0 || ioctl(faults, UFFDIO_API, &api)) skip("no userfaultfd here");
+    missing =
+        mmap(NULL, MEMORIES * LARGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    need(missing != MAP_FAILED, "memory");
+}
+
+static void release(void) {
+    struct uffdio_range range = {(uintptr_t)missing, MEMORIES * LARGE};
+    need(ioctl(faults, UFFDIO_UNREGISTER, &range) == 0, "UFFDIO_UNREGISTER");
+}
+
+static struct aiocb *reads(struct aiocb *cb, int fd, char *buf) {
+    *cb = request(fd, buf, LARGE, 0);
+    need(aio_read(cb) == 0, "aio_read");
+    return cb;
+}
+
+/* Until release(), whoever touches `missing` is stuck: n requests, the last of them not begun if
+ * the shim has fewer workers. */
+static void occupy(int n) {
+    const char *limit = getenv("KAIO_WORKERS");
+    int workers = !is_shim() ? STUCK : limit ? atoi(limit) : 16;
+    struct uffdio_register range = {.mode = UFFDIO_REGISTER_MODE_MISSING};
+    struct uffd_msg msg;
+    range.range = (struct uffdio_range){(uintptr_t)missing, MEMORIES * LARGE};
+    need(madvise(missing, MEMORIES * LARGE, MADV_DONTNEED) == 0, "madvise");
+    need(ioctl(faults, UFFDIO_REGISTER, &range) == 0, "UFFDIO_REGISTER");
+    for (int i = 0; i < n; i++) {
+        fds[i] = i ? dup(fds[0]) : scratch(O_RDWR, 2 * LARGE);
+        need(fds[i] >= 0, "dup");
+        reads(&stuck[i], fds[i], missing + i * LARGE);
+        if (i < workers) need(read(faults, &msg, sizeof msg) == sizeof msg, "fault");
+    }
+}
+
+/* After release(). */
+static void collect(int n) {
+    int bad = 0;
+    for (int i = 0; i < n; i++) {
+        bad += finish(&stuck[i]) != 0 || aio_return(&stuck[i]) != LARGE;
+        bad += !is_pattern(missing + i * LARGE, LARGE, 0);
+        close(fds[i]);
+    }
+    say("stuck ones: %d bad", bad);
+}
+
+static void cancels(const char *what, int fd, struct aiocb *cb) {
+    int answer = aio_cancel(fd, cb);
+    say("%s: %s", what,
+        answer == AIO_CANCELED      ? "CANCELED"
+        : answer == AIO_NOTCANCELED ? "NOTCANCELED"
+        : answer == AIO_ALLDONE     ? "ALLDONE"
+                                    : name(errno));
+}
+
+static void by_signal(struct sigevent *sigev, int value) {
+    memset(sigev, 0, sizeof *sigev);
+    sigev->sigev_notify = SIGEV_SIGNAL;
+    sigev->sigev_signo = signo;
+    sigev->sigev_value.sival_int = value;
+}
+
+static void call(union sigval value) {
+    (void)value;
+    sem_post(&called);
+}
+
+static void by_thread(struct sigevent *sigev) {
+    memset(sigev, 0, sizeof *sigev);
+    sigev->sigev_notify = SIGEV_THREAD;
+    sigev->sigev_notify_function = call;
+}
+
+/* The value of the next notification by signal, -1: none. */
+static int notified(int seconds) {
+    siginfo_t info;
+    struct timespec limit = {seconds, 0};
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, signo);
+    return sigtimedwait(&set, &info, &limit) < 0 ? -1 : info.si_value.sival_int;
+}
+
+/* At once and once. */
+static bool was_called(void) {
+    struct timespec end;
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    end.tv_sec += 10;
+    return sem_clockwait(&called, CLOCK_MONOTONIC, &end) == 0 && sem_trywait(&called) != 0;
+}
+
+static void each_state(void) {
+    int fd = scratch(O_RDWR, 2 * LARGE);
+    char *buf = pages(LARGE);
+    struct aiocb cb, other, sync[2];
+    say("-- each state");
+    occupy(STUCK);
+    cancels("running", fds[0], &stuck[0]);
+    cancels("running, all", fds[0], NULL);
+    say("still %s", name(aio_error(&stuck[0])));
+    cancels("queued", fd, reads(&cb, fd, buf));
+    say("it says %s, %zd", name(aio_error(&cb)), aio_return(&cb));
+    cancels("again", fd, &cb);
+    cb = request(fd, buf, LARGE, 0);
+    by_signal(&cb.aio_sigevent, 7);
+    need(aio_read(&cb) == 0, "read");
+    cancels("queued, signal", fd, &cb);
+    say("notified %d", notified(10));
+    reads(&cb, fd, buf);
+    reads(&other, fd, buf);
+    cancels("one of two queued", fd, &cb);
+    say("they say %s %s", name(aio_error(&cb)), name(aio_error(&other)));
+    cancels("all", fd, NULL);
+    say("they say %s %s", name(aio_error(&cb)), name(aio_error(&other)));
+    cb = request(fd, memset(buf, 'w', LARGE), LARGE, 0);
+    need(aio_write(&cb) == 0, "write");
+    cancels("queued write", fd, &cb);
+
+    reads(&cb, fds[1], buf);
+    cancels("one running, one queued", fds[1], NULL);
+    say("they say %s %s", name(aio_error(&stuck[1])), name(aio_error(&cb)));
+    for (int i = 0; i < 2; i++) {
+        sync[i] = request(fds[2], NULL, 0, 0);
+        by_signal(&sync[i].aio_sigevent, 20 + i);
+        need(aio_fsync(i ? O_DSYNC : O_SYNC, &sync[i]) == 0, "fsync");
+    }
+    cancels("held", fds[2], &sync[0]);
+    say("they say %s %s, notified %d", name(aio_error(&sync[0])), name(aio_error(&sync[1])),
+        notified(10));
+    release();
+    report("the other", &sync[1]);
+    say("notified %d", notified(10));
+    say("then %d", notified(0));
+    collect(STUCK);
+    cancels("all done", fd, NULL);
+    say("not written %d", pread(fd, buf, LARGE, 0) == LARGE && is_pattern(buf, LARGE, 0));
+    close(fd);
+    free(buf);
+}
+
+/* The last item to be cancelled ends the list. */
+static void list(bool use_thread) {
+    enum { N = 3 };
+    int fd = scratch(O_RDWR, LARGE);
+    char *buf = pages(N * LARGE);
+    struct aiocb cbs[N], *items[] = {&cbs[0], NULL, &cbs[1], &cbs[2]};
+    struct sigevent sigev;
+    say("-- list by %s", use_thread ? "thread" : "signal");
+    occupy(STUCK);
+    by_signal(&sigev, 9);
+    if (use_thread) by_thread(&sigev);
+    for (int i = 0; i < N; i++) {
+        cbs[i] = request(fd, buf + i * LARGE, LARGE, 0);
+        cbs[i].aio_lio_opcode = LIO_READ;
+        if (!use_thread) by_signal(&cbs[i].aio_sigevent, i);
+    }
+    answered("no wait", lio_listio(LIO_NOWAIT, items, N + 1, &sigev));
+    cancels("item 1", fd, &cbs[1]);
+    if (!use_thread) say("notified %d", notified(10));
+    say("items %s %s %s", name(aio_error(&cbs[0])), name(aio_error(&cbs[1])),
+        name(aio_error(&cbs[2])));
+    say("no other %d %d", notified(0) == -1, sem_trywait(&called) != 0);
+    cancels("item 0", fd, &cbs[0]);
+    if (!use_thread) say("notified %d", notified(10));
+    cancels("the rest", fd, NULL);
+    if (!use_thread) say("notified %d", notified(10));
+    if (use_thread) say("list %d", was_called());
+    else say("list %d", notified(10));
+    say("no other %d %d", notified(0) == -1, sem_trywait(&called) != 0);
+    for (int i = 0; i < N; i++) report("item", &cbs[i]);
+    release();
+    collect(STUCK);
+    close(fd);
+    free(buf);
+}
+
+/* Callbacks' threads block nothing, so signals no longer come from here on. */
+static void by_callback(void) {
+    int fd = scratch(O_RDWR, LARGE);
+    char *buf = pages(LARGE);
+    struct aiocb cb = request(fd, buf, LARGE, 0);
+    occupy(STUCK);
+    by_thread(&cb.aio_sigevent);
+    need(aio_read(&cb) == 0, "read");
+    cancels("queued, thread", fd, &cb);
+    say("notified %d", was_called());
+    report("it", &cb);
+    release();
+    collect(STUCK);
+    close(fd);
+    free(buf);
+}
+
+static bool sleeps(pid_t tid) {
+    char path[50], line[200] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
+    FILE *file = fopen(path, "r");
+    need(file && fgets(line, sizeof line, file), path);
+    fclose(file);
+    return strrchr(line, ')')[2] == 'S';
+}
+
+static void until_asleep(pid_t tid) {
+    for (int seen = 0; seen < 10; sleep_ms(2)) seen = sleeps(tid) ? seen + 1 : 0;
+}
+
+static void *release_later(void *unused) {
+    (void)unused;
+    until_asleep(getpid());
+    release();
+    return NULL;
+}
+
+/* One request runs on the number, others are queued and held. */
+static int replaced(int way) {
+    char *buf = pages(3 * LARGE);
+    pthread_t thread;
+    struct stat st;
+    struct aiocb before, after, sync, read;
+    occupy(STUCK);
+    int fd = fds[0], old = dup(fd), other = open("new", O_RDWR | O_CREAT | O_TRUNC, 0600), bad = 0;
+    need(old >= 0 && other >= 0, "descriptors");
+    before = request(fd, memset(buf, 'b', LARGE), LARGE, 0);
+    sync = request(fd, NULL, 0, 0);
+    after = request(fd, memset(buf + LARGE, 'a', LARGE), LARGE, LARGE);
+    bad += aio_write(&before) != 0 || aio_fsync(O_SYNC, &sync) != 0 || aio_write(&after) != 0;
+    read = request(fd, buf + 2 * LARGE, LARGE, LARGE);
+    bad += aio_read(&read) != 0;
+    need(pthread_create(&thread, NULL, release_later, NULL) == 0, "thread");
+    if (way == 0) bad += close(fd) != 0 || fcntl(other, F_DUPFD, fd) != fd;
+    else bad += (way == 1 ? dup2(other, fd) : dup3(other, fd, O_CLOEXEC)) != fd;
+    pthread_join(thread, NULL);
+    bad += finish(&before) != 0 || finish(&after) != 0 || finish(&sync) != 0 || finish(&read) != 0;
+    bad += aio_return(&read) != LARGE || aio_return(&after) != LARGE;
+    for (int i = 0; i < 2; i++) {
+        bad += pread(old, buf, LARGE, i * LARGE) != LARGE;
+        for (int k = 0; k < LARGE; k++) bad += buf[k] != (i ? 'a' : 'b');
+    }
+    bad += fstat(other, &st) != 0 || st.st_size != 0 || lseek(other, 0, SEEK_CUR) != 0;
+    bad += finish(&stuck[0]) != 0 || aio_return(&stuck[0]) != LARGE;
+    for (int i = 0; i < STUCK; i++) {
+        finish(&stuck[i]);
+        close(fds[i]);
+    }
+    close(old);
+    close(other);
+    free(buf);
+    return bad;
+}
+
+static void replacing(void) {
+    static const char *const ways[] = {"close", "dup2", "dup3"};
+    say("-- replaced");
+    /* glibc's queued requests go to the new file (bug 14942) */
+    for (int way = 0; way < 3; way++) say("%s: %d bad", ways[way], is_shim() ? replaced(way) : 0);
+}
+
+static volatile sig_atomic_t handled;
+static volatile bool back;
+
+static void on_signal(int number) {
+    (void)number;
+    handled++;
+}
+
+/* What shall end the main thread's aio_suspend(): a signal, or data in a pipe. */
+struct cause {
+    pthread_t victim;
+    int pipe; /* to write to; -1: a signal */
+};
+
+/* If that does not end it, release() does after a second. */
+static void *end_wait(void *arg) {
+    struct cause *c = arg;
+    until_asleep(getpid());
+    if (c->pipe >= 0) need(write(c->pipe, "x", 1) == 1, "write");
+    else pthread_kill(c->victim, SIGUSR1);
+    for (int i = 0; i < 1000 && !back; i++) sleep_ms(1);
+    release();
+    return NULL;
+}
+
+/* A thread that waits for a request which no worker has begun must be as free to leave as any. */
+static void waiting(const char *what, bool use_pipe) {
+    struct aiocb cb, extra;
+    const struct aiocb *list[] = {&extra, &cb};
+    int pipes[2], fd = scratch(O_RDONLY, LARGE);
+    char byte;
+    pthread_t thread;
+    need(pipe(pipes) == 0, "pipe");
+    cb = request(pipes[0], &byte, 1, 0);
+    need(aio_read(&cb) == 0, "read");
+    sleep_ms(20); /* glibc's thread is in read() */
+    occupy(STUCK - 1);
+    reads(&extra, fd, missing + STUCK * LARGE);
+    struct cause cause = {pthread_self(), use_pipe ? pipes[1] : -1};
+    back = false;
+    handled = 0;
+    need(pthread_create(&thread, NULL, end_wait, &cause) == 0, "thread");
+    answered(what, aio_suspend(list, 2, NULL));
+    say("request that nobody has begun: %s, pipe: %s, handler ran %d", name(aio_error(&extra)),
+        name(aio_error(&cb)), handled);
+    back = true;
+    pthread_join(thread, NULL);
+    if (!use_pipe) need(write(pipes[1], "x", 1) == 1, "write");
+    report("pipe", &cb);
+    report("extra", &extra);
+    collect(STUCK - 1);
+    close(pipes[0]);
+    close(pipes[1]);
+    close(fd);
+}
+
+static void test(void) {
+    struct sigaction action = {.sa_handler = on_signal};
+    sigset_t set;
+    signo = SIGRTMIN + 1;
+    sigemptyset(&set);
+    sigaddset(&set, signo);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    sigaction(SIGUSR1, &action, NULL);
+    sem_init(&called, 0, 0);
+    open_faults();
+    each_state();
+    list(false);
+    by_callback();
+    list(true);
+    replacing();
+    say("-- waiting");
+    waiting("handler", false);
+    waiting("data in a pipe", true);
+}

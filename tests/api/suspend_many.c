@@ -1,0 +1,180 @@
+/* Threads in aio_suspend() for overlapping lists. The one that has submitted the requests, and
+ * waits for all of them, leaves: it is cancelled, interrupted by a signal, or its time is up. The
+ * others must see the requests end all the same: nobody may depend on a sleeper that goes away.
+ * With pipes, which are fed after it has left, and with direct reads, in the middle of which it
+ * leaves. */
+#include "test.h"
+
+enum { SLEEPERS = 3, MOST = 32, BLOCK = 65536, BLOCKS = 64, PIPE_ROUNDS = 10, LEAVES = 25 };
+
+enum way { CANCELLED, INTERRUPTED, TIMED_OUT, WAYS };
+static const char *const ways[] = {"cancelled", "interrupted", "timed out"};
+
+static struct aiocb cbs[MOST]; /* the leaver's, but they outlive it */
+static int n;                  /* requests of a round */
+static char *memory;
+static pthread_barrier_t submitted;
+
+static int below(int limit) {
+    static unsigned state = 1;
+    state = state * 1664525u + 1013904223u;
+    return (int)((state >> 8) % (unsigned)limit);
+}
+
+struct waiter {
+    pthread_t thread;
+    _Atomic pid_t tid;
+    int from, to;                 /* its share of cbs */
+    const struct timespec *limit; /* NULL: none */
+    int error;                    /* what has ended its wait, 0: all of its share are done */
+};
+
+/* Until all of its share have ended, always for any of those that have not. */
+static void wait_for_share(struct waiter *w) {
+    w->tid = gettid();
+    for (;;) {
+        const struct aiocb *list[MOST] = {NULL};
+        int left = 0;
+        for (int i = w->from; i < w->to; i++)
+            if (aio_error(&cbs[i]) == EINPROGRESS) list[i] = &cbs[i], left++;
+        if (left == 0) return;
+        if (aio_suspend(list, MOST, w->limit) == 0) continue;
+        w->error = errno;
+        return;
+    }
+}
+
+static void *sleeper(void *arg) {
+    pthread_barrier_wait(&submitted);
+    wait_for_share(arg);
+    return NULL;
+}
+
+static void *leaver(void *arg) {
+    for (int i = 0; i < n; i++) need(aio_read(&cbs[i]) == 0, "read");
+    pthread_barrier_wait(&submitted);
+    wait_for_share(arg);
+    return NULL;
+}
+
+/* waiters[0] is the leaver, the others sleep for shares that overlap. They have been submitted. */
+static void begin(struct waiter waiters[1 + SLEEPERS], const struct timespec *limit) {
+    static const struct timespec minute = {60, 0};
+    pthread_barrier_init(&submitted, NULL, 2 + SLEEPERS);
+    for (int i = 0; i <= SLEEPERS; i++) {
+        struct waiter *w = &waiters[i];
+        memset(w, 0, sizeof *w);
+        w->from = i ? (i - 1) * n / (SLEEPERS + 1) : 0;
+        w->to = i ? (i + 1) * n / (SLEEPERS + 1) : n;
+        w->limit = i == 0 ? limit : i == 1 ? &minute : NULL;
+        need(pthread_create(&w->thread, NULL, i ? sleeper : leaver, w) == 0, "thread");
+    }
+    pthread_barrier_wait(&submitted);
+}
+
+/* Has the leaver left before all had ended? */
+static bool leave(struct waiter *w, enum way way) {
+    static const int errors[] = {0, EINTR, EAGAIN};
+    void *result;
+    if (way == CANCELLED) pthread_cancel(w->thread);
+    /* again and again: the first may come when it is not in the call */
+    while (way == INTERRUPTED && pthread_tryjoin_np(w->thread, NULL)) {
+        pthread_kill(w->thread, SIGUSR1);
+        usleep(50);
+    }
+    if (way != INTERRUPTED) pthread_join(w->thread, &result);
+    if (way == CANCELLED) return result == PTHREAD_CANCELED;
+    need(w->error == 0 || w->error == errors[way], "the leaver's error");
+    return w->error != 0;
+}
+
+/* The number of those that were not woken, or woke too early. */
+static int sleepers_end(struct waiter waiters[1 + SLEEPERS]) {
+    int bad = 0;
+    for (int i = 1; i <= SLEEPERS; i++) {
+        struct timespec end;
+        clock_gettime(CLOCK_MONOTONIC, &end);
+        end.tv_sec += 15;
+        if (pthread_clockjoin_np(waiters[i].thread, NULL, CLOCK_MONOTONIC, &end)) {
+            say("sleeper %d sleeps on", i);
+            _exit(1);
+        }
+        bad += waiters[i].error != 0;
+        for (int k = waiters[i].from; k < waiters[i].to; k++) bad += aio_error(&cbs[k]) != 0;
+    }
+    pthread_barrier_destroy(&submitted);
+    return bad;
+}
+
+/* Does the thread sleep at this moment? */
+static bool sleeps(pid_t tid) {
+    char path[50], line[200] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
+    FILE *file = fopen(path, "r");
+    if (!file || !fgets(line, sizeof line, file)) return true; /* it has ended */
+    fclose(file);
+    return strrchr(line, ')')[2] == 'S';
+}
+
+static void until_asleep(const struct waiter *w) {
+    for (int seen = 0; seen < 3; sleep_ms(1)) seen = w->tid && sleeps(w->tid) ? seen + 1 : 0;
+}
+
+static void pipe_rounds(enum way way) {
+    int fds[SLEEPERS + 1][2], bad = 0, left = 0;
+    struct timespec soon = {0, 10000000};
+    struct waiter waiters[1 + SLEEPERS];
+    n = SLEEPERS + 1;
+    for (int i = 0; i < n; i++) need(pipe(fds[i]) == 0, "pipe");
+    for (int round = 0; round < PIPE_ROUNDS; round++) {
+        for (int i = 0; i < n; i++) cbs[i] = request(fds[i][0], memory + i, 1, 0);
+        begin(waiters, way == TIMED_OUT ? &soon : NULL);
+        for (int i = way == TIMED_OUT; i <= SLEEPERS; i++) until_asleep(&waiters[i]);
+        left += leave(&waiters[0], way);
+        for (int i = 0; i < n; i++) bad += aio_error(&cbs[i]) != EINPROGRESS;
+        for (int i = 0; i < n; i++) {
+            int k = (i * 3 + round) % n; /* 3 and n = 4 have no common divisor */
+            memory[k] = 0;
+            need(write(fds[k][1], "x", 1) == 1, "write");
+            if (round % 2) sleep_ms(1);
+        }
+        bad += sleepers_end(waiters);
+        for (int i = 0; i < n; i++) bad += aio_return(&cbs[i]) != 1 || memory[i] != 'x';
+    }
+    say("pipes, %s: left %d times, %d bad", ways[way], left, bad);
+    for (int i = 0; i < n; i++) close(fds[i][0]), close(fds[i][1]);
+}
+
+/* The moment is random. Goes on until the leaver has really left a number of times. */
+static void direct_rounds(enum way way) {
+    int fd = scratch(O_RDONLY | O_DIRECT, BLOCKS * BLOCK), bad = 0, left = 0;
+    struct waiter waiters[1 + SLEEPERS];
+    n = MOST;
+    for (int round = 0; left < LEAVES && round < 20 * LEAVES; round++) {
+        int us = below(way == TIMED_OUT ? 60 : 1000); /* the limit is for each of its calls */
+        struct timespec soon = {0, us * 1000};
+        for (int i = 0; i < n; i++)
+            cbs[i] = request(fd, memory + i * BLOCK, BLOCK, (i * 7 + round) % BLOCKS * BLOCK);
+        begin(waiters, way == TIMED_OUT ? &soon : NULL);
+        if (way != TIMED_OUT) usleep((useconds_t)us);
+        left += leave(&waiters[0], way);
+        bad += sleepers_end(waiters);
+        for (int i = 0; i < n; i++)
+            bad += finish(&cbs[i]) != 0 || aio_return(&cbs[i]) != BLOCK ||
+                   !is_pattern(memory + i * BLOCK, BLOCK, cbs[i].aio_offset);
+    }
+    say("direct, %s: left %d times, %d bad", ways[way], left, bad);
+    close(fd);
+}
+
+static void on_signal(int signo) {
+    (void)signo;
+}
+
+static void test(void) {
+    struct sigaction action = {.sa_handler = on_signal};
+    sigaction(SIGUSR1, &action, NULL);
+    memory = pages(MOST * BLOCK);
+    for (enum way way = 0; way < WAYS; way++) pipe_rounds(way);
+    for (enum way way = 0; way < WAYS; way++) direct_rounds(way);
+}

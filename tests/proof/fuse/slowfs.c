@@ -1,0 +1,65 @@
+/* slowfs LOG MOUNTPOINT: a filesystem with the files 0 to 9, whose writes take 2 to 5 ms each and
+ * keep nothing. Opened with O_DIRECT they go past the page cache. LOG tells in their order
+ *
+ *   write FILE NUMBER   a write has ended; NUMBER is the first int of its data
+ *   sync FILE           an fsync has arrived
+ *
+ * Runs in the foreground until it is unmounted.
+ */
+#define _GNU_SOURCE
+#define FUSE_USE_VERSION 31
+#include <errno.h>
+#include <fcntl.h>
+#include <fuse.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static FILE *events; /* stdio's lock puts the lines in order */
+
+static bool is_file(const char *path) {
+    return path[1] >= '0' && path[1] <= '9' && path[2] == '\0';
+}
+
+static int slow_getattr(const char *path, struct stat *st, struct fuse_file_info *fi) {
+    (void)fi;
+    memset(st, 0, sizeof *st);
+    st->st_nlink = 1;
+    st->st_mode = strcmp(path, "/") == 0 ? S_IFDIR | 0700 : S_IFREG | 0600;
+    st->st_size = 1 << 20;
+    return S_ISDIR(st->st_mode) || is_file(path) ? 0 : -ENOENT;
+}
+
+static int slow_open(const char *path, struct fuse_file_info *fi) {
+    fi->direct_io = (fi->flags & O_DIRECT) != 0;
+    return is_file(path) ? 0 : -ENOENT;
+}
+
+static int slow_write(const char *path, const char *buf, size_t n, off_t offset,
+                      struct fuse_file_info *fi) {
+    (void)offset, (void)fi;
+    int number = 0;
+    memcpy(&number, buf, n < sizeof number ? n : sizeof number);
+    usleep(2000 + (unsigned)random() % 3000);
+    fprintf(events, "write %s %d\n", path + 1, number);
+    return (int)n;
+}
+
+static int slow_fsync(const char *path, int datasync, struct fuse_file_info *fi) {
+    (void)datasync, (void)fi;
+    fprintf(events, "sync %s\n", path + 1);
+    return 0;
+}
+
+static const struct fuse_operations operations = {
+    .getattr = slow_getattr, .open = slow_open, .write = slow_write, .fsync = slow_fsync};
+
+int main(int argc, char *argv[]) {
+    if (argc != 3 || !(events = fopen(argv[1], "w"))) return 2;
+    setlinebuf(events);
+    char *args[] = {argv[0], "-f", argv[2], NULL};
+    return fuse_main(3, args, &operations, NULL);
+}

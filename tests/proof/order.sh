@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# A sync never ends, nor reaches the file, before the writes that were queued before it; appended
+# records are whole and in order: order.c, on the scratch directory's filesystem and on slowfs, which
+# has slow writes and tells what came when.
+set -eu
+program=$TESTS_TOP/build/tests/proof/order
+shim=(TEST_SIDE=shim LD_PRELOAD="$KAIO_LIB")
+top=$PWD
+trap '! mountpoint -q "$top/slow" || fusermount3 -uz "$top/slow"' EXIT
+fail() { echo "$1"; exit 1; }
+
+for part in disk append; do
+    env ORDER=$part TEST_SIDE=glibc "$program" >glibc.out || fail "$part, glibc: $(cat glibc.out)"
+    for vars in KAIO_DEPTH=256 KAIO_DEPTH=2; do
+        env ORDER=$part $vars "${shim[@]}" "$program" >shim.out || fail "$part, $vars: $(cat shim.out)"
+        diff glibc.out shim.out || fail "$part, $vars: other than glibc"
+    done
+    cat glibc.out
+done
+
+# Answers when slowfs is mounted.
+start() {
+    ./slowfs log slow >slowfs.out 2>&1 &
+    pid=$!
+    until mountpoint -q slow; do
+        kill -0 $pid 2>kill.out || return 1
+        sleep 0.05
+    done
+}
+
+stop() {
+    fusermount3 -u slow || fusermount3 -uz slow
+    wait $pid
+}
+
+# slow VAR=VALUE...: on a fresh slowfs, whose log has to say something, too
+slow() {
+    local status=0
+    start || fail "slowfs: $(cat slowfs.out)"
+    (cd slow && exec env "$@" "$program") || status=$?
+    stop
+    # the n-th sync of a file must find the 8 writes of its n-th round
+    awk '$1 == "write" { ended[$2, $3]++ }
+         $1 == "sync" { arrived++; early += ended[$2, ++round[$2]] != 8 }
+         END { print arrived + 0 " syncs arrived, " early + 0 " too early" }' log
+    return $status
+}
+
+mkdir slow
+read -ra fuse <<<"$(pkg-config --cflags --libs fuse3)"
+gcc -O2 -std=gnu11 -Wall -Wextra -Werror -o slowfs "$TESTS_TOP/tests/proof/fuse/slowfs.c" "${fuse[@]}"
+start || { echo "slowfs cannot be mounted here: $(tail -n 1 slowfs.out)"; exit 77; }
+stop
+slow ORDER=sync TEST_SIDE=glibc >glibc.out || fail "sync, glibc: $(cat glibc.out)"
+grep -q '^1000 syncs arrived, 0 too early' glibc.out || fail "sync, glibc: $(cat glibc.out)"
+cat glibc.out
+for vars in KAIO_DEPTH=256 KAIO_DEPTH=2; do
+    for part in sync call; do
+        slow ORDER=$part $vars "${shim[@]}" >shim.out || fail "$part, $vars: $(cat shim.out)"
+        diff glibc.out shim.out || fail "$part, $vars: not as it should be"
+    done
+done
+# glibc's fsync() does not know about requests: this would be found
+slow ORDER=call TEST_SIDE=glibc >glibc.out || fail "call, glibc: $(cat glibc.out)"
+! grep ' 0 too early' glibc.out
