@@ -25,10 +25,10 @@
 
 #define KAIO_POOL_CHUNK  64          /* requests allocated together */
 #define KAIO_POOL_CHUNKS 4096        /* 262,144 outstanding requests; the next one gets EAGAIN */
-#define KAIO_FILE_CHUNK  1024        /* descriptors whose records are allocated together */
-#define KAIO_FILE_CHUNKS 1024        /* 2^20 descriptors, the kernel's default fs.nr_open */
+#define KAIO_FILE_CHUNK  128         /* descriptors whose records are allocated together */
+#define KAIO_FILE_CHUNKS 8192        /* 2^20 descriptors, the kernel's default fs.nr_open */
 #define KAIO_SUBMIT_MAX  256         /* iocbs in one io_submit() */
-#define KAIO_FEW         8           /* requests that workers serve before a context is made */
+#define KAIO_FEW         64          /* requests that workers serve before a context is made */
 #define KAIO_LARGE_BYTES (128 << 10) /* buffered requests from here on are never copied inline */
 
 enum kaio_op { KAIO_READ, KAIO_WRITE, KAIO_INVALID, KAIO_FSYNC, KAIO_FDSYNC, KAIO_BARRIER };

@@ -158,7 +158,7 @@ int main(void) {
     if (getenv("TEST_WARM")) {
         int fd = scratch(O_RDONLY | O_DIRECT, 4096);
         char *buf = pages(4096);
-        for (int i = 0; i < 20; i++) {
+        for (int i = 0; i < 80; i++) {
             struct aiocb cb = request(fd, buf, 4096, 0);
             need(aio_read(&cb) == 0 && finish(&cb) == 0, "warm up");
         }

@@ -6,7 +6,7 @@
 
 #include <sys/syscall.h>
 
-enum { BLOCK = 4096, PENDING = 32, NUMBER = 200, OWN_FROM = 512, OTHERS = 40 };
+enum { BLOCK = 4096, PENDING = 32, NUMBER = 200, OWN_FROM = 40, OTHERS = 40 };
 
 static char *memory;
 static int signo; /* real-time, blocked */

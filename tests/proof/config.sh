@@ -32,4 +32,4 @@ env LD_PRELOAD="$KAIO_LIB" KAIO_STATS="$PWD/report" KAIO_LOG="$PWD/log" "$every"
 grep -q 'by the kernel' report && grep -q 'first few' report || fail "report: $(cat report)"
 grep -q 'active: mode auto' log || fail "log: $(cat log)"
 env LD_PRELOAD="$KAIO_LIB" KAIO_STATS=1 "$every" data 2>report
-head -n 1 report | grep -q ' 88 requests' || fail "KAIO_STATS=1: $(cat report)"
+head -n 1 report | grep -q ' 148 requests' || fail "KAIO_STATS=1: $(cat report)"

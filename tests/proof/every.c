@@ -23,7 +23,7 @@ int main(int argc, char *argv[]) {
     int ends[2], fd = argc > 1 ? open(argv[1], O_RDWR | O_DIRECT) : -1;
     char *buf = aligned_alloc(4096, 64 * 4096);
     if (fd < 0 || pipe(ends) || !buf) return 1;
-    for (int i = 0; i < 20; i++) { /* beyond the first few */
+    for (int i = 0; i < 80; i++) { /* beyond the first few */
         struct aiocb cb = request(fd, buf, 4096, 0);
         if (aio_read(&cb)) return 1;
         finish(&cb);

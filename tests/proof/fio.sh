@@ -13,7 +13,7 @@ trace env KAIO_STATS="$PWD/report" LD_PRELOAD="$KAIO_LIB" fio "${args[@]}" --ioe
 submitted=$(count 'io_submit\(')
 extra=$(($(count 'clone3?\(') - threads))
 echo "4096 requests: io_submit $submitted times, $extra threads more than with psync"
-[ "$submitted" -ge 4080 ] && [ "$submitted" -le 4110 ]
+[ "$submitted" -ge 4030 ] && [ "$submitted" -le 4110 ]
 [ "$extra" -le 8 ]
 [ "$(count 'io_p?getevents')" = 0 ]
-awk '/by the kernel/ { k = $NF } END { exit !(k >= 4088) }' report || { cat report; exit 1; }
+awk '/by the kernel/ { k = $NF } END { exit !(k >= 4032) }' report || { cat report; exit 1; }

@@ -41,7 +41,7 @@ int main(int argc, char *argv[]) {
     memset(buf, 'x', 4 << 20);
     if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) || write(warm, buf, 512) != 512) return 2;
     int direct = open(path, O_RDONLY | O_DIRECT);
-    for (int i = 0; i < 20; i++) one(LIO_READ, direct, 4096, 0);
+    for (int i = 0; i < 80; i++) one(LIO_READ, direct, 4096, 0);
     one(LIO_READ, warm, 512, 0);
     if (!strcmp(lane, "direct")) one(LIO_READ, direct, 4096, 4096);
     else if (!strcmp(lane, "overwrite"))

@@ -9,9 +9,9 @@ lane() {
     rm -f report
     KAIO_STATS=$PWD/report LD_PRELOAD=$KAIO_LIB "$TESTS_TOP/build/tests/proof/lanes" "$1" \
         "${3-data}" || fail "$1: status $?"
-    # the warm-up is 8 by workers, 12 by the kernel
+    # the warm-up is 64 by workers, 16 by the kernel
     got=$(sed -n 's/^  declined: \(.*[^ ]\)  *1$/\1/p' report)
-    [ -n "$got" ] || ! grep -q 'by the kernel  *12$' report || got=caller
+    [ -n "$got" ] || ! grep -q 'by the kernel  *16$' report || got=caller
     echo "$1: ${got:-kernel}"
     [ "${got:-kernel}" = "$2" ] || fail "$1: not '$2': $(cat report)"
 }

@@ -188,8 +188,8 @@ int main() {
     unlink(path);
     for (int i = 0; i < blocks; i++)
         if (write(file, std::vector<char>(block, char('A' + i % 26)).data(), block) < 0) return 1;
-    for (int i = 0; getenv("TEST_WARM") && i < 20; i++)
-        if (!Read(i).good()) return 1;
+    for (int i = 0; getenv("TEST_WARM") && i < 80; i++)
+        if (!Read(i % blocks).good()) return 1;
     vectors();
     threads();
     exceptions();

@@ -88,7 +88,7 @@ static __attribute__((unused)) void use_aio(const char *who) {
     char path[] = "use.XXXXXX", c;
     int fd = mkstemp(path);
     unlink(path);
-    for (int i = 0; getenv("TEST_WARM") && i < 20; i++) {
+    for (int i = 0; getenv("TEST_WARM") && i < 80; i++) {
         struct aiocb cb = request(fd, &c, 1, 0);
         if (aio_read(&cb) || !ended(&cb, 0)) printf("%s: no warm-up\n", who);
     }
