@@ -1,17 +1,17 @@
 /* complete.c - the one end of every request: result, status, wake-ups, what waited behind it.
  *
  * Under the lock, on whichever thread learned the result. Nothing is allocated here. The status
- * store is the last touch of the aiocb: from then on it is the program's again and may be freed.
+ * store is the last touch of the aiocb (but see below): from then on it is the program's again.
  *
- * A signal is sent before the status store, since its failure is the request's (as in glibc), but
- * the program cannot tell: aio_error() and aio_return() look at kaio.sending and then come for the
- * lock, which is held here until the status is there. A thread is started after the status store,
- * by kaio_leave() without the lock. Only then does the request count as ended for its list, so that
- * the list's own notification comes last.
+ * A signal is sent after the status store, for who gets it may free the aiocb at once. If it cannot be
+ * sent, that is the request's error (as in glibc), stored over the first: nobody has seen that one,
+ * since aio_error(), aio_return() and aio_suspend() look at kaio.sending and then come for the lock,
+ * which is held here until all is settled. A thread is started by kaio_leave() without the lock. Only
+ * then does the request count as ended for its list, so that the list's own notification comes last.
  */
 #include "kaio.h"
 
-/* Notifies by signal and publishes; answers the result, which the signal may have changed. */
+/* Publishes and notifies by signal; answers the result, which the signal may have changed. */
 static long publish(struct kaio_req *req, long res) {
     struct aiocb *cb = req->cb;
     /* release: pairs with the acquire in look() in interpose.c, which the signal may lead to */

@@ -160,7 +160,7 @@ struct kaio_global {
     atomic_bool started;
     pid_t pid;
     uint64_t wake;       /* bits of threads to wake; taken by the next kaio_leave() */
-    atomic_bool sending; /* complete.c: a signal is out whose request is just being published */
+    atomic_bool sending; /* complete.c: the end of some request is published, but may yet change */
     /* request.c */
     struct kaio_req *chunks[KAIO_POOL_CHUNKS];
     uint32_t nreqs;
