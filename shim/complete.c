@@ -3,11 +3,12 @@
  * Under the lock, on whichever thread learned the result. Nothing is allocated here. The status
  * store is the last touch of the aiocb (but see below): from then on it is the program's again.
  *
- * A signal is sent after the status store, for who gets it may free the aiocb at once. If it cannot be
- * sent, that is the request's error (as in glibc), stored over the first: nobody has seen that one,
- * since aio_error(), aio_return() and aio_suspend() look at kaio.sending and then come for the lock,
- * which is held here until all is settled. A thread is started by kaio_leave() without the lock. Only
- * then does the request count as ended for its list, so that the list's own notification comes last.
+ * A signal is sent after the status store, for who gets it may free the aiocb at once. If it cannot
+ * be sent, that is the request's error (as in glibc), stored over the first: nobody has seen that
+ * one, since aio_error(), aio_return() and aio_suspend() look at kaio.sending and then come for the
+ * lock, which is held here until all is settled. A thread is started by kaio_leave() without the
+ * lock. Only then does the request count as ended for its list, so that the list's own notification
+ * comes last.
  */
 #include "kaio.h"
 

@@ -215,6 +215,8 @@ int kaio_output_open(const char *where); /* a descriptor to write to and then cl
 extern atomic_bool kaio_loaded;
 extern int kaio_ncpu;
 void kaio_load(void); /* configuration and next functions; idempotent, before anything else */
+void kaio_lock(void);
+void kaio_unlock(void);
 void kaio_enter(struct kaio_batch *b);              /* blocks signals, takes the lock */
 void kaio_enter_careful(struct kaio_batch *b);      /* the same, maybe in a signal handler */
 void kaio_leave(struct kaio_batch *b);              /* carries out b and gives both back */

@@ -218,10 +218,10 @@ void kaio_kernel_submit(struct kaio_batch *b) {
     }
     kaio.submits++;
     kaio.submitted += (uint64_t)n;
-    pthread_mutex_unlock(&kaio.lock);
+    kaio_unlock();
     while (taken < n && (r = io_submit(kaio.ctx, n - taken, iocbs + taken)) > 0) taken += r;
     if (writes) kaio_take_back_signals(b);
-    pthread_mutex_lock(&kaio.lock);
+    kaio_lock();
     for (long i = 0; i < n; i++) kaio_file_unsubmitted(files[i], -1);
     for (long i = taken; i < n; i++) {
         req = (struct kaio_req *)iocbs[i]; /* the iocb is the first member */

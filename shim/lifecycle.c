@@ -19,12 +19,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define PAGE     4096
-/* Our descriptors start here where the limit allows: out of the way, and within the first 64, beyond
- * which the kernel makes a larger table, for which a process with threads waits 15 ms (RCU). */
-#define FD_FLOOR 40
-#define FD_MARK  61  /* what F_GETSIG answers for ours: a number that no program chooses */
-#define LOST     (-2)
+#define PAGE 4096
+/* Our descriptors start here where the limit allows: out of the way, and within the first 64,
+ * beyond which the kernel makes a larger table, for which a process with threads waits 15 ms (RCU).
+ */
+#define FD_FLOOR   40
+#define LOCK_SPINS 100
+#define FD_MARK    61 /* what F_GETSIG answers for ours: a number that no program chooses */
+#define LOST       (-2)
 
 struct kaio_global kaio __attribute__((aligned(PAGE)));
 struct kaio_thread *_Atomic kaio_threads;
@@ -170,6 +172,19 @@ static void begin(void) {
     kaio.started = true;
 }
 
+/* It is held for less than a microsecond: looking again is cheaper than to sleep and be woken. */
+void kaio_lock(void) {
+    for (int i = 0; i < LOCK_SPINS && kaio_ncpu > 1; i++) {
+        if (pthread_mutex_trylock(&kaio.lock) == 0) return;
+        __builtin_ia32_pause();
+    }
+    pthread_mutex_lock(&kaio.lock);
+}
+
+void kaio_unlock(void) {
+    pthread_mutex_unlock(&kaio.lock);
+}
+
 static void batch_init(struct kaio_batch *b) {
     TAILQ_INIT(&b->offer);
     TAILQ_INIT(&b->run);
@@ -184,7 +199,7 @@ void kaio_enter(struct kaio_batch *b) {
     sigset_t all;
     sigfillset(&all);
     if (!kaio_is_ours) pthread_sigmask(SIG_SETMASK, &all, &b->mask);
-    pthread_mutex_lock(&kaio.lock);
+    kaio_lock();
     if (!kaio.started) begin();
     if (!kaio_self) {
         kaio_self = kaio_thread_record();
@@ -204,9 +219,9 @@ static bool wake(struct kaio_batch *b) {
     uint64_t bits = kaio.wake;
     if (bits == 0) return false;
     kaio.wake = 0;
-    pthread_mutex_unlock(&kaio.lock);
+    kaio_unlock();
     kaio_wait_wake(bits, b->self);
-    pthread_mutex_lock(&kaio.lock);
+    kaio_lock();
     return true;
 }
 
@@ -217,9 +232,9 @@ static bool notify(struct kaio_batch *b) {
     if (req) TAILQ_REMOVE(&b->notify, req, link);
     else if (lio) TAILQ_REMOVE(&b->lists, lio, link);
     else return false;
-    pthread_mutex_unlock(&kaio.lock);
+    kaio_unlock();
     kaio_notify_thread(req ? &req->sigev : &lio->sigev);
-    pthread_mutex_lock(&kaio.lock);
+    kaio_lock();
     if (req) kaio_complete_notified(b, req);
     else kaio_lio_free(lio);
     return true;
@@ -235,11 +250,11 @@ static bool run(struct kaio_batch *b) {
     struct kaio_req *req = TAILQ_FIRST(&b->run);
     if (!req) return false;
     TAILQ_REMOVE(&b->run, req, link);
-    pthread_mutex_unlock(&kaio.lock);
+    kaio_unlock();
     bool offer = req->state == KAIO_OFFERED;
     long res = offer ? kaio_copy(req) : kaio_worker_run(req);
     if (req->op == KAIO_WRITE) kaio_take_back_signals(b);
-    pthread_mutex_lock(&kaio.lock);
+    kaio_lock();
     if (offer) kaio_submit_result(b, req, res);
     else kaio_worker_finish(b, req, res);
     return true;
@@ -251,7 +266,7 @@ void kaio_leave(struct kaio_batch *b) {
         kaio_kernel_backlog(b);
         if (kaio.owed && !kaio.watching) kaio_reaper_watch(b);
     } while (submit(b) || wake(b) || notify(b) || kaio_worker_call(b) || run(b));
-    pthread_mutex_unlock(&kaio.lock);
+    kaio_unlock();
     if (!kaio_is_ours) pthread_sigmask(SIG_SETMASK, &b->mask, NULL);
 }
 

@@ -36,7 +36,8 @@ static bool is_stream(struct kaio_req *req) {
     return req->file->kind == KAIO_STREAM;
 }
 
-/* As it was when last looked; kaio_submit_result() finds out otherwise. */
+/* As it was when last looked. If it has changed unseen, pread() says ESPIPE: kaio_submit_result().
+ */
 static bool was_stream(struct kaio_req *req) {
     return req->file->kind == KAIO_UNKNOWN ? is_stream(req) : req->file->kind == KAIO_STREAM;
 }
@@ -79,7 +80,8 @@ static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_pol
 
 static void declined(struct kaio_batch *b, struct kaio_req *req, enum kaio_reason reason) {
     kaio.declined[reason]++;
-    if (req->op <= KAIO_WRITE && is_stream(req)) { /* now: it may have changed unseen */
+    bool stream = req->op <= KAIO_WRITE && req->file->kind != KAIO_FILE_LIKE && is_stream(req);
+    if (stream) {
         stream_wait(b, req, reason == KAIO_R_AGAIN || reason == KAIO_R_SHORT);
     } else if (kaio_config.mode == KAIO_KERNEL && !req->blocking && reason != KAIO_R_CONTEXT &&
                reason != KAIO_R_APPEND) {
@@ -184,7 +186,8 @@ void kaio_submit_result(struct kaio_batch *b, struct kaio_req *req, long res) {
     } else if (res == -EOPNOTSUPP) {
         unsupported(b, req);
     } else if (res == -ESPIPE && req->file->kind != KAIO_STREAM && is_stream(req)) {
-        kaio_submit(b, req); /* the number means another file than it did, unseen */
+        req->file->refused = 0; /* the number means another file than it did, unseen */
+        kaio_submit(b, req);
     } else if (res == -ESPIPE && req->file->kind == KAIO_STREAM && req->offset) {
         req->offset = 0;
         kaio_kernel_offer(b, req);

@@ -103,6 +103,11 @@ void kaio_worker_drop(struct kaio_req *req) {
     next_writer(req);
 }
 
+/* A stream, seen only now, is not waited for here: see kaio_worker_finish(). errno stays ESPIPE. */
+static bool has_become_stream(const struct kaio_req *req) {
+    return !req->in_line && kaio_submit_is_stream(req->iocb.aio_fildes);
+}
+
 /* Raw system calls: these are no cancellation points, and fsync is ours. */
 long kaio_worker_run(struct kaio_req *req) {
     int fd = req->iocb.aio_fildes;
@@ -113,11 +118,13 @@ long kaio_worker_run(struct kaio_req *req) {
         switch (req->op) {
         case KAIO_READ:
             r = syscall(SYS_pread64, fd, buf, rest, at);
-            if (r < 0 && errno == ESPIPE) r = syscall(SYS_read, fd, buf, rest);
+            if (r < 0 && errno == ESPIPE && !has_become_stream(req))
+                r = syscall(SYS_read, fd, buf, rest);
             break;
         case KAIO_WRITE:
             r = syscall(SYS_pwrite64, fd, buf, rest, at);
-            if (r < 0 && errno == ESPIPE) r = syscall(SYS_write, fd, buf, rest);
+            if (r < 0 && errno == ESPIPE && !has_become_stream(req))
+                r = syscall(SYS_write, fd, buf, rest);
             break;
         case KAIO_FSYNC: r = syscall(SYS_fsync, fd); break;
         default: r = syscall(SYS_fdatasync, fd); break;
@@ -130,6 +137,11 @@ long kaio_worker_run(struct kaio_req *req) {
 void kaio_worker_finish(struct kaio_batch *b, struct kaio_req *req, long res) {
     next_writer(req);
     req->lane = kaio_is_ours ? KAIO_BY_WORKER : KAIO_BY_CALLER;
+    if (res == -ESPIPE) {
+        kaio_req_move(req, KAIO_OFFERED);
+        kaio_submit_result(b, req, res);
+        return;
+    }
     kaio_complete(b, req, res);
     /* The last worker has gone, and a thread in aio_suspend() starts none: it carries on itself. */
     struct kaio_req *next = TAILQ_FIRST(&kaio.ready);
@@ -209,17 +221,17 @@ bool kaio_worker_call(struct kaio_batch *b) {
     if (n == 0 || kaio.spinning + kaio.called + kaio.starting >= n) return false;
     if (kaio.idle > kaio.called) {
         kaio.called++; /* taken back by the one that wakes, in wait_for_work() */
-        pthread_mutex_unlock(&kaio.lock);
+        kaio_unlock();
         pthread_cond_signal(&kaio.work);
-        pthread_mutex_lock(&kaio.lock);
+        kaio_lock();
         return true;
     }
     if (b->careful || kaio.workers == (unsigned)kaio_config.workers) return false;
     if (++kaio.workers > kaio.worker_peak) kaio.worker_peak = kaio.workers;
     kaio.starting++; /* taken back by worker_main() */
-    pthread_mutex_unlock(&kaio.lock);
+    kaio_unlock();
     int err = kaio_thread_start(worker_main, NULL);
-    pthread_mutex_lock(&kaio.lock);
+    kaio_lock();
     if (err == 0) return true;
     kaio.workers--;
     kaio.starting--;
