@@ -44,7 +44,7 @@ enum kaio_state {
     KAIO_OFFERED, /* in a batch's offer, on the way into io_submit(); or in its run, to be copied */
     KAIO_SUBMITTED, /* in the kernel as an iocb */
     KAIO_LINED,     /* not the head of file->line[]: waits behind an earlier one of the stream */
-    KAIO_POLLING,   /* head of file->line[]; its POLL iocb is in the kernel, or a blocker polls */
+    KAIO_POLLING,   /* head of file->line[]; its POLL iocb is in the kernel, or epoll, a blocker */
     KAIO_QUEUED,    /* in kaio.ready, or behind another write in file->writes */
     KAIO_RUNNING,   /* some thread has taken it and is inside pread(), pwrite() or fsync() */
     KAIO_DONE,      /* its status is published; its SIGEV_THREAD is on the way */
@@ -89,6 +89,7 @@ struct kaio_req {
     bool blocking;  /* may wait inside the call: KAIO_MODE=kernel, SO_RCVTIMEO */
     bool in_kernel; /* an iocb of it is in kaio.in_kernel */
     bool blocker;   /* polling: by a thread of its own, which still refers to it */
+    bool epolled;   /* polling: in the reaper's epoll set */
     bool counted;   /* in file->active[epoch] */
     bool failed;    /* once done: for its list */
 };
@@ -174,7 +175,8 @@ struct kaio_global {
     int setup_error;                /* of io_setup(); final */
     unsigned depth;                 /* iocbs in the kernel at most; learned downwards */
     unsigned in_kernel;             /* offered, submitted and polling */
-    unsigned polling;               /* by POLL iocbs */
+    unsigned polling;               /* by POLL iocbs, or in the epoll set */
+    unsigned epolled;               /* in the reaper's epoll set */
     struct kaio_reqs backlog;
     /* worker.c */
     struct kaio_reqs ready;
@@ -315,6 +317,8 @@ void kaio_cancel_stream(struct kaio_batch *b, struct kaio_file *file);
 /* reaper.c */
 bool kaio_reaper_ready(const struct kaio_batch *b); /* the thread, started now if need be */
 void kaio_reaper_watch(const struct kaio_batch *b); /* it reaps for all while kaio.owed > 0 */
+bool kaio_reaper_poll(const struct kaio_batch *b, struct kaio_req *req); /* false: it cannot */
+void kaio_reaper_unpoll(struct kaio_req *req);
 void kaio_reaper_hand(struct kaio_batch *b); /* gives it the notifications that it must make */
 
 /* stats.c */

@@ -5,6 +5,7 @@
  * Edge-triggered, so it never reads an eventfd and never takes a wake-up from another thread. Its
  * set holds
  *   - its own eventfd: flagged in those iocbs, and written by kaio_reaper_hand();
+ *   - the streams that wait and for which the context has no room (kaio_reaper_poll());
  *   - while kaio.owed > 0, every thread's eventfd: an aio_fsync is held behind their requests, more
  *     requests wait for room in the context, or a thread waits for another thread's requests.
  */
@@ -24,6 +25,12 @@ static void watch(struct kaio_thread *thread) {
     thread->watched = epoll_ctl(kaio_epfd, EPOLL_CTL_ADD, thread->efd, &ev) == 0;
 }
 
+static bool is_thread(const void *p) {
+    const struct kaio_thread *t = kaio_threads;
+    while (t && t != p) t = t->next;
+    return t;
+}
+
 static void unwatch_all(void) {
     for (struct kaio_thread *t = kaio_threads; t; t = t->next) {
         if (t == kaio.reaper || !t->watched) continue;
@@ -31,6 +38,35 @@ static void unwatch_all(void) {
         t->watched = false;
     }
     kaio.watching = false;
+}
+
+/* One-shot, so that the set need not change before the request does. The other direction of the
+ * same descriptor may be there already: then a blocker takes this one. */
+bool kaio_reaper_poll(const struct kaio_batch *b, struct kaio_req *req) {
+    struct epoll_event ev = {.data.ptr = req};
+    ev.events = EPOLLONESHOT | (req->op == KAIO_READ ? EPOLLIN : EPOLLOUT);
+    if (!kaio_reaper_ready(b)) return false;
+    if (epoll_ctl(kaio_epfd, EPOLL_CTL_ADD, req->iocb.aio_fildes, &ev)) return false;
+    req->epolled = true;
+    kaio.epolled++;
+    kaio_req_move(req, KAIO_POLLING);
+    return true;
+}
+
+/* An event of it may be on its way to stream_ready() all the same. */
+void kaio_reaper_unpoll(struct kaio_req *req) {
+    epoll_ctl(kaio_epfd, EPOLL_CTL_DEL, req->iocb.aio_fildes, NULL);
+    req->epolled = false;
+    kaio.epolled--;
+}
+
+/* Of a thread's eventfd: leave has reaped. Requests and threads are never unmapped; if the request
+ * has been replaced since by another that polls, that one is offered once more than it need be. */
+static void stream_ready(struct kaio_batch *b, const struct epoll_event *ev) {
+    struct kaio_req *req = ev->data.ptr;
+    if (ev->events == 0 || is_thread(ev->data.ptr) || !req->epolled) return;
+    kaio_reaper_unpoll(req);
+    kaio_kernel_offer(b, req);
 }
 
 /* What was handed over comes into b, from where kaio_leave() delivers it. */
@@ -44,8 +80,8 @@ static void take_handover(struct kaio_batch *b) {
 static bool retire(void) {
     struct kaio_batch b;
     kaio_enter(&b);
-    bool idle = kaio.in_kernel == 0 && kaio.owed == 0 && TAILQ_EMPTY(&kaio.handover) &&
-                TAILQ_EMPTY(&kaio.handover_lists);
+    bool idle = kaio.in_kernel == 0 && kaio.epolled == 0 && kaio.owed == 0 &&
+                TAILQ_EMPTY(&kaio.handover) && TAILQ_EMPTY(&kaio.handover_lists);
     if (idle) {
         unwatch_all();
         syscall(SYS_close, kaio_epfd);
@@ -61,14 +97,16 @@ static bool retire(void) {
 static void *reaper_main(void *self) {
     kaio_is_ours = true;
     kaio_self = self;
+    struct epoll_event ev = {.events = 0};
     for (;;) {
         struct kaio_batch b;
-        struct epoll_event ev;
         kaio_enter(&b);
+        stream_ready(&b, &ev);
         if (kaio.watching && kaio.owed == 0) unwatch_all();
         take_handover(&b);
         kaio_leave(&b);
         /* An error means that the program has closed our descriptors: look around without them. */
+        ev.events = 0;
         int n = kaio.reaper->efd < 0 ? -1 : epoll_wait(kaio_epfd, &ev, 1, IDLE_MS);
         if (n < 0) usleep(1000);
         if (n == 0 && retire()) return NULL;

@@ -62,7 +62,8 @@ static bool line_up(struct kaio_req *req) {
     return false;
 }
 
-/* Idle streams take half of the context at most; the others get a thread each. */
+/* Idle streams take half of the context at most; the others wait in the reaper's epoll set. What
+ * the kernel cannot poll gets a thread. */
 static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_poll) {
     if (!req->in_line && !line_up(req)) return; /* it was no stream when it was offered */
     if (can_poll && fcntl(req->iocb.aio_fildes, F_GETFL) & O_NONBLOCK) {
@@ -70,10 +71,11 @@ static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_pol
     } else if (has_timeout(req)) {
         req->blocking = true;
         kaio_blocker_start(b, req);
-    } else if (can_poll && kaio_kernel_ready() && kaio.polling < (kaio.depth + 1) / 2) {
+    } else if (can_poll && kaio_kernel_ready() &&
+               kaio.polling - kaio.epolled < (kaio.depth + 1) / 2) {
         kaio.by_stream++;
         kaio_kernel_poll(b, req);
-    } else {
+    } else if (!can_poll || !kaio_kernel_ready() || !kaio_reaper_poll(b, req)) {
         kaio_blocker_start(b, req);
     }
 }
