@@ -92,6 +92,7 @@ struct kaio_req {
     bool epolled;   /* polling: in the reaper's epoll set */
     bool counted;   /* in file->active[epoch] */
     bool failed;    /* once done: for its list */
+    bool copies;    /* queued as a large buffered read: its data may be in memory */
 };
 TAILQ_HEAD(kaio_reqs, kaio_req);
 
@@ -183,6 +184,7 @@ struct kaio_global {
     atomic_uint nready; /* length of ready; spinning workers read it without the lock */
     unsigned workers, idle, spinning; /* all of them; asleep in kaio.work; about to be */
     unsigned called, starting;        /* woken or started, but not here yet */
+    unsigned copying;                 /* workers that are back soon: they wait for nothing */
     pthread_cond_t work;              /* with lock; wait_for_work() in worker.c sleeps on it */
     /* reaper.c */
     struct kaio_thread *reaper;

@@ -130,7 +130,7 @@ static inline void finish(struct aiocb *cb) {
 static inline void warm_up(void) {
     int fd = data_file(O_RDONLY | O_DIRECT);
     char *buf = pages(BLOCK);
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < 100; i++) {
         struct aiocb cb = request(fd, LIO_READ, buf, BLOCK, 0);
         start(&cb);
         finish(&cb);
