@@ -29,7 +29,7 @@
 #define KAIO_FILE_CHUNKS 8192        /* 2^20 descriptors, the kernel's default fs.nr_open */
 #define KAIO_SUBMIT_MAX  256         /* iocbs in one io_submit() */
 #define KAIO_FEW         64          /* requests that workers serve before a context is made */
-#define KAIO_LARGE_BYTES (128 << 10) /* buffered requests from here on are never copied inline */
+#define KAIO_LARGE_BYTES (512 << 10) /* buffered requests from here on are never copied inline */
 
 enum kaio_op { KAIO_READ, KAIO_WRITE, KAIO_INVALID, KAIO_FSYNC, KAIO_FDSYNC, KAIO_BARRIER };
 
@@ -92,7 +92,6 @@ struct kaio_req {
     bool epolled;   /* polling: in the reaper's epoll set */
     bool counted;   /* in file->active[epoch] */
     bool failed;    /* once done: for its list */
-    bool copies;    /* queued as a large buffered read: its data may be in memory */
 };
 TAILQ_HEAD(kaio_reqs, kaio_req);
 
@@ -184,7 +183,6 @@ struct kaio_global {
     atomic_uint nready; /* length of ready; spinning workers read it without the lock */
     unsigned workers, idle, spinning; /* all of them; asleep in kaio.work; about to be */
     unsigned called, starting;        /* woken or started, but not here yet */
-    unsigned copying;                 /* workers that are back soon: they wait for nothing */
     pthread_cond_t work;              /* with lock; wait_for_work() in worker.c sleeps on it */
     /* reaper.c */
     struct kaio_thread *reaper;

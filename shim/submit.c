@@ -82,7 +82,6 @@ static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_pol
 
 static void declined(struct kaio_batch *b, struct kaio_req *req, enum kaio_reason reason) {
     kaio.declined[reason]++;
-    req->copies = reason == KAIO_R_LARGE && req->op == KAIO_READ && req->offset >= 0;
     bool stream = req->op <= KAIO_WRITE && req->file->kind != KAIO_FILE_LIKE && is_stream(req);
     if (stream) {
         stream_wait(b, req, reason == KAIO_R_AGAIN || reason == KAIO_R_SHORT);

@@ -14,9 +14,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define SPIN_NS  20000
-#define COPY_MAX (256 << 10) /* beyond it, two CPUs copy faster than one despite the wake-ups */
-#define IDLE_S   1
+#define SPIN_NS 20000
+#define IDLE_S  1
 
 static void *worker_main(void *unused);
 
@@ -181,24 +180,6 @@ static bool wait_for_work(struct kaio_batch *b) {
     return !TAILQ_EMPTY(&kaio.ready);
 }
 
-/* A large read is first copied as far as its data is in memory. While that keeps the other CPUs
- * busy no more workers are called; before it waits for the device, kaio_leave() calls the next. */
-static long work(struct kaio_batch *b, struct kaio_req *req) {
-    if (req->copies && req->nbytes <= COPY_MAX) {
-        kaio.copying++;
-        kaio_leave(b);
-        long res = kaio_copy(req);
-        kaio_enter(b);
-        kaio.copying--;
-        if (res > 0) req->done = (size_t)res;
-        if (req->done == req->nbytes) return res;
-    }
-    kaio_leave(b);
-    long res = kaio_worker_run(req);
-    kaio_enter(b);
-    return res;
-}
-
 static void *worker_main(void *unused) {
     (void)unused;
     struct kaio_batch b;
@@ -210,7 +191,10 @@ static void *worker_main(void *unused) {
         while ((req = TAILQ_FIRST(&kaio.ready))) {
             ready_remove(req);
             kaio_req_move(req, KAIO_RUNNING);
-            kaio_worker_finish(&b, req, work(&b, req));
+            kaio_leave(&b);
+            long res = kaio_worker_run(req);
+            kaio_enter(&b);
+            kaio_worker_finish(&b, req, res);
         }
     } while (wait_for_work(&b));
     kaio.workers--;
@@ -235,7 +219,6 @@ static void give_up(struct kaio_batch *b) {
 bool kaio_worker_call(struct kaio_batch *b) {
     unsigned n = atomic_load_explicit(&kaio.nready, memory_order_relaxed);
     if (n == 0 || kaio.spinning + kaio.called + kaio.starting >= n) return false;
-    if (kaio.copying > 0 && kaio.copying + 1 >= (unsigned)kaio_ncpu) return false;
     if (kaio.idle > kaio.called) {
         kaio.called++; /* taken back by the one that wakes, in wait_for_work() */
         kaio_unlock();

@@ -11,7 +11,7 @@
 #include <sys/syscall.h>
 
 /* Large buffered requests go to a worker at once. glibc has 20 threads, the shim 16. */
-enum { STUCK = 20, MEMORIES = STUCK + 1, LARGE = 128 << 10 };
+enum { STUCK = 20, MEMORIES = STUCK + 1, LARGE = 1 << 20 };
 
 static int faults, signo; /* userfaultfd; real-time, blocked */
 static char *missing;     /* LARGE bytes for each */
