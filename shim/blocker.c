@@ -1,6 +1,7 @@
 /* blocker.c - the head of a stream's line that the kernel does not poll for us gets a thread of its
  * own: terminals, O_RDWR FIFOs, sockets with a time limit, every stream when there is no context,
- * and those beyond half of the context. It may wait for ever and must not take a worker's place.
+ * and the second direction of one in the reaper's set. It may wait for ever and must not take a
+ * worker's place.
  *
  * kaio_blocker_start() is called under the lock; the rest runs on the new thread. While it polls,
  * the request is POLLING and may be cancelled: cancel.c then wakes the thread, which finds a
