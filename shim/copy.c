@@ -58,7 +58,7 @@ bool kaio_copy_read(struct aiocb *cb) {
     if (!file || !self || !atomic_load_explicit(&file->hot, memory_order_relaxed)) return false;
     if (cb->aio_nbytes >= KAIO_LARGE_BYTES || kaio_config.order) return false;
     if (kaio_notify_wanted(&cb->aio_sigevent)) return false;
-    bool memory = __atomic_load_n(&file->memory, __ATOMIC_RELAXED);
+    bool memory = atomic_load_explicit(&file->memory, memory_order_relaxed); /* a hint, too */
     size_t n = cb->aio_nbytes;
     int fd = cb->aio_fildes, saved = errno;
     long res = -1;
@@ -70,6 +70,7 @@ bool kaio_copy_read(struct aiocb *cb) {
     cb->__return_value = res;
     /* release: pairs with the acquire in aio_error(), like the status store in complete.c */
     __atomic_store_n(&cb->__error_code, 0, __ATOMIC_RELEASE);
-    self->copied++;
+    uint64_t copied = atomic_load_explicit(&self->copied, memory_order_relaxed);
+    atomic_store_explicit(&self->copied, copied + 1, memory_order_relaxed); /* stats.c reads it */
     return true;
 }

@@ -110,12 +110,12 @@ struct kaio_file {
     uint32_t unsubmitted;     /* would use the descriptor's number again */
     uint64_t waiters;         /* bits of the threads that sleep for unsubmitted == 0 */
     uint8_t epoch;
-    uint8_t refused;  /* 1 << op: learned to be declined; costs speed when stale */
-    uint8_t kind;     /* enum kaio_kind, of the descriptor when last looked */
-    bool memory;      /* tmpfs: has no RWF_NOWAIT, and waits for nothing */
-    bool releasing;   /* file.c: do not release from within a release */
-    atomic_bool used; /* had a request since it was opened; read without the lock */
-    atomic_bool hot;  /* copy.c: the last small read found its data in memory; a hint */
+    uint8_t refused;    /* 1 << op: learned to be declined; costs speed when stale */
+    uint8_t kind;       /* enum kaio_kind, of the descriptor when last looked */
+    atomic_bool memory; /* tmpfs: has no RWF_NOWAIT, and waits for nothing */
+    bool releasing;     /* file.c: do not release from within a release */
+    atomic_bool used;   /* had a request since it was opened; read without the lock */
+    atomic_bool hot;    /* copy.c: the last small read found its data in memory; a hint */
 };
 
 /* A lio_listio() call. */

@@ -100,7 +100,7 @@ static enum kaio_reason decline_file(struct kaio_req *req, bool *copy) {
     int fd = req->iocb.aio_fildes, flags = fcntl(fd, F_GETFL);
     if (flags >= 0 && flags & O_APPEND && req->op == KAIO_WRITE) return KAIO_R_APPEND;
     if (kaio_config.mode == KAIO_KERNEL) return KAIO_REASONS;
-    file->memory = file->memory && kaio_copy_is_memory(fd);
+    if (file->memory && !kaio_copy_is_memory(fd)) file->memory = false;
     bool direct = flags >= 0 && flags & O_DIRECT && !file->memory;
     if (req->nbytes >= KAIO_LARGE_BYTES) return direct ? KAIO_REASONS : KAIO_R_LARGE;
     *copy = file->memory || kaio_copy_suits(flags, req->nbytes, req->offset);
