@@ -24,25 +24,29 @@ static long blocker_offer(struct kaio_req *req) {
     return r < 0 ? -errno : r;
 }
 
-/* False: cancelled, and gone. */
+/* False: cancelled. Then it is a ZOMBIE, or DONE until its notification has been made. */
 static bool blocker_begin(struct kaio_req *req) {
     struct kaio_batch b;
     kaio_enter(&b);
-    bool cancelled = req->state == KAIO_ZOMBIE;
-    if (!cancelled) kaio_req_move(req, KAIO_OFFERED);
+    bool cancelled = req->state != KAIO_POLLING;
     req->blocker = false;
-    if (cancelled) {
-        kaio_file_unsubmitted(req->file, -1); /* close() waits: poll() held the file open */
-        kaio_req_free(req);
-    }
+    if (!cancelled) kaio_req_move(req, KAIO_OFFERED);
+    else kaio_file_unsubmitted(req->file, -1);
+    if (req->state == KAIO_ZOMBIE) kaio_req_free(req);
     kaio_leave(&b);
     return !cancelled;
 }
 
-/* Until the stream is ready, or cancel.c writes our eventfd, or somebody whose bit is the same. */
-static void blocker_sleep(struct kaio_req *req) {
+/* Under the lock. close() waits until the blocker is out of poll(), which holds the file open. */
+void kaio_blocker_cancel(struct kaio_req *req) {
+    kaio.wake |= kaio_bit(req->owner);
+    kaio_file_unsubmitted(req->file, 1); /* taken back in blocker_begin() */
+}
+
+/* Until the stream is ready, or kaio_blocker_cancel() writes our eventfd, or somebody whose bit is
+ * the same. Answers poll()'s events. */
+static short blocker_sleep(struct kaio_req *req) {
     struct kaio_batch b;
-    uint64_t count;
     kaio_enter(&b);
     kaio_thread_check(b.self);
     struct pollfd fds[2] = {{.fd = req->iocb.aio_fildes},
@@ -54,23 +58,28 @@ static void blocker_sleep(struct kaio_req *req) {
     kaio_req_move(req, KAIO_POLLING);
     kaio_leave(&b);
     poll(fds, 2, fds[1].fd < 0 ? 10 : -1);
-    if (fds[1].revents) syscall(SYS_read, fds[1].fd, &count, sizeof count);
+    if (fds[1].revents) kaio_thread_drain(b.self);
+    return fds[0].revents;
 }
 
-/* May wait for ever. */
-static long blocker_run(struct kaio_req *req) {
+/* May wait for ever, unless it is ready. A terminal that has been hung up says EIO to whoever waits
+ * in read(), but end of file to who comes later. */
+static long blocker_run(struct kaio_req *req, short ready) {
     struct kaio_batch b;
     kaio_enter(&b);
     kaio_req_move(req, KAIO_RUNNING);
     kaio_leave(&b);
-    return kaio_worker_run(req);
+    long res = kaio_worker_run(req);
+    return res == 0 && ready & POLLHUP ? -EIO : res;
 }
 
-/* The rule for one stream request: offer it, wait, offer it again. What cannot be offered
- * (terminals, errors) is left to the blocking call, and so is a socket with a time limit. */
+/* The rule for one stream request: offer it, wait, offer it again. A terminal takes no offers: the
+ * blocking call follows when it is ready. Errors are left to that call, and so is a socket with a
+ * time limit. */
 static void *blocker_main(void *arg) {
     struct kaio_req *req = arg;
     struct kaio_batch b;
+    short ready = 0;
     kaio_is_ours = true;
     while (blocker_begin(req)) {
         bool odd = req->nbytes == 0 || req->offset < 0; /* let read() and pread() tell */
@@ -78,11 +87,12 @@ static void *blocker_main(void *arg) {
         bool nonblocking = fcntl(req->iocb.aio_fildes, F_GETFL) & O_NONBLOCK;
         if (res > 0) req->done += (size_t)res;
         bool rest = res > 0 && req->op == KAIO_WRITE && req->done < req->nbytes;
-        if (!nonblocking && (res == -EAGAIN || rest)) {
-            blocker_sleep(req);
+        bool terminal = res == -EOPNOTSUPP && !req->blocking && !odd && !ready;
+        if (!nonblocking && (res == -EAGAIN || rest || terminal)) {
+            ready = blocker_sleep(req);
             continue;
         }
-        res = res < 0 ? blocker_run(req) : (long)req->done;
+        res = res < 0 ? blocker_run(req, ready) : (long)req->done;
         kaio_enter(&b);
         kaio_worker_finish(&b, req, res);
         kaio_leave(&b);

@@ -17,7 +17,7 @@ static int cancel_one(struct kaio_batch *b, struct kaio_req *req) {
     case KAIO_BACKLOG: TAILQ_REMOVE(&kaio.backlog, req, link); break;
     case KAIO_QUEUED: kaio_worker_drop(req); break;
     case KAIO_POLLING:
-        if (req->blocker) kaio.wake |= kaio_bit(req->owner);
+        if (req->blocker) kaio_blocker_cancel(req);
         else if (req->epolled) kaio_reaper_unpoll(req);
         else kaio_kernel_unpoll(req);
         break;

@@ -55,10 +55,9 @@ void kaio_complete(struct kaio_batch *b, struct kaio_req *req, long res) {
     kaio.by_lane[req->lane]++;
     req->failed = publish(req, res) < 0;
     if (req->in_line) {
-        struct kaio_reqs *line = &req->file->line[req->op];
         req->in_line = false;
-        TAILQ_REMOVE(line, req, line);
-        kaio_submit_line(b, line);
+        TAILQ_REMOVE(&req->file->line[req->op], req, line);
+        kaio_submit_line(b, req->file, req->op);
     }
     if (req->lio) TAILQ_REMOVE(&req->lio->items, req, item);
     kaio_file_finish(b, req);

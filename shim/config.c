@@ -81,7 +81,8 @@ void kaio_config_load(void) {
 int kaio_output_open(const char *where) {
     if (!*where) return -1;
     if (!strcmp(where, "1")) return kaio_fd_raise(fcntl(2, F_DUPFD_CLOEXEC, 3));
-    return kaio_fd_raise(open(where, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
+    return kaio_fd_raise(
+        (int)syscall(SYS_openat, AT_FDCWD, where, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
 }
 
 /* One line, in one write, to where KAIO_LOG says. */

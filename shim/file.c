@@ -124,6 +124,7 @@ void kaio_file_release(int fd) {
         kaio_wait_unsubmitted(file);
     }
     kaio_enter(&b);
+    file->generation++;
     file->refused = 0;
     file->memory = false;
     file->kind = KAIO_UNKNOWN;

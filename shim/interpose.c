@@ -68,6 +68,7 @@ static int submit(struct aiocb *cb, enum kaio_op op) {
     struct kaio_batch b;
     int saved = errno;
     kaio_enter(&b);
+    b.cb = cb;
     int err = kaio_submit_new(&b, cb, op, NULL);
     kaio_leave(&b);
     errno = saved;
@@ -95,30 +96,36 @@ EXPORT int aio_fsync(int op, struct aiocb *cb) {
 }
 EXPORT_64(aio_fsync);
 
-/* Called a million times a second by some programs: a few loads while nothing has happened. */
-static void look(const struct aiocb *cb) {
-    /* acquire: pairs with the release in publish() in complete.c; who sees the status sees sending
-     */
-    bool ended = __atomic_load_n(&cb->__error_code, __ATOMIC_ACQUIRE) != EINPROGRESS;
-    bool sending = atomic_load_explicit(&kaio.sending, memory_order_acquire);
-    if (!sending && (ended || !kaio_kernel_pending())) return;
-    int saved = errno;
-    kaio_poll();
-    errno = saved;
+/* acquire: pairs with the status store in publish() in complete.c */
+static int status(const struct aiocb *cb) {
+    return __atomic_load_n(&cb->__error_code, __ATOMIC_ACQUIRE);
+}
+
+/* Called a million times a second by some programs: a few loads while nothing has happened. A
+ * status that is not EINPROGRESS may still change while kaio.sending, so it is loaded again after
+ * that has been seen false. */
+static int look(const struct aiocb *cb) {
+    for (bool polled = false;; polled = true) {
+        bool pending = status(cb) == EINPROGRESS;
+        if (pending && (polled || !kaio_kernel_pending())) return EINPROGRESS;
+        /* acquire: pairs with the releases in publish(): who has seen the first status sees true,
+         * or, with false, the last */
+        if (!pending && !atomic_load_explicit(&kaio.sending, memory_order_acquire))
+            return status(cb);
+        int saved = errno;
+        kaio_poll();
+        errno = saved;
+    }
 }
 
 EXPORT int aio_error(const struct aiocb *cb) {
-    if (is_off()) return NEXT(aio_error)(cb);
-    look(cb);
-    /* acquire: pairs with the status store in complete.c */
-    return __atomic_load_n(&cb->__error_code, __ATOMIC_ACQUIRE);
+    return is_off() ? NEXT(aio_error)(cb) : look(cb);
 }
 EXPORT_64(aio_error);
 
 EXPORT ssize_t aio_return(struct aiocb *cb) {
     if (is_off()) return NEXT(aio_return)(cb);
     look(cb);
-    (void)__atomic_load_n(&cb->__error_code, __ATOMIC_ACQUIRE); /* as in aio_error() */
     return cb->__return_value;
 }
 EXPORT_64(aio_return);
@@ -163,6 +170,7 @@ static int submit_list(struct kaio_lio *lio, struct aiocb *const list[], int n) 
         int err = submit_item(&b, list[i], lio);
         if (err) res = err;
         else enqueued++;
+        b.cb = list[i];
     }
     lio->failed |= res != 0 && enqueued > 0;
     kaio_complete_item(&b, lio, false);
@@ -202,28 +210,38 @@ static bool has_requests(void) {
     return __builtin_expect(atomic_load_explicit(&kaio.started, memory_order_relaxed), false);
 }
 
+static void sync_requests(int fd) {
+    int saved = errno;
+    kaio_file_sync(fd);
+    errno = saved;
+}
+
 EXPORT int fsync(int fd) {
-    if (has_requests()) kaio_file_sync(fd);
+    if (has_requests()) sync_requests(fd);
     return NEXT(fsync)(fd);
 }
 
 EXPORT int fdatasync(int fd) {
-    if (has_requests()) kaio_file_sync(fd);
+    if (has_requests()) sync_requests(fd);
     return NEXT(fdatasync)(fd);
 }
 
 EXPORT int close(int fd) {
     if (has_requests()) {
         if (kaio_fd_is_ours(fd)) return answer(-EBADF);
+        int saved = errno;
         kaio_file_release(fd);
+        errno = saved;
     }
     return NEXT(close)(fd);
 }
 
 static void make_way(int from, int to) {
+    int saved = errno;
     if (!has_requests() || from == to || fcntl(from, F_GETFD) < 0) return;
     kaio_fd_evade(to);
     kaio_file_release(to);
+    errno = saved;
 }
 
 EXPORT int dup2(int from, int to) {

@@ -19,7 +19,8 @@
 #include <sys/types.h>
 #include <time.h>
 
-#ifndef RWF_NOWAIT /* <linux/fs.h>, Linux 4.14 */
+#define IOCB_FLAG_RESFD 1 /* <linux/aio_abi.h>: the iocb names an eventfd */
+#ifndef RWF_NOWAIT        /* <linux/fs.h>, Linux 4.14 */
 #define RWF_NOWAIT 8
 #endif
 
@@ -82,7 +83,8 @@ struct kaio_req {
     char *buf;
     size_t nbytes, done; /* asked for; transferred so far */
     off_t offset;
-    uint32_t index; /* in the pool; also left in cb->__abs_prio */
+    uint32_t index;      /* in the pool; also left in cb->__abs_prio */
+    uint32_t generation; /* the file's when it was made: is the number still the same file? */
     uint8_t op, state, epoch, lane;
     bool in_line;   /* is, or waits behind, the head of a stream's line */
     bool armed;     /* held: file->active[] of the other epoch is all it waits for */
@@ -110,12 +112,14 @@ struct kaio_file {
     uint32_t unsubmitted;     /* would use the descriptor's number again */
     uint64_t waiters;         /* bits of the threads that sleep for unsubmitted == 0 */
     uint8_t epoch;
-    uint8_t refused;    /* 1 << op: learned to be declined; costs speed when stale */
-    uint8_t kind;       /* enum kaio_kind, of the descriptor when last looked */
-    atomic_bool memory; /* tmpfs: has no RWF_NOWAIT, and waits for nothing */
-    bool releasing;     /* file.c: do not release from within a release */
-    atomic_bool used;   /* had a request since it was opened; read without the lock */
-    atomic_bool hot;    /* copy.c: the last small read found its data in memory; a hint */
+    uint8_t refused;     /* 1 << op: learned to be declined; costs speed when stale */
+    uint8_t kind;        /* enum kaio_kind, of the descriptor when last looked */
+    atomic_bool memory;  /* tmpfs: has no RWF_NOWAIT, and waits for nothing */
+    bool releasing;      /* file.c: do not release from within a release */
+    bool lining[2];      /* submit.c: the same for a line's turns */
+    uint32_t generation; /* how often the number was closed; requests keep that of their start */
+    atomic_bool used;    /* had a request since it was opened; read without the lock */
+    atomic_bool hot;     /* copy.c: the last small read found its data in memory; a hint */
 };
 
 /* A lio_listio() call. */
@@ -152,7 +156,8 @@ struct kaio_batch {
     struct kaio_reqs notify; /* published; SIGEV_THREAD to be started */
     struct kaio_lios lists;  /* ended; SIGEV_THREAD to be started */
     bool careful;            /* maybe in a signal handler: start no thread */
-    bool no_thread;          /* out: a worker that was needed could not be started */
+    struct aiocb *cb;        /* the request that the caller submits, or of a list any; NULL: none */
+    bool no_thread;          /* out: no worker could be started for it */
 };
 
 /* All state. Zero is its valid first value, and a forked child sees zeros (MADV_WIPEONFORK). */
@@ -225,6 +230,7 @@ void kaio_leave(struct kaio_batch *b);              /* carries out b and gives b
 struct kaio_thread *kaio_thread_record(void);       /* a free one; under the lock */
 int kaio_thread_efd(struct kaio_thread *thread);    /* made when first needed; under the lock */
 void kaio_thread_check(struct kaio_thread *thread); /* is it still its own? under the lock */
+void kaio_thread_drain(struct kaio_thread *thread); /* reads its eventfd, without waiting */
 void kaio_poll(void);      /* reaps what is in the ring; async-signal-safe */
 int kaio_fd_raise(int fd); /* moves a new descriptor out of the program's way; -1 stays -1 */
 bool kaio_fd_is_ours(int fd);
@@ -256,11 +262,10 @@ int kaio_submit_new(struct kaio_batch *b, struct aiocb *cb, enum kaio_op op, str
 bool kaio_submit_is_stream(int fd);
 void kaio_submit_result(struct kaio_batch *b, struct kaio_req *req, long res);
 void kaio_submit_unpollable(struct kaio_batch *b, struct kaio_req *req);
-void kaio_submit_line(struct kaio_batch *b, struct kaio_reqs *line);
+void kaio_submit_line(struct kaio_batch *b, struct kaio_file *file, enum kaio_op op);
 
 /* kernel.c */
-void kaio_take_back_signals(const struct kaio_batch *b); /* that a write raised in this thread */
-bool kaio_kernel_ready(void);                            /* the context, made now if need be */
+bool kaio_kernel_ready(void);   /* the context, made now if need be */
 bool kaio_kernel_pending(void); /* events wait in the ring; no lock, async-signal-safe */
 void kaio_kernel_reap(struct kaio_batch *b);
 void kaio_kernel_offer(struct kaio_batch *b, struct kaio_req *req);
@@ -272,8 +277,6 @@ void kaio_kernel_submit(struct kaio_batch *b); /* takes b->offer; drops the lock
 /* worker.c */
 void kaio_worker_queue(struct kaio_batch *b, struct kaio_req *req);
 void kaio_worker_inline(struct kaio_batch *b, struct kaio_req *req);
-bool kaio_worker_take(struct kaio_batch *b,
-                      struct kaio_req *req); /* into b->run, if none began it */
 void kaio_worker_drop(struct kaio_req *req); /* out of its queue */
 void kaio_worker_finish(struct kaio_batch *b, struct kaio_req *req, long res);
 long kaio_worker_run(struct kaio_req *req);  /* bytes or -errno; without the lock */
@@ -289,11 +292,16 @@ bool kaio_copy_read(struct aiocb *cb); /* without the lock; true: it has ended *
 
 /* blocker.c */
 void kaio_blocker_start(struct kaio_batch *b, struct kaio_req *req);
+void kaio_blocker_cancel(struct kaio_req *req); /* the caller ends it */
 
 /* complete.c */
 void kaio_complete(struct kaio_batch *b, struct kaio_req *req, long res);
 void kaio_complete_notified(struct kaio_batch *b, struct kaio_req *req); /* its thread is started */
 void kaio_complete_item(struct kaio_batch *b, struct kaio_lio *lio, bool failed);
+
+/* raised.c */
+void kaio_raised_before(const struct kaio_batch *b, sigset_t *mine);
+void kaio_raised_take_back(const sigset_t *mine);
 
 /* notify.c */
 bool kaio_notify_wanted(const struct sigevent *sigev);

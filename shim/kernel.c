@@ -77,9 +77,10 @@ static void event(struct kaio_batch *b, const struct io_event *ev) {
 static void reap_by_call(struct kaio_batch *b) {
     struct io_event events[64];
     struct timespec now = {0, 0};
-    if (!kaio.ctx || !kaio.in_kernel) return;
-    int n = io_getevents(kaio.ctx, 0, 64, events, &now);
-    for (int i = 0; i < n; i++) event(b, &events[i]);
+    for (int n = 64; n == 64 && kaio.in_kernel;) {
+        n = io_getevents(kaio.ctx, 0, 64, events, &now);
+        for (int i = 0; i < n; i++) event(b, &events[i]);
+    }
 }
 
 void kaio_kernel_reap(struct kaio_batch *b) {
@@ -158,34 +159,29 @@ void kaio_kernel_backlog(struct kaio_batch *b) {
     }
 }
 
-/* A write into a broken pipe or past RLIMIT_FSIZE raises a signal in the thread that makes it. In
- * glibc that is a helper which blocks all signals, so the program sees EPIPE or EFBIG only. */
-void kaio_take_back_signals(const struct kaio_batch *b) {
-    if (kaio_is_ours) return;
-    static const struct timespec now = {0, 0};
-    sigset_t raised;
-    sigemptyset(&raised);
-    if (!sigismember(&b->mask, SIGPIPE)) sigaddset(&raised, SIGPIPE);
-    if (!sigismember(&b->mask, SIGXFSZ)) sigaddset(&raised, SIGXFSZ);
-    while (sigtimedwait(&raised, NULL, &now) > 0) continue;
-}
-
 /* io_submit() failed since the eventfd that the iocb names is ours no more: without it then. */
 static bool has_lost_eventfd(struct kaio_req *req, int err) {
     if ((err != -EBADF && err != -EINVAL) || req->owner->efd == -1) return false;
     kaio_thread_check(req->owner);
-    if (req->owner->efd >= 0 || !(req->iocb.u.c.flags & 1)) return false;
+    if (req->owner->efd >= 0 || !(req->iocb.u.c.flags & IOCB_FLAG_RESFD)) return false;
     req->iocb.u.c.flags = 0;
     return true;
 }
 
+/* By aio_cancel() or close() while it was on its way as a POLL iocb. */
+static bool is_cancelled(const struct kaio_req *req) {
+    return req->in_kernel && (req->state == KAIO_ZOMBIE || req->state == KAIO_DONE);
+}
+
 /* io_submit() did not take this request; err 0: because of one before it. */
 static void refused(struct kaio_batch *b, struct kaio_req *req, int err) {
+    bool cancelled = is_cancelled(req);
     kaio.in_kernel--;
     req->in_kernel = false;
-    if (req->state == KAIO_ZOMBIE) {
-        kaio_req_free(req);
-    } else if (err == 0 || has_lost_eventfd(req, err)) {
+    if (req->state == KAIO_ZOMBIE) kaio_req_free(req);
+    if (cancelled) return;
+    kaio_req_move(req, KAIO_OFFERED);
+    if (err == 0 || has_lost_eventfd(req, err)) {
         enqueue(b, req);
     } else if (req->iocb.aio_lio_opcode == IO_CMD_POLL && err != -EAGAIN) {
         kaio_submit_unpollable(b, req);
@@ -205,6 +201,7 @@ void kaio_kernel_submit(struct kaio_batch *b) {
     struct iocb *iocbs[KAIO_SUBMIT_MAX];
     struct kaio_file *files[KAIO_SUBMIT_MAX];
     bool writes = false;
+    sigset_t raised;
     long n = 0, taken = 0, r = 0;
     struct kaio_req *req;
     while (n < KAIO_SUBMIT_MAX && (req = TAILQ_FIRST(&b->offer))) {
@@ -219,12 +216,17 @@ void kaio_kernel_submit(struct kaio_batch *b) {
     kaio.submits++;
     kaio.submitted += (uint64_t)n;
     kaio_unlock();
+    if (writes) kaio_raised_before(b, &raised);
     while (taken < n && (r = io_submit(kaio.ctx, n - taken, iocbs + taken)) > 0) taken += r;
-    if (writes) kaio_take_back_signals(b);
+    if (writes) kaio_raised_take_back(&raised);
     kaio_lock();
     for (long i = 0; i < n; i++) kaio_file_unsubmitted(files[i], -1);
+    for (long i = 0; i < taken; i++) {     /* io_cancel() came too early for these */
+        req = (struct kaio_req *)iocbs[i]; /* maybe another by now; requests are never unmapped */
+        if (req->iocb.aio_lio_opcode == IO_CMD_POLL && is_cancelled(req)) kaio_kernel_unpoll(req);
+    }
     for (long i = taken; i < n; i++) {
-        req = (struct kaio_req *)iocbs[i]; /* the iocb is the first member */
+        req = (struct kaio_req *)iocbs[i];
         refused(b, req, i == taken || r == -EAGAIN ? (int)r : 0);
     }
 }

@@ -13,10 +13,12 @@
  */
 #include "kaio.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #define PAGE 4096
@@ -105,6 +107,7 @@ struct kaio_thread *kaio_thread_record(void) {
     while (thread && atomic_exchange_explicit(&thread->taken, true, memory_order_acquire))
         thread = thread->next;
     if (!thread) thread = thread_new();
+    if (thread->efd != -1 && !kaio_fd_is_marked(thread->efd)) thread->efd = -1; /* closed unseen */
     thread->taken = true;
     thread->asleep = false;
     return thread;
@@ -122,6 +125,14 @@ int kaio_thread_efd(struct kaio_thread *thread) {
     thread->watched = false;
     kaio.watching = false; /* kaio_leave() watches again, this one too */
     return thread->efd;
+}
+
+/* Its number may have changed or been lost since it was polled (kaio_fd_evade(), close_range()). */
+void kaio_thread_drain(struct kaio_thread *thread) {
+    uint64_t count;
+    struct iovec iov = {&count, sizeof count};
+    int efd = thread->efd;
+    if (kaio_fd_is_marked(efd)) syscall(SYS_preadv2, efd, &iov, 1, -1l, -1l, RWF_NOWAIT);
 }
 
 /* In a forked child: the eventfds are shared with the parent. kaio itself is zeros. */
@@ -191,6 +202,7 @@ static void batch_init(struct kaio_batch *b) {
     TAILQ_INIT(&b->notify);
     TAILQ_INIT(&b->lists);
     b->careful = false;
+    b->cb = NULL;
     b->no_thread = false;
 }
 
@@ -250,10 +262,12 @@ static bool run(struct kaio_batch *b) {
     struct kaio_req *req = TAILQ_FIRST(&b->run);
     if (!req) return false;
     TAILQ_REMOVE(&b->run, req, link);
+    sigset_t raised;
+    bool offer = req->state == KAIO_OFFERED, write = req->op == KAIO_WRITE;
     kaio_unlock();
-    bool offer = req->state == KAIO_OFFERED;
+    if (write) kaio_raised_before(b, &raised);
     long res = offer ? kaio_copy(req) : kaio_worker_run(req);
-    if (req->op == KAIO_WRITE) kaio_take_back_signals(b);
+    if (write && (res == -EPIPE || res == -EFBIG || !offer)) kaio_raised_take_back(&raised);
     kaio_lock();
     if (offer) kaio_submit_result(b, req, res);
     else kaio_worker_finish(b, req, res);

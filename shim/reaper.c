@@ -19,10 +19,16 @@
 
 #define IDLE_MS 1000
 
+/* The set, or -1 if the program has closed its number unseen and may have a file of its own there.
+ */
+static int set(void) {
+    return kaio_fd_is_marked(kaio_epfd) ? kaio_epfd : -1;
+}
+
 static void watch(struct kaio_thread *thread) {
     struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.ptr = thread};
     if (thread->watched || thread->efd < 0) return;
-    thread->watched = epoll_ctl(kaio_epfd, EPOLL_CTL_ADD, thread->efd, &ev) == 0;
+    thread->watched = epoll_ctl(set(), EPOLL_CTL_ADD, thread->efd, &ev) == 0;
 }
 
 static bool is_thread(const void *p) {
@@ -34,7 +40,7 @@ static bool is_thread(const void *p) {
 static void unwatch_all(void) {
     for (struct kaio_thread *t = kaio_threads; t; t = t->next) {
         if (t == kaio.reaper || !t->watched) continue;
-        epoll_ctl(kaio_epfd, EPOLL_CTL_DEL, t->efd, NULL);
+        epoll_ctl(set(), EPOLL_CTL_DEL, t->efd, NULL);
         t->watched = false;
     }
     kaio.watching = false;
@@ -46,7 +52,7 @@ bool kaio_reaper_poll(const struct kaio_batch *b, struct kaio_req *req) {
     struct epoll_event ev = {.data.ptr = req};
     ev.events = EPOLLONESHOT | (req->op == KAIO_READ ? EPOLLIN : EPOLLOUT);
     if (!kaio_reaper_ready(b)) return false;
-    if (epoll_ctl(kaio_epfd, EPOLL_CTL_ADD, req->iocb.aio_fildes, &ev)) return false;
+    if (epoll_ctl(set(), EPOLL_CTL_ADD, req->iocb.aio_fildes, &ev)) return false;
     req->epolled = true;
     kaio.epolled++;
     kaio_req_move(req, KAIO_POLLING);
@@ -55,7 +61,7 @@ bool kaio_reaper_poll(const struct kaio_batch *b, struct kaio_req *req) {
 
 /* An event of it may be on its way to stream_ready() all the same. */
 void kaio_reaper_unpoll(struct kaio_req *req) {
-    epoll_ctl(kaio_epfd, EPOLL_CTL_DEL, req->iocb.aio_fildes, NULL);
+    epoll_ctl(set(), EPOLL_CTL_DEL, req->iocb.aio_fildes, NULL);
     req->epolled = false;
     kaio.epolled--;
 }
@@ -84,7 +90,7 @@ static bool retire(void) {
                 TAILQ_EMPTY(&kaio.handover) && TAILQ_EMPTY(&kaio.handover_lists);
     if (idle) {
         unwatch_all();
-        syscall(SYS_close, kaio_epfd);
+        if (set() >= 0) syscall(SYS_close, kaio_epfd);
         kaio_epfd = -1;
         kaio.reaper->watched = false;
         kaio.reaper->taken = false;
@@ -107,7 +113,7 @@ static void *reaper_main(void *self) {
         kaio_leave(&b);
         /* An error means that the program has closed our descriptors: look around without them. */
         ev.events = 0;
-        int n = kaio.reaper->efd < 0 ? -1 : epoll_wait(kaio_epfd, &ev, 1, IDLE_MS);
+        int n = kaio.reaper->efd < 0 ? -1 : epoll_wait(set(), &ev, 1, IDLE_MS);
         if (n < 0) usleep(1000);
         if (n == 0 && retire()) return NULL;
     }

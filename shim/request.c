@@ -31,6 +31,7 @@ struct kaio_req *kaio_req_get(struct aiocb *cb, enum kaio_op op, int fd) {
     TAILQ_REMOVE(&kaio.free, req, link);
     uint32_t index = req->index;
     *req = (struct kaio_req){.index = index, .cb = cb, .file = file, .op = (uint8_t)op};
+    req->generation = file->generation;
     req->iocb.aio_fildes = fd;
     req->sigev.sigev_notify = SIGEV_NONE;
     req->owner = kaio_self;
@@ -88,7 +89,6 @@ void kaio_req_move(struct kaio_req *req, enum kaio_state state) {
 void kaio_req_free(struct kaio_req *req) {
     req->cb = NULL;
     kaio_req_move(req, req->in_kernel || req->blocker ? KAIO_ZOMBIE : KAIO_FREE);
-    if (req->blocker) kaio_file_unsubmitted(req->file, 1); /* until the blocker is out of poll() */
     if (req->state == KAIO_FREE) TAILQ_INSERT_HEAD(&kaio.free, req, link);
 }
 

@@ -36,10 +36,10 @@ static bool is_stream(struct kaio_req *req) {
     return req->file->kind == KAIO_STREAM;
 }
 
-/* As it was when last looked. If it has changed unseen, pread() says ESPIPE: kaio_submit_result().
- */
-static bool was_stream(struct kaio_req *req) {
-    return req->file->kind == KAIO_UNKNOWN ? is_stream(req) : req->file->kind == KAIO_STREAM;
+/* A file as it was when last looked. If it has changed unseen (fclose()), pread() says ESPIPE, see
+ * kaio_submit_result(); the other way round nothing would tell, so a stream is looked at again. */
+static bool may_be_stream(struct kaio_req *req) {
+    return req->file->kind != KAIO_FILE_LIKE && is_stream(req);
 }
 
 /* SO_RCVTIMEO, SO_SNDTIMEO: a blocking read() or write() gives up by itself. */
@@ -82,8 +82,7 @@ static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_pol
 
 static void declined(struct kaio_batch *b, struct kaio_req *req, enum kaio_reason reason) {
     kaio.declined[reason]++;
-    bool stream = req->op <= KAIO_WRITE && req->file->kind != KAIO_FILE_LIKE && is_stream(req);
-    if (stream) {
+    if (req->op <= KAIO_WRITE && may_be_stream(req)) {
         stream_wait(b, req, reason == KAIO_R_AGAIN || reason == KAIO_R_SHORT);
     } else if (kaio_config.mode == KAIO_KERNEL && !req->blocking && reason != KAIO_R_CONTEXT &&
                reason != KAIO_R_APPEND) {
@@ -113,12 +112,11 @@ static enum kaio_reason decline_early(struct kaio_req *req, bool *copy) {
     *copy = false;
     if (kaio_config.mode == KAIO_WORKER) return KAIO_R_CONTEXT;
     if (req->file->refused & 1u << req->op) return KAIO_R_UNSUPP;
-    bool stream = req->op <= KAIO_WRITE && was_stream(req);
     enum kaio_reason reason = KAIO_REASONS;
-    if (req->op <= KAIO_WRITE && !stream) reason = decline_file(req, copy);
+    if (req->op <= KAIO_WRITE && !req->in_line) reason = decline_file(req, copy);
     if (reason != KAIO_REASONS || *copy) return reason;
     bool few = kaio_config.mode == KAIO_AUTO && !kaio.ctx && kaio.declined[KAIO_R_FEW] < KAIO_FEW;
-    if (few && !stream) return KAIO_R_FEW;
+    if (few && !req->in_line) return KAIO_R_FEW;
     return kaio_kernel_ready() ? KAIO_REASONS : KAIO_R_CONTEXT;
 }
 
@@ -140,7 +138,7 @@ void kaio_submit(struct kaio_batch *b, struct kaio_req *req) {
         kaio_complete(b, req, req->op == KAIO_INVALID ? -EINVAL : 0);
         return;
     }
-    if (req->op <= KAIO_WRITE && !req->in_line && was_stream(req) && !line_up(req)) return;
+    if (req->op <= KAIO_WRITE && !req->in_line && may_be_stream(req) && !line_up(req)) return;
     bool copy;
     enum kaio_reason reason = decline_early(req, &copy);
     if (reason != KAIO_REASONS) declined(b, req, reason);
@@ -148,10 +146,15 @@ void kaio_submit(struct kaio_batch *b, struct kaio_req *req) {
     else kaio_kernel_offer(b, req);
 }
 
-/* The head of a stream's line has ended: the next one's turn. */
-void kaio_submit_line(struct kaio_batch *b, struct kaio_reqs *line) {
-    struct kaio_req *req = TAILQ_FIRST(line);
-    if (req && req->state == KAIO_LINED) kaio_submit(b, req);
+/* The head of a stream's line has ended: the next one's turn. What ends at once comes back here
+ * through kaio_complete(): the first call goes on with the line, or a long one would nest deeply.
+ */
+void kaio_submit_line(struct kaio_batch *b, struct kaio_file *file, enum kaio_op op) {
+    if (file->lining[op]) return;
+    file->lining[op] = true;
+    struct kaio_req *req;
+    while ((req = TAILQ_FIRST(&file->line[op])) && req->state == KAIO_LINED) kaio_submit(b, req);
+    file->lining[op] = false;
 }
 
 /* The kernel cannot poll it (an O_RDWR FIFO, a terminal): a thread blocks in read(). */
@@ -179,11 +182,21 @@ static void unsupported(struct kaio_batch *b, struct kaio_req *req) {
     declined(b, req, KAIO_R_UNSUPP);
 }
 
+/* The descriptor has been closed since, after the kernel had taken the request: its number must not
+ * be used again. Short, or taken and then declined, both are rare. */
+static void result_of_closed(struct kaio_batch *b, struct kaio_req *req, long res) {
+    if (res > 0) req->done += (size_t)res;
+    if (res == -EAGAIN || res == -EOPNOTSUPP) res = -EBADF; /* as for pread() on a closed one */
+    kaio_complete(b, req, res < 0 && req->done == 0 ? res : (long)req->done);
+}
+
 /* The kernel's answer to an offer: res as in the event, or what io_submit() failed with. Errors
  * that pread() would report otherwise (directories, /proc, sockets with an offset) are left to it.
  */
 void kaio_submit_result(struct kaio_batch *b, struct kaio_req *req, long res) {
-    if (res == -EAGAIN) {
+    if (req->generation != req->file->generation) {
+        result_of_closed(b, req, res);
+    } else if (res == -EAGAIN) {
         declined(b, req, KAIO_R_AGAIN);
     } else if (res == -EOPNOTSUPP) {
         unsupported(b, req);

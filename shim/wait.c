@@ -9,15 +9,14 @@
  * aio_suspend() is async-signal-safe: signals are blocked while the lock is held, and an
  * inner wait (in a handler, on top of an outer one) may take the outer one's wake-up, but gives one
  * back when it ends. A blocking read() restarts after an SA_RESTART handler as glibc's futex does.
- *
- * Before it sleeps without a time limit for one request that no worker has begun, a thread runs it.
+
+ * It never runs a request itself: in pread() of a file no signal and no cancellation reaches it.
  */
 #include "kaio.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #define SPIN_ROUNDS 400 /* some 10 us, for a request that a worker is about to end */
@@ -30,7 +29,8 @@ struct wait {
     struct kaio_file *file;          /* or until nobody needs this file's number */
     const struct timespec *deadline; /* CLOCK_MONOTONIC; NULL: none */
     bool cancellable, foreign, worker_has_it;
-    bool outer; /* this is in a handler that has interrupted the thread in its sleep */
+    bool unflagged; /* its iocb went without an eventfd, as there was none to be had */
+    bool outer;     /* this is in a handler that has interrupted the thread in its sleep */
 };
 
 /* acquire: pairs with the status store in complete.c */
@@ -71,46 +71,38 @@ static bool is_foreign(const struct wait *w, const struct kaio_req *req) {
 static void arm_one(struct wait *w, struct kaio_req *req) {
     if (!w->lio) req->waiters |= kaio_bit(w->self);
     w->worker_has_it |= req->state == KAIO_RUNNING && !req->in_line;
+    w->unflagged |= req->in_kernel && !(req->iocb.u.c.flags & IOCB_FLAG_RESFD);
     if (is_foreign(w, req)) set_foreign(w, true);
 }
 
-/* False: an item that no worker has begun is this thread's now. */
-static bool arm_list(struct kaio_batch *b, struct wait *w) {
+static void arm_list(struct wait *w) {
     struct kaio_req *req;
     w->lio->waiters |= kaio_bit(w->self);
-    TAILQ_FOREACH(req, &w->lio->items, item) {
-        if (kaio_worker_take(b, req)) return false;
+    TAILQ_FOREACH(req, &w->lio->items, item) arm_one(w, req);
+}
+
+/* False: one has ended, or is none of ours. */
+static bool arm_any(struct wait *w) {
+    for (int i = 0; i < w->n; i++) {
+        if (!w->list[i] || !in_progress(w->list[i])) continue;
+        struct kaio_req *req = kaio_req_find(w->list[i]);
+        if (!req) return false;
         arm_one(w, req);
     }
     return true;
-}
-
-/* False: one has ended, or is none of ours; or the only one is this thread's now. Of several none
- * is taken: it would not see another end first. */
-static bool arm_any(struct kaio_batch *b, struct wait *w) {
-    struct kaio_req *req = NULL;
-    int count = 0;
-    for (int i = 0; i < w->n; i++) {
-        if (!w->list[i] || !in_progress(w->list[i])) continue;
-        req = kaio_req_find(w->list[i]);
-        if (!req) return false;
-        arm_one(w, req);
-        count++;
-    }
-    return !(count == 1 && !w->deadline && kaio_worker_take(b, req));
 }
 
 /* Under the lock: from now on, whoever ends one of the requests wakes this thread. False: no need
  * to sleep. */
 static bool arm(struct kaio_batch *b, struct wait *w) {
     set_foreign(w, false);
-    w->worker_has_it = false;
+    w->worker_has_it = w->unflagged = false;
     if (is_over(w)) return false;
     kaio_thread_check(w->self);
     kaio_thread_efd(w->self);
     if (w->file) w->file->waiters |= kaio_bit(w->self);
-    if (w->lio && !arm_list(b, w)) return false;
-    if (!arm_any(b, w)) return false;
+    if (w->lio) arm_list(w);
+    if (!arm_any(w)) return false;
     if (w->foreign) b->careful = false; /* without the reaper it would sleep for ever */
     /* From here on, what this thread itself ends, in its leave or in a handler, must wake it. */
     w->self->asleep = true;
@@ -127,9 +119,10 @@ static bool time_left(const struct timespec *deadline, struct timespec *left) {
 }
 
 /* Without an eventfd (EMFILE, or closed by the program) there is nobody to wake us: look again. */
-static int nap(void) {
+static int nap(const struct wait *w) {
     static const struct timespec ms = {0, 1000000};
-    return nanosleep(&ms, NULL) ? -EINTR : 0;
+    long r = w->cancellable ? nanosleep(&ms, NULL) : syscall(SYS_nanosleep, &ms, NULL);
+    return r ? -EINTR : 0;
 }
 
 /* Until woken (0; there need be no reason), interrupted (-EINTR) or too late (-EAGAIN). */
@@ -138,18 +131,16 @@ static int sleep_on(const struct wait *w) {
     int efd = w->self->efd;
     struct timespec left = {0, 0};
     if (w->deadline && !time_left(w->deadline, &left)) return -EAGAIN;
-    if (efd < 0) return nap();
+    if (efd < 0 || w->unflagged) return nap(w);
     if (!w->deadline) {
         ssize_t r = w->cancellable ? read(efd, &count, sizeof count)
                                    : syscall(SYS_read, efd, &count, sizeof count);
-        return r >= 0 ? 0 : errno == EINTR ? -EINTR : nap();
+        return r >= 0 ? 0 : errno == EINTR ? -EINTR : nap(w);
     }
     struct pollfd ready = {.fd = efd, .events = POLLIN};
     int n = ppoll(&ready, 1, &left, NULL);
     if (n <= 0) return n == 0 ? -EAGAIN : -EINTR;
-    struct iovec iov = {&count, sizeof count};
-    if (syscall(SYS_preadv2, efd, &iov, 1, -1l, -1l, RWF_NOWAIT) < 0 && errno != EAGAIN)
-        return nap();
+    kaio_thread_drain(w->self);
     return 0;
 }
 
@@ -185,11 +176,8 @@ static void spin(const struct wait *w) {
 static int wait_any(struct wait *w) {
     int res = 0;
     while (!any_done(w)) {
-        if (kaio_kernel_pending()) {
-            kaio_poll();
-            continue;
-        }
-        if (res) return res;
+        if (kaio_kernel_pending()) kaio_poll();
+        if (res) return any_done(w) ? 0 : res;
         struct kaio_batch b;
         wait_begin(&b, w);
         bool armed = arm(&b, w);

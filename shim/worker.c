@@ -63,7 +63,9 @@ void kaio_worker_inline(struct kaio_batch *b, struct kaio_req *req) {
 
 void kaio_worker_queue(struct kaio_batch *b, struct kaio_req *req) {
     struct kaio_file *file = req->file;
-    if (kaio_config.mode == KAIO_KERNEL) { /* for comparison: no workers, the caller blocks */
+    /* Declined only in its event (a short direct read, say), when no worker is alive and the
+     * caller, maybe a signal handler, can start none; or KAIO_MODE=kernel, for comparison. */
+    if ((b->careful && kaio.workers == 0) || kaio_config.mode == KAIO_KERNEL) {
         kaio_worker_inline(b, req);
         return;
     }
@@ -88,13 +90,6 @@ static void next_writer(struct kaio_req *req) {
 
 static bool in_ready(const struct kaio_req *req) {
     return req->state == KAIO_QUEUED && (req->op != KAIO_WRITE || req->file->writer == req);
-}
-
-bool kaio_worker_take(struct kaio_batch *b, struct kaio_req *req) {
-    if (!in_ready(req)) return false;
-    ready_remove(req);
-    kaio_worker_inline(b, req);
-    return true;
 }
 
 void kaio_worker_drop(struct kaio_req *req) {
@@ -143,9 +138,6 @@ void kaio_worker_finish(struct kaio_batch *b, struct kaio_req *req, long res) {
         return;
     }
     kaio_complete(b, req, res);
-    /* The last worker has gone, and a thread in aio_suspend() starts none: it carries on itself. */
-    struct kaio_req *next = TAILQ_FIRST(&kaio.ready);
-    if (!kaio_is_ours && kaio.workers == 0 && next) kaio_worker_take(b, next);
 }
 
 /* Without the lock: looks for work before sleeping, if there is a CPU to do so on. */
@@ -202,15 +194,22 @@ static void *worker_main(void *unused) {
     return NULL;
 }
 
-/* The last worker could not be started: what is queued can only fail. */
-static void give_up(struct kaio_batch *b) {
+/* The last worker could not be started: what is queued can only fail. The call that submits it says
+ * so, and then nobody is notified. */
+static bool give_up(struct kaio_batch *b) {
     struct kaio_req *req;
+    bool any = false;
     while (kaio.workers == 0 && (req = TAILQ_FIRST(&kaio.ready))) {
         ready_remove(req);
         next_writer(req);
-        b->no_thread = true;
+        if (req->lio ? b->cb != NULL : req->cb == b->cb) {
+            b->no_thread = true;
+            req->sigev.sigev_notify = SIGEV_NONE;
+        }
         kaio_complete(b, req, -EAGAIN);
+        any = true;
     }
+    return any;
 }
 
 /* Under the lock, which it drops meanwhile: if ready holds more than the awake workers expect, and
@@ -236,6 +235,5 @@ bool kaio_worker_call(struct kaio_batch *b) {
     kaio.workers--;
     kaio.starting--;
     kaio_log("a worker could not be started: %s", strerror(-err));
-    give_up(b);
-    return false;
+    return give_up(b);
 }
