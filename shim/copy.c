@@ -42,13 +42,15 @@ void kaio_copy_offer(struct kaio_batch *b, struct kaio_req *req) {
     TAILQ_INSERT_TAIL(&b->run, req, link);
 }
 
-/* Bytes or -errno. relaxed: hot is a hint */
+/* Bytes or -errno. relaxed: hot and cold are hints */
 long kaio_copy(struct kaio_req *req) {
     struct kaio_file *file = req->file;
     long res =
         copy(req->op, req->iocb.aio_fildes, req->buf, req->nbytes, req->offset, file->memory);
-    if (req->op == KAIO_READ)
+    if (req->op == KAIO_READ) {
         atomic_store_explicit(&file->hot, res == (long)req->nbytes, memory_order_relaxed);
+        atomic_store_explicit(&file->cold, res == -EAGAIN, memory_order_relaxed);
+    }
     return res;
 }
 

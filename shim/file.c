@@ -129,6 +129,7 @@ void kaio_file_release(int fd) {
     file->memory = false;
     file->kind = KAIO_UNKNOWN;
     file->hot = false;
+    file->cold = false;
     atomic_store_explicit(&file->used, false, memory_order_relaxed);
     kaio_leave(&b);
 }

@@ -120,6 +120,7 @@ struct kaio_file {
     uint32_t generation; /* how often the number was closed; requests keep that of their start */
     atomic_bool used;    /* had a request since it was opened; read without the lock */
     atomic_bool hot;     /* copy.c: the last small read found its data in memory; a hint */
+    atomic_bool cold;    /* worker.c: the last one waited for the device: it is not offered */
 };
 
 /* A lio_listio() call. */
@@ -186,9 +187,9 @@ struct kaio_global {
     /* worker.c */
     struct kaio_reqs ready;
     atomic_uint nready; /* length of ready; spinning workers read it without the lock */
-    unsigned workers, idle, spinning; /* all of them; asleep in kaio.work; about to be */
-    unsigned called, starting;        /* woken or started, but not here yet */
-    pthread_cond_t work;              /* with lock; wait_for_work() in worker.c sleeps on it */
+    unsigned workers, idle, looking; /* all of them; asleep in kaio.work; will look once more */
+    unsigned called, starting;       /* woken or started, but not here yet */
+    pthread_cond_t work;             /* with lock; wait_for_work() in worker.c sleeps on it */
     /* reaper.c */
     struct kaio_thread *reaper;
     struct kaio_reqs handover; /* SIGEV_THREAD notifications that others must not start */

@@ -103,6 +103,7 @@ static enum kaio_reason decline_file(struct kaio_req *req, bool *copy) {
     bool direct = flags >= 0 && flags & O_DIRECT && !file->memory;
     if (req->nbytes >= KAIO_LARGE_BYTES) return direct ? KAIO_REASONS : KAIO_R_LARGE;
     *copy = file->memory || kaio_copy_suits(flags, req->nbytes, req->offset);
+    if (*copy && file->cold && req->op == KAIO_READ) return KAIO_R_AGAIN;
     return KAIO_REASONS;
 }
 

@@ -43,7 +43,7 @@ int kaio_thread_start(void *(*run)(void *), void *arg) {
     return -err;
 }
 
-/* relaxed: a spinning worker that sees nready late sleeps under the lock, where it sees it */
+/* relaxed: a worker that sees nready late sleeps under the lock, where it sees it */
 static void ready_insert(struct kaio_req *req, bool first) {
     if (first) TAILQ_INSERT_HEAD(&kaio.ready, req, link);
     else TAILQ_INSERT_TAIL(&kaio.ready, req, link);
@@ -147,18 +147,16 @@ static void spin(void) {
         for (int i = 0; i < 16; i++) __builtin_ia32_pause();
 }
 
-/* False: nothing came for a while. */
-static bool wait_for_work(struct kaio_batch *b) {
-    if (kaio_ncpu > 1 && kaio.spinning == 0) {
-        kaio.spinning++;
-        kaio_leave(b);
-        spin();
-        kaio_enter(b);
-        kaio.spinning--;
-    } else {
-        kaio_leave(b);
-        kaio_enter(b);
-    }
+/* False: nothing came for a while. Until it sleeps the worker counts as looking, so what is
+ * submitted as soon as it has ended a request wakes no other. It spins only if its last request
+ * took less time than that: waking a thread adds little to one that waited for a device. */
+static bool wait_for_work(struct kaio_batch *b, bool quick) {
+    bool spins = quick && kaio_ncpu > 1 && kaio.looking == 0;
+    kaio.looking++;
+    kaio_leave(b);
+    if (spins) spin();
+    kaio_enter(b);
+    kaio.looking--;
     struct timespec end;
     clock_gettime(CLOCK_MONOTONIC, &end);
     end.tv_sec += IDLE_S;
@@ -172,23 +170,37 @@ static bool wait_for_work(struct kaio_batch *b) {
     return !TAILQ_EMPTY(&kaio.ready);
 }
 
+/* Did it not wait for a device? 4 bytes in a ns: what a copy from the page cache takes at most. */
+static bool is_quick(const struct kaio_req *req, uint64_t took_ns) {
+    return took_ns < SPIN_NS + req->nbytes / 4;
+}
+
+/* Answers is_quick(). */
+static bool work_off(struct kaio_batch *b, struct kaio_req *req) {
+    ready_remove(req);
+    kaio_req_move(req, KAIO_RUNNING);
+    kaio_leave(b);
+    uint64_t begin = now_ns();
+    long res = kaio_worker_run(req);
+    bool quick = is_quick(req, now_ns() - begin);
+    kaio_enter(b);
+    if (req->op == KAIO_READ) /* relaxed: a hint */
+        atomic_store_explicit(&req->file->cold, !quick, memory_order_relaxed);
+    kaio_worker_finish(b, req, res);
+    return quick;
+}
+
 static void *worker_main(void *unused) {
     (void)unused;
     struct kaio_batch b;
+    bool quick = true;
     kaio_is_ours = true;
     kaio_enter(&b);
     kaio.starting--;
     do {
         struct kaio_req *req;
-        while ((req = TAILQ_FIRST(&kaio.ready))) {
-            ready_remove(req);
-            kaio_req_move(req, KAIO_RUNNING);
-            kaio_leave(&b);
-            long res = kaio_worker_run(req);
-            kaio_enter(&b);
-            kaio_worker_finish(&b, req, res);
-        }
-    } while (wait_for_work(&b));
+        while ((req = TAILQ_FIRST(&kaio.ready))) quick = work_off(&b, req);
+    } while (wait_for_work(&b, quick));
     kaio.workers--;
     kaio_leave(&b);
     return NULL;
@@ -217,7 +229,7 @@ static bool give_up(struct kaio_batch *b) {
  * that submitted the request comes here, too, before its call returns. */
 bool kaio_worker_call(struct kaio_batch *b) {
     unsigned n = atomic_load_explicit(&kaio.nready, memory_order_relaxed);
-    if (n == 0 || kaio.spinning + kaio.called + kaio.starting >= n) return false;
+    if (n == 0 || kaio.looking + kaio.called + kaio.starting >= n) return false;
     if (kaio.idle > kaio.called) {
         kaio.called++; /* taken back by the one that wakes, in wait_for_work() */
         kaio_unlock();
