@@ -30,7 +30,7 @@ int kaio_notify_signal(const struct sigevent *sigev) {
     memset(&info, 0, sizeof info);
     info.si_signo = sigev->sigev_signo;
     info.si_code = SI_ASYNCIO;
-    info.si_pid = getpid();
+    info.si_pid = kaio.pid;
     info.si_uid = getuid();
     info.si_value = sigev->sigev_value;
     if (sigev->sigev_notify == SIGEV_SIGNAL)
