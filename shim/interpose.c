@@ -9,6 +9,7 @@
  *   notify.c     signal or thread           reaper.c     the background thread
  *   wait.c       aio_suspend(), LIO_WAIT    cancel.c     aio_cancel(), close()
  *   stats.c      the report at exit         config.c     KAIO_*
+ *   raised.c     signals that a write raises
  *
  * Nothing else in the library touches errno for the program, and nothing else is visible outside.
  * KAIO_MODE=off forwards every call to the next definition in line, which is glibc's.
