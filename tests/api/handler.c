@@ -239,7 +239,76 @@ static void child(void) {
     _exit(42);
 }
 
+enum { QUEUED = 8, LARGE = 256 << 10 };
+
+/* The descriptors that the handler works on, each with requests; changed[0] is -1 once it has. */
+static volatile int changed[3] = {-1, -1, -1}, by;
+static int change_bad;
+
+static void change(int signo) {
+    (void)signo;
+    if (changed[0] < 0) return;
+    int saved = errno;
+    change_bad += fsync(changed[0]) != 0 || fdatasync(changed[0]) != 0;
+    change_bad += dup2(by, changed[1]) != changed[1];
+    change_bad += close(changed[2]) != 0;
+    changed[0] = -1;
+    errno = saved;
+}
+
+/* The handler comes while reads are made. glibc's writes that have not begun by then fail, or go to
+ * the other file: see stuck.c. */
+static int change_round(const int fds[3], int other, char *buf) {
+    static struct aiocb cbs[3][QUEUED], more;
+    int bad = 0;
+    by = other;
+    for (int k = 0; k < 3; k++) {
+        for (int i = 0; i < QUEUED; i++) {
+            cbs[k][i] = request(fds[k], buf, LARGE, (off_t)(k * QUEUED + i) * LARGE);
+            bad += aio_write(&cbs[k][i]) != 0;
+        }
+    }
+    for (int k = 0; k < 3; k++) changed[k] = fds[k];
+    timer_t timer = every(1000000);
+    while (changed[0] >= 0) {
+        more = request(fds[0], buf + LARGE, BLOCK, 0);
+        bad += aio_read(&more) != 0 || finish(&more) != 0 || aio_return(&more) != BLOCK;
+    }
+    timer_delete(timer);
+    for (int k = 0; k < 3; k++) {
+        for (int i = 0; i < QUEUED; i++) {
+            bool ok = finish(&cbs[k][i]) == 0 && aio_return(&cbs[k][i]) == LARGE;
+            bad += !ok && (is_shim() || k == 0);
+        }
+    }
+    return bad;
+}
+
+static void changes(void) {
+    struct sigaction act = {.sa_handler = change};
+    char *buf = pages(LARGE + BLOCK);
+    int bad = 0;
+    sigaction(SIGUSR1, &act, NULL);
+    for (int round = 0; round < 20; round++) {
+        int file = scratch(O_RDWR, BLOCK), other = scratch(O_RDWR, 0);
+        int fds[] = {file, dup(file), dup(file)}, pipes[2];
+        struct stat st;
+        char byte = 0;
+        need(pipe(pipes) == 0 && fds[1] >= 0 && fds[2] >= 0, "descriptors");
+        struct aiocb cb = request(pipes[0], &byte, 1, 0); /* nothing waits for this one */
+        bad += aio_read(&cb) != 0 || change_round(fds, other, buf);
+        bad += aio_error(&cb) != EINPROGRESS || write(pipes[1], "x", 1) != 1;
+        bad += finish(&cb) != 0 || byte != 'x';
+        need(fstat(other, &st) == 0, "fstat");
+        bad += is_shim() && st.st_size != 0;
+        close(pipes[0]), close(pipes[1]), close(fds[0]), close(fds[1]), close(other);
+    }
+    say("handler that calls fsync, dup2, close: %d bad, %d bad", change_bad, bad);
+    free(buf);
+}
+
 static void test(void) {
     if (getenv("TEST_CHILD")) child();
     differs("handlers", "deadlocks", "goes on", is_shim() ? run() : deadlock());
+    changes();
 }
