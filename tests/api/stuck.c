@@ -162,6 +162,21 @@ static void each_state(void) {
     free(buf);
 }
 
+static void running_write(void) {
+    int fd = scratch(O_RDWR, LARGE);
+    struct uffd_msg msg;
+    struct aiocb cb = request(fd, missing + LARGE, LARGE, 0);
+    say("-- running write");
+    occupy(1);
+    need(aio_write(&cb) == 0 && read(faults, &msg, sizeof msg) == sizeof msg, "write");
+    cancels("running write", fd, &cb);
+    cancels("running write, all", fd, NULL);
+    release();
+    report("write", &cb);
+    collect(1);
+    close(fd);
+}
+
 /* The last item to be cancelled ends the list. */
 static void list(bool use_thread) {
     enum { N = 3 };
@@ -446,6 +461,7 @@ static void test(void) {
     sem_init(&called, 0, 0);
     open_faults();
     each_state();
+    running_write();
     list(false);
     by_callback();
     list(true);
