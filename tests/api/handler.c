@@ -201,7 +201,7 @@ static const char *run(void) {
 /* Ends a program in which no request ends any more; handlers may still run. */
 static void *watch(void *unused) {
     int last = -1;
-    for (int still = 0; still < 30; sleep_ms(100)) {
+    for (int still = 0; still < 10; sleep_ms(100)) {
         int now = 0;
         for (int i = 0; i < THREADS; i++)
             now += __atomic_load_n(&readers[i].rounds, __ATOMIC_RELAXED);

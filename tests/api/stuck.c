@@ -230,17 +230,22 @@ static void by_callback(void) {
     free(buf);
 }
 
-static bool sleeps(pid_t tid) {
+static char state(pid_t tid) {
     char path[50], line[200] = "";
     snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
     FILE *file = fopen(path, "r");
     need(file && fgets(line, sizeof line, file), path);
     fclose(file);
-    return strrchr(line, ')')[2] == 'S';
+    return strrchr(line, ')')[2];
+}
+
+/* Also if it is stuck itself. */
+static void until_waiting(pid_t tid) {
+    for (int seen = 0; seen < 10; sleep_ms(2)) seen = state(tid) != 'R' ? seen + 1 : 0;
 }
 
 static void until_asleep(pid_t tid) {
-    for (int seen = 0; seen < 10; sleep_ms(2)) seen = sleeps(tid) ? seen + 1 : 0;
+    for (int seen = 0; seen < 10; sleep_ms(2)) seen = state(tid) == 'S' ? seen + 1 : 0;
 }
 
 static void *release_later(void *unused) {
@@ -383,14 +388,15 @@ static void alone(const char *what, bool list, enum leaving how) {
     if (!list) need(aio_read(&w.cb) == 0, "read");
     need(pthread_create(&w.thread, NULL, wait_alone, &w) == 0, "thread");
     while (!w.tid) sleep_ms(1);
-    for (int i = 0; i < 50; i++) sleep_ms(sleeps(w.tid) ? 1 : 2); /* stuck, it may be in state D */
+    until_waiting(w.tid);
     if (how == HANDLER || how == RESTART) pthread_kill(w.thread, SIGUSR1);
     if (how == CANCEL) pthread_cancel(w.thread);
-    bool stays = how == RESTART, gone = false;
-    for (int i = 0; i < (stays ? 50 : 1000) && !w.back && !gone; i++) {
+    bool gone = false;
+    for (int i = 0; i < 1000 && !w.back && !gone && !(how == RESTART && handled); i++) {
         sleep_ms(1);
         gone = how == CANCEL && pthread_tryjoin_np(w.thread, &result) == 0;
     }
+    if (how == RESTART) sleep_ms(20); /* it must not come back */
     say("%s: handler ran %d, back %d, cancelled %d, request %s", what, handled, w.back,
         gone && result == PTHREAD_CANCELED, name(aio_error(&w.cb)));
     release();
