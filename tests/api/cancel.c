@@ -3,6 +3,7 @@
 #include "test.h"
 
 #include <dirent.h>
+#include <semaphore.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
@@ -250,6 +251,106 @@ static void held_sync(void) {
     close(pair[1]);
 }
 
+/* All of the descriptor: the read at work and the sync that waits for it. */
+static void whole_with_sync(void) {
+    int pair[2];
+    char text[9] = "";
+    struct aiocb cb, sync;
+    need(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0, "socketpair");
+    reads(&cb, pair[0], text, 1);
+    sync = request(pair[0], NULL, 0, 0);
+    sync.aio_sigevent = cb.aio_sigevent;
+    sync.aio_sigevent.sigev_value.sival_int = 2;
+    need(aio_fsync(O_SYNC, &sync) == 0, "fsync");
+    until_begun(pair[0]);
+    stops("all, a sync held", "NOTCANCELED", "CANCELED", answer_name(aio_cancel(pair[0], NULL)));
+    report("sync", &sync);
+    stops("the read", "EINPROGRESS", "ECANCELED", name(aio_error(&cb)));
+    need(write(pair[1], "data", 4) == 4, "write");
+    finish(&cb);
+    int first = notified(20), second = notified(20);
+    say("notified of both %d, no other %d", first + second == 3, notified(0) == -1);
+    close(pair[0]);
+    close(pair[1]);
+}
+
+static sem_t called;
+static struct aiocb thread_cb;
+
+static void call(union sigval value) {
+    *(int *)value.sival_ptr = aio_error(&thread_cb);
+    sem_post(&called);
+}
+
+/* A read at work whose end is told by a thread. */
+static void by_thread(void) {
+    int pipes[2], seen = -1;
+    char text[9] = "";
+    struct timespec end;
+    open_pipe(pipes);
+    thread_cb = request(pipes[0], text, 8, 0);
+    thread_cb.aio_sigevent.sigev_notify = SIGEV_THREAD;
+    thread_cb.aio_sigevent.sigev_notify_function = call;
+    thread_cb.aio_sigevent.sigev_value.sival_ptr = &seen;
+    need(sem_init(&called, 0, 0) == 0 && aio_read(&thread_cb) == 0, "read");
+    until_begun(pipes[0]);
+    stops("waiting, thread", "NOTCANCELED", "CANCELED",
+          answer_name(aio_cancel(pipes[0], &thread_cb)));
+    if (!is_shim()) feed(pipes, "data");
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    end.tv_sec += 20;
+    say("called %d", sem_clockwait(&called, CLOCK_MONOTONIC, &end) == 0);
+    stops("the callback saw", "0", "ECANCELED", name(seen));
+    sleep_ms(20);
+    say("called again %d", sem_trywait(&called) == 0);
+    close_pipe(pipes);
+}
+
+/* A terminal and a FIFO open for both, on which a thread has to wait in the shim too: cancelled,
+ * then closed. Each has what is read from it written to `to`. */
+static void unpollable(const char *what, int fd, int to) {
+    char first[9] = "", text[9] = "", what_of[80];
+    struct aiocb cb, next;
+    reads(&cb, fd, first, 1);
+    until_begun(fd);
+    sleep_ms(10);
+    stops(what, "NOTCANCELED", "CANCELED", answer_name(aio_cancel(fd, &cb)));
+    snprintf(what_of, sizeof what_of, "%s, its status", what);
+    stops(what_of, "EINPROGRESS", "ECANCELED", name(aio_error(&cb)));
+    if (!is_shim()) need(write(to, "one\n", 4) == 4, "write");
+    finish(&cb);
+    say("notified: %d", notified(20));
+    say("no other signal %d", notified(0) == -1);
+    reads(&next, fd, text, 0);
+    need(write(to, "two\n", 4) == 4, "write");
+    report("later read", &next);
+    say("data %.3s", text);
+
+    reads(&cb, fd, first, 0);
+    int copy = dup(fd); /* keeps the other end from a hang-up */
+    until_begun(fd);
+    sleep_ms(10);
+    close(fd);
+    snprintf(what_of, sizeof what_of, "%s, closed", what);
+    stops(what_of, "EINPROGRESS", "ECANCELED", name(aio_error(&cb)));
+    need(write(to, "end\n", 4) == 4, "write");
+    finish(&cb);
+    if (to != fd) close(to);
+    close(copy);
+}
+
+static void unpollables(void) {
+    int pty = posix_openpt(O_RDWR | O_NOCTTY);
+    need(pty >= 0 && grantpt(pty) == 0 && unlockpt(pty) == 0, "pty");
+    int tty = open(ptsname(pty), O_RDWR | O_NOCTTY);
+    need(tty >= 0, "tty");
+    unpollable("terminal", tty, pty);
+    need(mkfifo("fifo", 0600) == 0, "fifo");
+    int fifo = open("fifo", O_RDWR), to = open("fifo", O_WRONLY);
+    need(fifo >= 0 && to >= 0 && unlink("fifo") == 0, "fifo");
+    unpollable("FIFO", fifo, to);
+}
+
 struct other {
     pid_t tid;
     int fd;
@@ -391,9 +492,12 @@ static void test(void) {
     queued();
     whole_descriptor();
     held_sync();
+    whole_with_sync();
+    unpollables();
     cancelled_by_other();
     writes();
     files("one by one", false);
     files("all", true);
     direct();
+    by_thread(); /* its thread blocks no signal */
 }

@@ -133,6 +133,89 @@ static void peer(enum way way, bool write_waits) {
     if (way != CLOSE) close(fds[0]);
 }
 
+static bool sleeps(pid_t tid) {
+    char path[50], line[200] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
+    FILE *file = fopen(path, "r");
+    need(file && fgets(line, sizeof line, file), path);
+    fclose(file);
+    return strrchr(line, ')')[2] == 'S';
+}
+
+static void until_asleep(pid_t tid) {
+    for (int seen = 0; seen < 10; sleep_ms(2)) seen = sleeps(tid) ? seen + 1 : 0;
+}
+
+/* A thread that waits for a read of a pipe. */
+struct waiter {
+    struct aiocb cb;
+    bool list;
+    _Atomic pid_t tid;
+    int answer;
+    _Atomic bool back;
+};
+
+static void *wait_for_read(void *arg) {
+    struct waiter *w = arg;
+    struct aiocb *items[] = {&w->cb};
+    const struct aiocb *one[] = {&w->cb};
+    w->tid = gettid();
+    w->answer = w->list ? lio_listio(LIO_WAIT, items, 1, NULL) : aio_suspend(one, 1, NULL);
+    if (w->answer) w->answer = errno;
+    w->back = true;
+    return NULL;
+}
+
+/* Another thread takes the descriptor away. The wait ends; glibc's not before the data comes. */
+static void waiter(enum way way, bool list) {
+    int fds[2];
+    char byte = 0, text[60];
+    pthread_t thread;
+    need(pipe(fds) == 0, "pipe");
+    int reader = dup(fds[0]); /* glibc's data must have somewhere to go, and no SIGPIPE */
+    struct waiter w = {.cb = request(fds[0], &byte, 1, 0), .list = list};
+    w.cb.aio_lio_opcode = LIO_READ;
+    if (!list) need(aio_read(&w.cb) == 0, "read");
+    need(reader >= 0 && pthread_create(&thread, NULL, wait_for_read, &w) == 0, "thread");
+    while (!w.tid) sleep_ms(1);
+    until_asleep(w.tid);
+    if (way == CLOSE) close(fds[0]);
+    else need(replace(way, fds[0], "new") == 0, "replace");
+    for (int i = 0; i < (is_shim() ? 5000 : 50) && !w.back; i++) sleep_ms(1);
+    snprintf(text, sizeof text, "%s under %s", ways[way], list ? "LIO_WAIT" : "aio_suspend");
+    differs(text, "waits", list ? "EIO, ECANCELED" : "0, ECANCELED",
+            !w.back                         ? "waits"
+            : aio_error(&w.cb) != ECANCELED ? name(aio_error(&w.cb))
+            : w.answer == EIO               ? "EIO, ECANCELED"
+            : w.answer == 0                 ? "0, ECANCELED"
+                                            : name(w.answer));
+    need(write(fds[1], "x", 1) == 1, "write");
+    pthread_join(thread, NULL);
+    finish(&w.cb);
+    if (way != CLOSE) close(fds[0]);
+    close(fds[1]);
+    close(reader);
+}
+
+/* The copy goes, the request stays. */
+static void copies(void) {
+    int fds[2];
+    char byte = 0;
+    need(pipe(fds) == 0, "pipe");
+    struct aiocb cb = request(fds[0], &byte, 1, 0);
+    need(aio_read(&cb) == 0, "read");
+    sleep_ms(10);
+    answered("close of a copy", close(dup(fds[0])));
+    answered("close of the other end's copy", close(dup(fds[1])));
+    sleep_ms(10);
+    say("still waits: %s", name(aio_error(&cb)));
+    need(write(fds[1], "x", 1) == 1, "write");
+    report("read", &cb);
+    say("data %d", byte == 'x');
+    close(fds[0]);
+    close(fds[1]);
+}
+
 /* What close() and dup2() answer does not change, and failing ones do not touch requests. */
 static void answers(void) {
     int fds[2];
@@ -300,6 +383,8 @@ static void test(void) {
     files();
     for (enum way way = CLOSE; way <= DUP3; way++) pipe_round(way);
     for (enum way way = CLOSE; way <= DUP3; way++) peer(way, false), peer(way, true);
+    for (enum way way = CLOSE; way <= DUP3; way++) waiter(way, false), waiter(way, true);
+    copies();
     answers();
     changing();
     locks("locks", 0, false);

@@ -2,7 +2,9 @@
  * and their attributes. The result is there before the notification, and each comes once. */
 #include "test.h"
 
+#include <dirent.h>
 #include <semaphore.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
@@ -165,6 +167,84 @@ static void undeliverable(const char *what, int fd, int signo, int expected) {
     say("ends as %s, %zd", name(aio_error(&cb)), aio_return(&cb));
 }
 
+/* Of the other operations; and garbage where this way of notification does not look. */
+static void other_operations(void) {
+    int fd = scratch(O_RDWR, 4096);
+    for (int way = 0; way < 3; way++) {
+        struct aiocb cb = by_signal(fd, way == 2 ? SIGRTMIN + 1 : 99, 44);
+        siginfo_t info;
+        memset(&cb.aio_sigevent._sigev_un, 0xa5, sizeof cb.aio_sigevent._sigev_un);
+        answered(way ? "fsync" : "write", way ? aio_fsync(O_SYNC, &cb) : aio_write(&cb));
+        for (int i = 0; i < 500 && aio_error(&cb) != (way == 2 ? 0 : EINVAL); i++) usleep(1000);
+        say("ends as %s, %zd", name(aio_error(&cb)), aio_return(&cb));
+        if (way < 2) continue;
+        say("came %d", take(SIGRTMIN + 1, &info, 3000));
+        say_info("fsync", &info);
+    }
+    close(fd);
+}
+
+/* Nobody hears of what aio_read() itself has answered. */
+static void at_once(void) {
+    siginfo_t info;
+    struct aiocb cb = by_signal(data_fd, SIGRTMIN + 1, 1);
+    cb.aio_reqprio = -1;
+    answered("bad priority", aio_read(&cb));
+    answered("bad fsync", aio_fsync(12345, &cb));
+    cb = by_signal(-1, SIGRTMIN + 1, 1);
+    answered("fsync of nothing", aio_fsync(O_SYNC, &cb));
+    say("signal %d", take(SIGRTMIN + 1, &info, 20));
+}
+
+static void list(const char *what, int mode, const struct sigevent *item, struct sigevent *all) {
+    struct aiocb cbs[2], *items[] = {&cbs[0], &cbs[1]};
+    siginfo_t info;
+    int expected = item && item->sigev_signo == 99 ? EINVAL : 0;
+    for (int i = 0; i < 2; i++) {
+        cbs[i] = request(i ? direct_fd : data_fd, memory + i * 4096, 4096, 0);
+        cbs[i].aio_lio_opcode = LIO_READ;
+        if (item && i) cbs[i].aio_sigevent = *item;
+    }
+    answered(what, lio_listio(mode, items, 2, all));
+    for (int i = 0; i < 500 && aio_error(&cbs[1]) != expected; i++) usleep(1000);
+    for (int i = 0; i < 2; i++) report("item", &cbs[i]);
+    if (!take(SIGRTMIN + 1, &info, all && all->sigev_signo == SIGRTMIN + 1 ? 3000 : 20)) return;
+    say_info("signal", &info);
+    say("one more: %d", take(SIGRTMIN + 1, &info, 0));
+}
+
+static void lists(void) {
+    struct sigevent good = by_signal(0, SIGRTMIN + 1, 66).aio_sigevent, bad = good, odd = good;
+    memset(&good._sigev_un, 0xa5, sizeof good._sigev_un);
+    bad.sigev_signo = 99;
+    odd.sigev_notify = 17;
+    list("list", LIO_NOWAIT, NULL, &good);
+    list("list, bad signal of an item", LIO_NOWAIT, &bad, &good);
+    list("waiting list, bad signal of an item", LIO_WAIT, &bad, NULL);
+    list("list, unknown sigev_notify of an item", LIO_WAIT, &odd, NULL);
+    list("list, bad signal", LIO_NOWAIT, NULL, &bad);
+    bad.sigev_signo = -1;
+    list("list, signal -1", LIO_NOWAIT, NULL, &bad);
+    odd.sigev_signo = 0;
+    list("list, unknown sigev_notify", LIO_NOWAIT, NULL, &odd);
+}
+
+/* The second of a pipe's reads has not begun. */
+static void cancelled(void) {
+    int fds[2];
+    siginfo_t info;
+    need(pipe(fds) == 0, "pipe");
+    struct aiocb first = request(fds[0], memory, 1, 0), cb = by_signal(fds[0], SIGRTMIN + 1, 77);
+    need(aio_read(&first) == 0 && aio_read(&cb) == 0, "read");
+    say("cancelled %d", aio_cancel(fds[0], &cb) == AIO_CANCELED);
+    say("came %d", take(SIGRTMIN + 1, &info, 3000));
+    say_info("cancelled", &info);
+    need(write(fds[1], "x", 1) == 1, "write");
+    report("first", &first);
+    close(fds[0]);
+    close(fds[1]);
+}
+
 static void undeliverables(void) {
     struct rlimit old, limit;
     undeliverable("signal 99", data_fd, 99, EINVAL);
@@ -187,7 +267,8 @@ struct seen {
     pthread_t thread;
     pid_t tid;
     bool masked, detached;
-    size_t stack;
+    size_t stack, guard;
+    void *base;
     int error;
     ssize_t result;
     void (*end)(void);
@@ -207,7 +288,8 @@ static void look_around(union sigval value) {
     pthread_getattr_np(pthread_self(), &attr);
     pthread_attr_getdetachstate(&attr, &state);
     seen->detached = state == PTHREAD_CREATE_DETACHED;
-    pthread_attr_getstacksize(&attr, &seen->stack);
+    pthread_attr_getstack(&attr, &seen->base, &seen->stack);
+    pthread_attr_getguardsize(&attr, &seen->guard);
     pthread_attr_destroy(&attr);
     void (*end)(void) = seen->end; /* *seen may be gone after the sem_post() */
     sem_post(&called);
@@ -249,6 +331,34 @@ static void threads(void) {
     pthread_attr_destroy(&attr);
 }
 
+/* For a list; and with a stack of the program's own. */
+static void list_in_thread(void) {
+    struct seen seen = {0};
+    struct aiocb *items[] = {&seen.cb};
+    pthread_attr_t attr;
+    void *stack = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    need(stack != MAP_FAILED, "memory");
+    pthread_attr_init(&attr);
+    pthread_attr_setguardsize(&attr, 64 << 10);
+    for (int way = 0; way < 2; way++) {
+        seen.cb = by_thread(direct_fd, look_around, &seen);
+        seen.cb.aio_lio_opcode = LIO_READ;
+        struct sigevent sigev = seen.cb.aio_sigevent;
+        sigev.sigev_signo = 99; /* not looked at */
+        sigev.sigev_notify_attributes = &attr;
+        seen.cb.aio_sigevent = (struct sigevent){.sigev_notify = SIGEV_NONE};
+        answered("list by thread", lio_listio(LIO_NOWAIT, items, 1, &sigev));
+        bool came = wait_call(3000);
+        say("called %d: %s, %zd", came, name(seen.error), seen.result);
+        say("joined: %s", name(pthread_join(seen.thread, NULL)));
+        if (way == 0) say("guard as given %d", seen.guard == 64 << 10);
+        else say("stack as given %d", seen.base == stack && seen.stack == STACK);
+        pthread_attr_setstack(&attr, stack, STACK);
+    }
+    pthread_attr_destroy(&attr);
+    munmap(stack, STACK);
+}
+
 static struct aiocb chained;
 static int links;
 
@@ -271,6 +381,29 @@ static void sleeper(union sigval value) {
 static void quick(union sigval value) {
     (void)value;
     sem_post(&called);
+}
+
+/* No room for its stack: nothing is called, and the result stays. */
+static void no_thread(void) {
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    need(pthread_attr_setstacksize(&attr, (size_t)1 << 46) == 0, "stack size");
+    for (int i = 0; i < 2; i++) {
+        struct aiocb cb = by_thread(i ? direct_fd : data_fd, quick, NULL), *items[] = {&cb};
+        struct sigevent sigev;
+        cb.aio_sigevent.sigev_notify_attributes = &attr;
+        cb.aio_lio_opcode = LIO_READ;
+        sigev = cb.aio_sigevent;
+        answered("thread that cannot start", aio_read(&cb));
+        report("read", &cb);
+        sleep_ms(10);
+        say("then %s, %zd", name(aio_error(&cb)), aio_return(&cb));
+        answered("likewise, list", lio_listio(LIO_NOWAIT, items, 1, &sigev));
+        report("read", &cb);
+        answered("likewise, waiting list", lio_listio(LIO_WAIT, items, 1, NULL));
+        say("called %d", wait_call(10));
+    }
+    pthread_attr_destroy(&attr);
 }
 
 static void callbacks(void) {
@@ -360,6 +493,78 @@ static void to_thread(const char *what, int fd) {
     say("to another thread: %d", take(SIGRTMIN + 5, &info, 0));
 }
 
+/* How many threads are there besides this one, and do they block every signal? */
+static int others(bool *blocking) {
+    DIR *tasks = opendir("/proc/self/task");
+    struct dirent *task;
+    uint64_t all = ~0ull, can_not[] = {SIGKILL, SIGSTOP, 32, 33}; /* 32, 33: glibc's own */
+    int n = 0;
+    need(tasks != NULL, "/proc/self/task");
+    *blocking = true;
+    for (int i = 0; i < 4; i++) all &= ~(1ull << (can_not[i] - 1));
+    while ((task = readdir(tasks))) {
+        char path[100], line[200];
+        unsigned long long mask;
+        if (atoi(task->d_name) == 0 || atoi(task->d_name) == gettid()) continue;
+        snprintf(path, sizeof path, "/proc/self/task/%.20s/status", task->d_name);
+        FILE *file = fopen(path, "r");
+        while (file && fgets(line, sizeof line, file)) {
+            if (sscanf(line, "SigBlk: %llx", &mask) != 1) continue;
+            n++;
+            *blocking = *blocking && (mask & all) == all;
+        }
+        if (file) fclose(file);
+    }
+    closedir(tasks);
+    return n;
+}
+
+static volatile pid_t handler_tid;
+
+static void note_thread(int signo) {
+    (void)signo;
+    handler_tid = gettid();
+}
+
+/* One of each kind of thread that a library may have, started while this one blocks nothing. */
+static void helpers(void) {
+    struct sigaction act = {.sa_handler = note_thread};
+    int pipes[2], large = scratch(O_RDONLY, 1 << 20);
+    char *buf = pages(1 << 20), bytes[2];
+    bool blocking;
+    sigset_t set;
+    sigaction(SIGRTMIN + 1, &act, NULL);
+    need(pipe(pipes) == 0 && mkfifo("fifo", 0600) == 0, "pipe, fifo");
+    int fifo = open("fifo", O_RDWR);
+    need(fifo >= 0 && unlink("fifo") == 0, "fifo");
+    struct aiocb cbs[] = {request(pipes[0], &bytes[0], 1, 0), request(fifo, &bytes[1], 1, 0),
+                          by_signal(direct_fd, SIGRTMIN + 1, 0), request(large, buf, 1 << 20, 0)};
+    for (int i = 0; i < 4; i++) need(aio_read(&cbs[i]) == 0, "read");
+    report("direct", &cbs[2]);
+    report("large", &cbs[3]);
+    for (int i = 0; i < 3000 && !handler_tid; i++) usleep(1000);
+    say("handler on the main thread %d", handler_tid == gettid());
+    sleep_ms(20);
+    int n = others(&blocking);
+    say("enough threads %d, they block everything %d", n >= 3, blocking);
+
+    handler_tid = 0; /* to the process: only this thread may take it, once it does not block it */
+    sigemptyset(&set);
+    sigaddset(&set, SIGRTMIN + 1);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    kill(getpid(), SIGRTMIN + 1);
+    sleep_ms(20);
+    say("while blocked: handled %d", handler_tid != 0);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+    say("then: on the main thread %d", handler_tid == gettid());
+    need(write(pipes[1], "x", 1) == 1 && write(fifo, "x", 1) == 1, "write");
+    report("pipe", &cbs[0]);
+    report("fifo", &cbs[1]);
+    signal(SIGRTMIN + 1, SIG_DFL);
+    close(pipes[0]), close(pipes[1]), close(fifo), close(large);
+    free(buf);
+}
+
 static void test(void) {
     sigset_t set;
     sem_init(&called, 0, 0);
@@ -367,6 +572,7 @@ static void test(void) {
     memory = pages(MANY * 4096);
     data_fd = scratch(O_RDONLY, MANY * 4096);
     direct_fd = scratch(O_RDONLY | O_DIRECT, MANY * 4096);
+    helpers();
     sigemptyset(&set); /* SIGUSR2 shows whether callbacks inherit it */
     sigaddset(&set, SIGUSR2);
     for (int i = 1; i <= 5; i++) sigaddset(&set, SIGRTMIN + i);
@@ -376,11 +582,17 @@ static void test(void) {
     waiting();
     by_descriptor();
     undeliverables();
+    other_operations();
+    at_once();
+    lists();
+    cancelled();
     once_each("signals", false);
     to_thread("SIGEV_THREAD_ID", data_fd);
     to_thread("SIGEV_THREAD_ID, direct", direct_fd);
     /* threads come last: those of callbacks block nothing, so signals would end the program */
     threads();
+    list_in_thread();
+    no_thread();
     callbacks();
     once_each("threads", true);
 }

@@ -162,6 +162,21 @@ static void each_state(void) {
     free(buf);
 }
 
+static void running_write(void) {
+    int fd = scratch(O_RDWR, LARGE);
+    struct uffd_msg msg;
+    struct aiocb cb = request(fd, missing + LARGE, LARGE, 0);
+    say("-- running write");
+    occupy(1);
+    need(aio_write(&cb) == 0 && read(faults, &msg, sizeof msg) == sizeof msg, "write");
+    cancels("running write", fd, &cb);
+    cancels("running write, all", fd, NULL);
+    release();
+    report("write", &cb);
+    collect(1);
+    close(fd);
+}
+
 /* The last item to be cancelled ends the list. */
 static void list(bool use_thread) {
     enum { N = 3 };
@@ -215,17 +230,22 @@ static void by_callback(void) {
     free(buf);
 }
 
-static bool sleeps(pid_t tid) {
+static char state(pid_t tid) {
     char path[50], line[200] = "";
     snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
     FILE *file = fopen(path, "r");
     need(file && fgets(line, sizeof line, file), path);
     fclose(file);
-    return strrchr(line, ')')[2] == 'S';
+    return strrchr(line, ')')[2];
+}
+
+/* Also if it is stuck itself. */
+static void until_waiting(pid_t tid) {
+    for (int seen = 0; seen < 10; sleep_ms(2)) seen = state(tid) != 'R' ? seen + 1 : 0;
 }
 
 static void until_asleep(pid_t tid) {
-    for (int seen = 0; seen < 10; sleep_ms(2)) seen = sleeps(tid) ? seen + 1 : 0;
+    for (int seen = 0; seen < 10; sleep_ms(2)) seen = state(tid) == 'S' ? seen + 1 : 0;
 }
 
 static void *release_later(void *unused) {
@@ -235,11 +255,32 @@ static void *release_later(void *unused) {
     return NULL;
 }
 
-/* One request runs on the number, others are queued and held. */
-static int replaced(int way) {
+static bool all_are(const char *buf, char c) {
+    for (int i = 0; i < LARGE; i++)
+        if (buf[i] != c) return false;
+    return true;
+}
+
+/* The file that has both writes, and nothing of them is in the other. */
+static const char *written(int old, int other) {
+    char *buf = pages(2 * LARGE);
+    struct stat st;
+    bool is_old = pread(old, buf, 2 * LARGE, 0) == 2 * LARGE && all_are(buf, 'b') &&
+                  all_are(buf + LARGE, 'a');
+    bool untouched = is_pattern(buf, 2 * LARGE, 0);
+    bool is_new = pread(other, buf, 2 * LARGE, 0) == 2 * LARGE && all_are(buf, 'b') &&
+                  all_are(buf + LARGE, 'a');
+    need(fstat(other, &st) == 0, "fstat");
+    free(buf);
+    return is_old && st.st_size == 0 ? "old file" : is_new && untouched ? "new file" : "lost";
+}
+
+/* One request runs on the number, others are queued and held, when it gets another meaning: glibc's
+ * go to the new file (bug 14942). */
+static void replaced(int way) {
+    static const char *const ways[] = {"close", "dup2", "dup3"};
     char *buf = pages(3 * LARGE);
     pthread_t thread;
-    struct stat st;
     struct aiocb before, after, sync, read;
     occupy(STUCK);
     int fd = fds[0], old = dup(fd), other = open("new", O_RDWR | O_CREAT | O_TRUNC, 0600), bad = 0;
@@ -255,13 +296,11 @@ static int replaced(int way) {
     else bad += (way == 1 ? dup2(other, fd) : dup3(other, fd, O_CLOEXEC)) != fd;
     pthread_join(thread, NULL);
     bad += finish(&before) != 0 || finish(&after) != 0 || finish(&sync) != 0 || finish(&read) != 0;
-    bad += aio_return(&read) != LARGE || aio_return(&after) != LARGE;
-    for (int i = 0; i < 2; i++) {
-        bad += pread(old, buf, LARGE, i * LARGE) != LARGE;
-        for (int k = 0; k < LARGE; k++) bad += buf[k] != (i ? 'a' : 'b');
-    }
-    bad += fstat(other, &st) != 0 || st.st_size != 0 || lseek(other, 0, SEEK_CUR) != 0;
+    bad += aio_return(&before) != LARGE || aio_return(&read) != LARGE;
+    bad += aio_return(&after) != LARGE || lseek(other, 0, SEEK_CUR) != 0;
     bad += finish(&stuck[0]) != 0 || aio_return(&stuck[0]) != LARGE;
+    differs(ways[way], "new file", "old file", written(old, other));
+    say("%d bad", bad);
     for (int i = 0; i < STUCK; i++) {
         finish(&stuck[i]);
         close(fds[i]);
@@ -269,14 +308,25 @@ static int replaced(int way) {
     close(old);
     close(other);
     free(buf);
-    return bad;
 }
 
-static void replacing(void) {
-    static const char *const ways[] = {"close", "dup2", "dup3"};
-    say("-- replaced");
-    /* glibc's queued requests go to the new file (bug 14942) */
-    for (int way = 0; way < 3; way++) say("%s: %d bad", ways[way], is_shim() ? replaced(way) : 0);
+/* A small request on the descriptor of one that is stuck. glibc does one at a time of each; so does
+ * the shim, if asked. */
+static void beside(const char *what, bool writes) {
+    bool in_turn = getenv("KAIO_ORDER");
+    char *buf = pages(4096);
+    struct aiocb cb;
+    occupy(1);
+    cb = request(fds[0], buf, 4096, LARGE);
+    need((writes ? aio_write(&cb) : aio_read(&cb)) == 0, "request");
+    int most = !is_shim() || in_turn ? 50 : 5000;
+    for (int i = 0; i < most && aio_error(&cb) == EINPROGRESS; i++) sleep_ms(1);
+    differs(what, "EINPROGRESS", in_turn ? "EINPROGRESS" : "0", name(aio_error(&cb)));
+    release();
+    report("it", &cb);
+    say("data %d", writes || is_pattern(buf, 4096, LARGE));
+    collect(1);
+    free(buf);
 }
 
 static volatile sig_atomic_t handled;
@@ -285,6 +335,77 @@ static volatile bool back;
 static void on_signal(int number) {
     (void)number;
     handled++;
+}
+
+/* A thread that waits for one request, which nobody has begun. */
+struct waiter {
+    pthread_t thread;
+    _Atomic pid_t tid;
+    bool list; /* in lio_listio(), else in aio_suspend() */
+    const struct timespec *limit;
+    struct aiocb cb;
+    int answer, error;
+    _Atomic bool back, leave;
+};
+
+/* After EINTR glibc's request, when it ends, still uses the frame of its lio_listio(). So the call
+ * is made far down the stack, with NULLs between what is used and the calls that it makes itself.
+ */
+static __attribute__((noinline)) void wait_deep(struct waiter *w) {
+    volatile char gap[65536];
+    struct aiocb *list[100] = {&w->cb};
+    const struct aiocb *one[] = {&w->cb};
+    gap[0] = gap[sizeof gap - 1] = 0;
+    w->answer = w->list ? lio_listio(LIO_WAIT, list, 100, NULL) : aio_suspend(one, 1, w->limit);
+    w->error = w->answer ? errno : 0;
+}
+
+static void *wait_alone(void *arg) {
+    struct waiter *w = arg;
+    w->tid = gettid();
+    wait_deep(w);
+    w->back = true;
+    while (!w->leave) sleep_ms(1);
+    return NULL;
+}
+
+enum leaving { HANDLER, RESTART, LIMIT, CANCEL };
+
+/* What ends a wait ends it at once, although all workers are busy: a thread that served its request
+ * itself would be stuck as well. */
+static void alone(const char *what, bool list, enum leaving how) {
+    static const struct timespec soon = {0, 30000000};
+    struct sigaction action = {.sa_handler = on_signal,
+                               .sa_flags = how == RESTART ? SA_RESTART : 0};
+    struct waiter w = {.list = list, .limit = how == LIMIT ? &soon : NULL};
+    int fd = scratch(O_RDONLY, LARGE);
+    void *result = NULL;
+    sigaction(SIGUSR1, &action, NULL);
+    handled = 0;
+    occupy(STUCK);
+    w.cb = request(fd, missing + STUCK * LARGE, LARGE, 0);
+    w.cb.aio_lio_opcode = LIO_READ;
+    if (!list) need(aio_read(&w.cb) == 0, "read");
+    need(pthread_create(&w.thread, NULL, wait_alone, &w) == 0, "thread");
+    while (!w.tid) sleep_ms(1);
+    until_waiting(w.tid);
+    if (how == HANDLER || how == RESTART) pthread_kill(w.thread, SIGUSR1);
+    if (how == CANCEL) pthread_cancel(w.thread);
+    bool gone = false;
+    for (int i = 0; i < 1000 && !w.back && !gone && !(how == RESTART && handled); i++) {
+        sleep_ms(1);
+        gone = how == CANCEL && pthread_tryjoin_np(w.thread, &result) == 0;
+    }
+    if (how == RESTART) sleep_ms(20); /* it must not come back */
+    say("%s: handler ran %d, back %d, cancelled %d, request %s", what, handled, w.back,
+        gone && result == PTHREAD_CANCELED, name(aio_error(&w.cb)));
+    release();
+    report("it", &w.cb);
+    w.leave = true;
+    if (!gone) pthread_join(w.thread, NULL);
+    if (how != CANCEL) say("answer %d, %s", w.answer, name(w.error));
+    collect(STUCK);
+    close(fd);
 }
 
 /* What shall end the main thread's aio_suspend(): a signal, or data in a pipe. */
@@ -346,11 +467,23 @@ static void test(void) {
     sem_init(&called, 0, 0);
     open_faults();
     each_state();
+    running_write();
     list(false);
     by_callback();
     list(true);
-    replacing();
+    say("-- replaced");
+    for (int way = 0; way < 3; way++) replaced(way);
+    say("-- beside");
+    beside("read", false);
+    beside("write", true);
     say("-- waiting");
     waiting("handler", false);
     waiting("data in a pipe", true);
+    say("-- alone");
+    alone("aio_suspend, handler", false, HANDLER);
+    alone("aio_suspend, SA_RESTART", false, RESTART);
+    alone("aio_suspend, time limit", false, LIMIT);
+    alone("aio_suspend, pthread_cancel", false, CANCEL);
+    alone("LIO_WAIT, handler", true, HANDLER);
+    alone("LIO_WAIT, SA_RESTART", true, RESTART);
 }

@@ -2,9 +2,10 @@
  * that wait for each other's requests. Reads of empty pipes are the requests that stay pending. */
 #include "test.h"
 
+#include <limits.h>
 #include <sys/syscall.h>
 
-enum { MORE = 4 }; /* threads, pipes */
+enum { MORE = 4, CROWD = 100 }; /* threads, pipes */
 
 static char byte[MORE + 1];
 
@@ -86,13 +87,15 @@ static void times(void) {
     open_pipe(pipes);
     struct aiocb cb = pending(pipes, byte);
     const struct aiocb *list[] = {NULL, &cb, NULL, &cb};
-    struct timespec limits[] = {{0, 0}, {-1, 0}, {-1000000, 999999999}, {0, 1}, {0, 30000000}};
+    struct timespec limits[] = {{0, 0},  {-1, 0}, {-1000000, 999999999},
+                                {0, -1}, {0, 1},  {0, 30000000}};
     need(aio_read(&cb) == 0, "read");
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 6; i++) {
         uint64_t begin = now_us();
         answered("no time left", aio_suspend(list, 4, &limits[i]));
         uint64_t took = now_us() - begin;
-        uint64_t least = limits[i].tv_sec < 0 ? 0 : (uint64_t)limits[i].tv_nsec / 1000;
+        bool over = limits[i].tv_sec < 0 || limits[i].tv_nsec < 0;
+        uint64_t least = over ? 0 : (uint64_t)limits[i].tv_nsec / 1000;
         say("waited long enough %d, not for ever %d", took >= least, took < 3000000);
     }
     feed(pipes);
@@ -102,6 +105,34 @@ static void times(void) {
     say("soon %d, asked for the real time %d", now_us() - begin < 3000000, asked_real_time);
     report("read", &cb);
     close_pipe(pipes);
+}
+
+static void *feed_later(void *pipes) {
+    until_asleep(getpid());
+    feed(pipes);
+    return NULL;
+}
+
+/* Time limits beyond any clock. Nanoseconds above 999999999 are not tried: glibc aborts, or not, as
+ * the clock stands. */
+static void endless(void) {
+    static const struct timespec limits[] = {{LONG_MAX / 2, 999999999}, {LONG_MAX, 0}};
+    for (int i = 0; i < 2; i++) {
+        int pipes[2];
+        pthread_t thread;
+        open_pipe(pipes);
+        struct aiocb cb = pending(pipes, byte);
+        const struct aiocb *list[] = {&cb};
+        need(aio_read(&cb) == 0, "read");
+        need(pthread_create(&thread, NULL, feed_later, pipes) == 0, "thread");
+        const char *answer = aio_suspend(list, 1, &limits[i]) ? name(errno) : "0";
+        /* adding it to the clock, glibc arrives in the past */
+        if (i) differs("LONG_MAX seconds", "EAGAIN", "0", answer);
+        else say("half as many: %s", answer);
+        pthread_join(thread, NULL);
+        report("read", &cb);
+        close_pipe(pipes);
+    }
 }
 
 struct interrupter {
@@ -242,6 +273,76 @@ static void cancellations_before(void) {
     close_pipe(pipes);
 }
 
+enum call { READ, WRITE, SYNC, LIST_NOWAIT, LIST_WAIT, ERROR, RETURN, CANCEL, CALLS };
+
+struct caller {
+    enum call call;
+    struct aiocb cb;
+    int answer;
+    bool back;
+};
+
+static void *call_cancelled(void *arg) {
+    struct caller *c = arg;
+    struct aiocb *items[] = {&c->cb};
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+    pthread_cancel(pthread_self());
+    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+    switch (c->call) {
+    case READ: c->answer = aio_read(&c->cb); break;
+    case WRITE: c->answer = aio_write(&c->cb); break;
+    case SYNC: c->answer = aio_fsync(O_SYNC, &c->cb); break;
+    case LIST_NOWAIT: c->answer = lio_listio(LIO_NOWAIT, items, 1, NULL); break;
+    case LIST_WAIT: c->answer = lio_listio(LIO_WAIT, items, 1, NULL); break;
+    case ERROR: c->answer = aio_error(&c->cb); break;
+    case RETURN: c->answer = (int)aio_return(&c->cb); break;
+    default: c->answer = aio_cancel(c->cb.aio_fildes, &c->cb);
+    }
+    c->back = true;
+    pthread_testcancel();
+    return NULL;
+}
+
+/* All but aio_suspend() return although the thread is cancelled, be it that they copy, hand over or
+ * wait. */
+static void no_cancellation_points(void) {
+    static const char *const calls[] = {"aio_read", "aio_write", "aio_fsync",  "LIO_NOWAIT",
+                                        "LIO_WAIT", "aio_error", "aio_return", "aio_cancel"};
+    enum { SIZE = 1 << 20 };
+    int fds[] = {scratch(O_RDWR, SIZE), scratch(O_RDWR | O_DIRECT, SIZE), scratch(O_RDWR, SIZE)};
+    char *buf = pages(SIZE), text[60];
+    for (enum call call = 0; call < CALLS; call++) {
+        for (int i = 0; i < 3; i++) { /* copied; by the kernel; by a worker */
+            struct caller c = {.call = call, .cb = request(fds[i], buf, i == 2 ? SIZE : 4096, 0)};
+            pthread_t thread;
+            void *result;
+            c.cb.aio_lio_opcode = LIO_READ;
+            if (call >= ERROR) need(aio_read(&c.cb) == 0 && finish(&c.cb) == 0, "read");
+            need(pthread_create(&thread, NULL, call_cancelled, &c) == 0, "thread");
+            pthread_join(thread, &result);
+            say("%s: back %d, answer %d, cancelled then %d", calls[call], c.back, c.answer,
+                result == PTHREAD_CANCELED);
+            snprintf(text, sizeof text, "%s, file %d", calls[call], i);
+            if (c.back) report(text, &c.cb);
+        }
+    }
+    int pipes[2];
+    pthread_t thread;
+    void *result;
+    open_pipe(pipes);
+    struct caller c = {.call = LIST_WAIT, .cb = pending(pipes, byte)};
+    c.cb.aio_lio_opcode = LIO_READ;
+    need(pthread_create(&thread, NULL, call_cancelled, &c) == 0, "thread");
+    sleep_ms(30);
+    feed(pipes);
+    pthread_join(thread, &result);
+    say("LIO_WAIT that sleeps: back %d, answer %d, cancelled then %d", c.back, c.answer,
+        result == PTHREAD_CANCELED);
+    close_pipe(pipes);
+    for (int i = 0; i < 3; i++) close(fds[i]);
+    free(buf);
+}
+
 /* Lists that overlap: thread i waits for pipes i and i + 1. */
 static void overlapping(void) {
     int pipes[MORE + 1][2];
@@ -301,6 +402,38 @@ static void same_pipe(void) {
     close_pipe(pipes);
 }
 
+/* More threads than anybody has bits for: thread i waits for pipe i, and is the only one to return
+ * when that gets data. In this order, since glibc reads no more than 20 pipes at a time. */
+static void crowd(void) {
+    static struct aiocb cbs[CROWD];
+    static struct waiter waiters[CROWD];
+    static char bytes[CROWD];
+    int pipes[CROWD][2], bad = 0, early = 0;
+    for (int i = 0; i < CROWD; i++) {
+        open_pipe(pipes[i]);
+        cbs[i] = pending(pipes[i], &bytes[i]);
+        need(aio_read(&cbs[i]) == 0, "read");
+        waiters[i] = (struct waiter){.list = {&cbs[i]}};
+        need(pthread_create(&waiters[i].thread, NULL, suspend, &waiters[i]) == 0, "thread");
+    }
+    for (int i = 0; i < CROWD; i++)
+        while (!waiters[i].tid || !sleeps(waiters[i].tid)) sleep_ms(1);
+    for (int i = 0; i < CROWD; i++) {
+        struct timespec end;
+        feed(pipes[i]);
+        clock_gettime(CLOCK_MONOTONIC, &end);
+        end.tv_sec += 15;
+        if (pthread_clockjoin_np(waiters[i].thread, NULL, CLOCK_MONOTONIC, &end)) {
+            say("thread %d of the crowd sleeps on", i);
+            _exit(1);
+        }
+        bad += waiters[i].answer != 0 || aio_error(&cbs[i]) != 0 || bytes[i] != 'x';
+        for (int k = i + 1; k < CROWD; k++) early += waiters[k].back;
+        close_pipe(pipes[i]);
+    }
+    say("crowd: %d bad, %d early", bad, early);
+}
+
 enum { READS = 8, ROUNDS = 1000, BLOCK = 4096 };
 
 static struct aiocb shared[READS];
@@ -357,11 +490,14 @@ static void test(void) {
     blocks = pages(READS * BLOCK);
     at_once();
     times();
+    endless();
     handlers();
     cancellation();
     cancellations_before();
+    no_cancellation_points();
     overlapping();
     same_pipe();
+    crowd();
     one_submits("direct, one submits", scratch(O_RDONLY | O_DIRECT, 64 * BLOCK), false);
     one_submits("direct, both wait", scratch(O_RDONLY | O_DIRECT, 64 * BLOCK), true);
     one_submits("buffered, both wait", scratch(O_RDONLY, 64 * BLOCK), true);

@@ -1,11 +1,14 @@
 /* Threads in aio_suspend() for overlapping lists. The one that has submitted the requests, and
  * waits for all of them, leaves: it is cancelled, interrupted by a signal, or its time is up. The
  * others must see the requests end all the same: nobody may depend on a sleeper that goes away.
- * With pipes, which are fed after it has left, and with direct reads, in the middle of which it
- * leaves. */
+ * With pipes, which are fed after it has left, and with reads of a file (by the kernel, or uncached
+ * ones by workers), in the middle of which it leaves. */
 #include "test.h"
 
-enum { SLEEPERS = 3, MOST = 32, BLOCK = 65536, BLOCKS = 64, PIPE_ROUNDS = 10, LEAVES = 25 };
+enum { SLEEPERS = 3, MOST = 32, BLOCK = 65536, BLOCKS = 64, PIPE_ROUNDS = 10 };
+
+/* How often the leaver shall leave, and must within the time. */
+enum { LEAVES = 25, LEAST_LEAVES = 5, SECONDS = 8 };
 
 enum way { CANCELLED, INTERRUPTED, TIMED_OUT, WAYS };
 static const char *const ways[] = {"cancelled", "interrupted", "timed out"};
@@ -145,25 +148,34 @@ static void pipe_rounds(enum way way) {
     for (int i = 0; i < n; i++) close(fds[i][0]), close(fds[i][1]);
 }
 
-/* The moment is random. Goes on until the leaver has really left a number of times. */
-static void direct_rounds(enum way way) {
-    int fd = scratch(O_RDONLY | O_DIRECT, BLOCKS * BLOCK), bad = 0, left = 0;
+/* The moment is random, and comes sooner if all had ended too often. Goes on until the leaver has
+ * really left a number of times. */
+static void file_rounds(const char *what, int flags, enum way way) {
+    int fd = scratch(O_RDONLY | flags, BLOCKS * BLOCK), bad = 0, left = 0;
+    int most = way == TIMED_OUT ? 60 : 1000, range = most; /* the limit is for each of its calls */
+    uint64_t end = now_us() + SECONDS * 1000000;
     struct waiter waiters[1 + SLEEPERS];
     n = MOST;
-    for (int round = 0; left < LEAVES && round < 20 * LEAVES; round++) {
-        int us = below(way == TIMED_OUT ? 60 : 1000); /* the limit is for each of its calls */
+    posix_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
+    for (int round = 0; left < LEAVES && now_us() < end; round++) {
+        int us = below(range);
         struct timespec soon = {0, us * 1000};
+        if (!flags) posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
         for (int i = 0; i < n; i++)
             cbs[i] = request(fd, memory + i * BLOCK, BLOCK, (i * 7 + round) % BLOCKS * BLOCK);
         begin(waiters, way == TIMED_OUT ? &soon : NULL);
         if (way != TIMED_OUT) usleep((useconds_t)us);
-        left += leave(&waiters[0], way);
+        bool early = leave(&waiters[0], way);
+        left += early;
+        range = early ? range + range / 4 + 1 : range - range / 8;
+        if (range > most) range = most;
         bad += sleepers_end(waiters);
         for (int i = 0; i < n; i++)
             bad += finish(&cbs[i]) != 0 || aio_return(&cbs[i]) != BLOCK ||
                    !is_pattern(memory + i * BLOCK, BLOCK, cbs[i].aio_offset);
     }
-    say("direct, %s: left %d times, %d bad", ways[way], left, bad);
+    say("%s, %s: %d bad", what, ways[way], bad);
+    if (left < LEAST_LEAVES) say("left only %d times", left);
     close(fd);
 }
 
@@ -176,5 +188,8 @@ static void test(void) {
     sigaction(SIGUSR1, &action, NULL);
     memory = pages(MOST * BLOCK);
     for (enum way way = 0; way < WAYS; way++) pipe_rounds(way);
-    for (enum way way = 0; way < WAYS; way++) direct_rounds(way);
+    for (enum way way = 0; way < WAYS; way++) {
+        file_rounds("direct", O_DIRECT, way);
+        file_rounds("not cached", 0, way);
+    }
 }
