@@ -15,6 +15,7 @@
 #include "kaio.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -195,7 +196,9 @@ int kaio_wait_any(const struct aiocb *const list[], int n, const struct timespec
     struct wait w = {.list = list, .n = n, .cancellable = true};
     if (timeout) {
         clock_gettime(CLOCK_MONOTONIC, &deadline);
-        deadline.tv_sec += timeout->tv_sec;
+        /* glibc's sum wraps, and a wait without end ends at once; nobody can lean on that */
+        if (__builtin_add_overflow(deadline.tv_sec, timeout->tv_sec, &deadline.tv_sec))
+            deadline.tv_sec = LONG_MAX - 1;
         deadline.tv_nsec += timeout->tv_nsec;
         if (deadline.tv_nsec >= 1000000000) deadline.tv_sec++, deadline.tv_nsec -= 1000000000;
         w.deadline = &deadline;
