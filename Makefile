@@ -9,7 +9,7 @@ OBJECTS = $(patsubst shim/%.c,build/shim/%.o,$(wildcard shim/*.c))
 all: build/libkaio.so build/kaio-check
 
 build/libkaio.so: $(OBJECTS)
-	$(CC) $(CFLAGS) $(LDFLAGS) $(KAIO_LDFLAGS) -o $@ $^ -laio -ldl
+	$(CC) $(CFLAGS) $(LDFLAGS) $(KAIO_LDFLAGS) -o $@ $^
 
 build/shim/%.o: shim/%.c shim/kaio.h shim/options.def Makefile
 	@mkdir -p $(@D)

@@ -14,6 +14,8 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #define RING_MAGIC 0xa10a10a1u
 
@@ -24,10 +26,16 @@ struct kaio_ring { /* struct aio_ring of fs/aio.c, the same since Linux 2.6 */
     struct io_event events[];
 };
 
+/* <libaio.h> without its library, which each process would have to load. 0 or more, or -errno. */
+static int aio_call(long call, long a, long b, long c, long d, long e) {
+    long r = syscall(call, a, b, c, d, e);
+    return r < 0 ? -errno : (int)r;
+}
+
 static int context_make(void) {
     int err;
     for (kaio.depth = (unsigned)kaio_config.depth; kaio.depth > 0; kaio.depth /= 2) {
-        err = io_setup((int)kaio.depth, &kaio.ctx);
+        err = aio_call(SYS_io_setup, kaio.depth, (long)&kaio.ctx, 0, 0, 0);
         if (err != -EAGAIN) break; /* EAGAIN: fs.aio-max-nr has less left than was asked for */
     }
     if (err < 0) {
@@ -78,7 +86,7 @@ static void reap_by_call(struct kaio_batch *b) {
     struct io_event events[64];
     struct timespec now = {0, 0};
     for (int n = 64; n == 64 && kaio.in_kernel;) {
-        n = io_getevents(kaio.ctx, 0, 64, events, &now);
+        n = aio_call(SYS_io_getevents, (long)kaio.ctx, 0, 64, (long)events, (long)&now);
         for (int i = 0; i < n; i++) event(b, &events[i]);
     }
 }
@@ -148,7 +156,7 @@ void kaio_kernel_poll(struct kaio_batch *b, struct kaio_req *req) {
 /* The event of a cancelled poll still arrives; when the poll is just ending, so does it. */
 void kaio_kernel_unpoll(struct kaio_req *req) {
     struct io_event unused;
-    io_cancel(kaio.ctx, &req->iocb, &unused);
+    aio_call(SYS_io_cancel, (long)kaio.ctx, (long)&req->iocb, (long)&unused, 0, 0);
 }
 
 void kaio_kernel_backlog(struct kaio_batch *b) {
@@ -195,6 +203,10 @@ static void refused(struct kaio_batch *b, struct kaio_req *req, int err) {
     }
 }
 
+static int submit(long n, struct iocb **iocbs) {
+    return aio_call(SYS_io_submit, (long)kaio.ctx, n, (long)iocbs, 0, 0);
+}
+
 /* Submits up to KAIO_SUBMIT_MAX of b->offer in one call. io_submit() stops at the first iocb that
  * it refuses; its error comes when it is the first of a call. Those behind it are offered again. */
 void kaio_kernel_submit(struct kaio_batch *b) {
@@ -217,7 +229,7 @@ void kaio_kernel_submit(struct kaio_batch *b) {
     kaio.submitted += (uint64_t)n;
     kaio_unlock();
     if (writes) kaio_raised_before(b, &raised);
-    while (taken < n && (r = io_submit(kaio.ctx, n - taken, iocbs + taken)) > 0) taken += r;
+    while (taken < n && (r = submit(n - taken, iocbs + taken)) > 0) taken += r;
     if (writes) kaio_raised_take_back(&raised);
     kaio_lock();
     for (long i = 0; i < n; i++) kaio_file_unsubmitted(files[i], -1);

@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -152,9 +153,6 @@ static void child_clean(void) {
 void kaio_load(void) {
     if (atomic_load_explicit(&kaio_loaded, memory_order_acquire)) return;
     kaio_config_load();
-    kaio_ncpu = (int)sysconf(_SC_NPROCESSORS_ONLN);
-    size_t size = (sizeof kaio + PAGE - 1) / PAGE * PAGE;
-    if (madvise(&kaio, size, MADV_WIPEONFORK)) kaio_log("no MADV_WIPEONFORK: do not fork");
     pthread_key_create(&thread_end, thread_ended);
     pthread_atfork(NULL, NULL, child_clean);
     static const char *const modes[] = {"auto", "kernel", "worker", "off"};
@@ -171,7 +169,13 @@ __attribute__((destructor)) static void unloaded(void) {
     kaio_stats_report();
 }
 
+/* The first request of a process. What a program without requests need not pay for is here and not
+ * in kaio_load(). */
 static void begin(void) {
+    size_t size = (sizeof kaio + PAGE - 1) / PAGE * PAGE;
+    if (madvise(&kaio, size, MADV_WIPEONFORK)) kaio_log("no MADV_WIPEONFORK: do not fork");
+    cpu_set_t cpus;
+    kaio_ncpu = sched_getaffinity(0, sizeof cpus, &cpus) ? 1 : CPU_COUNT(&cpus);
     child_clean(); /* after _Fork(), which runs no handlers */
     kaio.pid = getpid();
     TAILQ_INIT(&kaio.free);
