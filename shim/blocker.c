@@ -5,12 +5,13 @@
  *
  * kaio_blocker_start() is called under the lock; the rest runs on the new thread. While it polls,
  * the request is POLLING and may be cancelled: cancel.c then wakes the thread, which finds a
- * ZOMBIE.
+ * ZOMBIE, or DONE.
  */
 #include "kaio.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -29,9 +30,9 @@ static bool blocker_begin(struct kaio_req *req) {
     struct kaio_batch b;
     kaio_enter(&b);
     bool cancelled = req->state != KAIO_POLLING;
-    req->blocker = false;
-    if (!cancelled) kaio_req_move(req, KAIO_OFFERED);
-    else kaio_file_unsubmitted(req->file, -1);
+    if (cancelled) kaio_file_unsubmitted(req->file, -1);
+    else kaio_req_move(req, KAIO_OFFERED);
+    req->blocker = false; /* only now: kaio_req_move() does not count the polls of blockers */
     if (req->state == KAIO_ZOMBIE) kaio_req_free(req);
     kaio_leave(&b);
     return !cancelled;
@@ -62,8 +63,14 @@ static short blocker_sleep(struct kaio_req *req) {
     return fds[0].revents;
 }
 
-/* May wait for ever, unless it is ready. A terminal that has been hung up says EIO to whoever waits
- * in read(), but end of file to who comes later. */
+static bool is_ready(const struct kaio_req *req) {
+    struct pollfd fd = {.fd = req->iocb.aio_fildes};
+    fd.events = req->op == KAIO_READ ? POLLIN : POLLOUT;
+    return poll(&fd, 1, 0) > 0;
+}
+
+/* May wait for ever, unless it is ready. ready: what it became while we waited. A terminal that has
+ * been hung up says EIO to whoever waits in read(), but end of file to who comes later. */
 static long blocker_run(struct kaio_req *req, short ready) {
     struct kaio_batch b;
     kaio_enter(&b);
@@ -82,13 +89,14 @@ static void *blocker_main(void *arg) {
     short ready = 0;
     kaio_is_ours = true;
     while (blocker_begin(req)) {
-        bool odd = req->nbytes == 0 || req->offset < 0; /* let read() and pread() tell */
+        /* let read() and pread() tell */
+        bool odd = req->nbytes == 0 || req->nbytes > SSIZE_MAX / 2 || req->offset < 0;
         long res = req->blocking || odd ? -EOPNOTSUPP : blocker_offer(req);
         bool nonblocking = fcntl(req->iocb.aio_fildes, F_GETFL) & O_NONBLOCK;
         if (res > 0) req->done += (size_t)res;
         bool rest = res > 0 && req->op == KAIO_WRITE && req->done < req->nbytes;
         bool terminal = res == -EOPNOTSUPP && !req->blocking && !odd && !ready;
-        if (!nonblocking && (res == -EAGAIN || rest || terminal)) {
+        if (!nonblocking && (res == -EAGAIN || rest || (terminal && !is_ready(req)))) {
             ready = blocker_sleep(req);
             continue;
         }

@@ -2,7 +2,7 @@
  * everything before the number may mean another file.
  *
  * Under the lock, but for kaio_file_used(). Records are found by descriptor number, made on first
- * use and never freed; a number beyond the table shares a record, which only makes waits longer.
+ * use and never freed; numbers 2^20 apart, which no default allows, share a record.
  *
  * A sync (with KAIO_ORDER=fd: every request) is a barrier: it waits in file->held until all that
  * started before it has finished, while later requests go past it. Two counters do it: requests
@@ -110,20 +110,9 @@ void kaio_file_sync(int fd) {
     pthread_setcancelstate(state, NULL);
 }
 
-/* close(), dup2(), dup3(): streams are cancelled, or their POLL iocb would keep the peer from
- * seeing the end; file requests go on until none needs the number any more. */
-void kaio_file_release(int fd) {
-    struct kaio_file *file = kaio_file_used(fd);
-    if (!file || getpid() != kaio.pid) return; /* a vfork()ed child closes only its own copy */
-    struct kaio_batch b;
-    bool stream = kaio_submit_is_stream(fd);
-    for (int round = 0; round < 2; round++) { /* the second for what was on its way */
-        kaio_enter(&b);
-        if (stream) kaio_cancel_stream(&b, file);
-        kaio_leave(&b);
-        kaio_wait_unsubmitted(file);
-    }
-    kaio_enter(&b);
+/* Under the lock: nobody needs the number of the file as it is now any more? Then it is another. */
+static bool let_go(struct kaio_file *file) {
+    if (file->unsubmitted > 0) return false;
     file->generation++;
     file->refused = 0;
     file->memory = false;
@@ -131,5 +120,23 @@ void kaio_file_release(int fd) {
     file->hot = false;
     file->cold = false;
     atomic_store_explicit(&file->used, false, memory_order_relaxed);
-    kaio_leave(&b);
+    return true;
+}
+
+/* close(), dup2(), dup3(): streams are cancelled, or their POLL iocb would keep the peer from
+ * seeing the end; file requests go on until none needs the number any more. What was on its way
+ * into the kernel is met in the next round. */
+void kaio_file_release(int fd) {
+    struct kaio_file *file = kaio_file_used(fd);
+    if (!file || getpid() != kaio.pid) return; /* a vfork()ed child closes only its own copy */
+    struct kaio_batch b;
+    bool stream = kaio_submit_is_stream(fd), done = false;
+    while (!done) {
+        kaio_enter(&b);
+        kaio_kernel_reap(&b);
+        if (stream) kaio_cancel_stream(&b, file);
+        done = let_go(file);
+        kaio_leave(&b);
+        if (!done) kaio_wait_unsubmitted(file);
+    }
 }

@@ -165,18 +165,25 @@ static int submit_list(struct kaio_lio *lio, struct aiocb *const list[], int n) 
     struct kaio_batch b;
     int res = 0, enqueued = 0;
     kaio_enter(&b);
+    b.lio = lio;
     lio->pending = 1; /* ours: the list must not end before it is complete */
     for (int i = 0; i < n; i++) {
         if (!list[i] || list[i]->aio_lio_opcode == LIO_NOP) continue;
         int err = submit_item(&b, list[i], lio);
         if (err) res = err;
         else enqueued++;
-        b.cb = list[i];
     }
     lio->failed |= res != 0 && enqueued > 0;
     kaio_complete_item(&b, lio, false);
     kaio_leave(&b);
     return b.no_thread ? -EAGAIN : res;
+}
+
+/* There is no memory. */
+static int reject_list(struct aiocb *const list[], int n) {
+    for (int i = 0; i < n; i++)
+        if (list[i] && list[i]->aio_lio_opcode != LIO_NOP) reject(list[i], EAGAIN);
+    return answer(-EAGAIN);
 }
 
 EXPORT int lio_listio(int mode, struct aiocb *const list[], int n, struct sigevent *sigev) {
@@ -189,11 +196,11 @@ EXPORT int lio_listio(int mode, struct aiocb *const list[], int n, struct sigeve
     if (lio && mode == LIO_NOWAIT && sigev) lio->sigev = *sigev;
     if (lio) lio->wait = mode == LIO_WAIT;
     kaio_leave(&b);
-    if (!lio) return answer(-EAGAIN);
+    if (!lio) return reject_list(list, n);
     int res = submit_list(lio, list, n);
     if (mode == LIO_WAIT) {
         int waited = kaio_wait_list(lio);
-        if (waited) res = waited;
+        if (waited && res != -EAGAIN) res = waited;
     }
     errno = saved;
     return answer(res);

@@ -157,7 +157,8 @@ struct kaio_batch {
     struct kaio_reqs notify; /* published; SIGEV_THREAD to be started */
     struct kaio_lios lists;  /* ended; SIGEV_THREAD to be started */
     bool careful;            /* maybe in a signal handler: start no thread */
-    struct aiocb *cb;        /* the request that the caller submits, or of a list any; NULL: none */
+    struct aiocb *cb;        /* the request that the caller submits, */
+    struct kaio_lio *lio;    /* or the list; NULL: none */
     bool no_thread;          /* out: no worker could be started for it */
 };
 
@@ -199,7 +200,7 @@ struct kaio_global {
     /* stats.c */
     uint64_t by_op[KAIO_BARRIER + 1], by_lane[KAIO_LANES], by_stream;
     uint64_t declined[KAIO_REASONS], submits, submitted, worker_peak;
-};
+} __attribute__((aligned(4096))); /* whole pages: nothing else is wiped with it */
 
 extern struct kaio_global kaio;
 extern struct kaio_thread *_Atomic kaio_threads;
@@ -277,7 +278,6 @@ void kaio_kernel_submit(struct kaio_batch *b); /* takes b->offer; drops the lock
 
 /* worker.c */
 void kaio_worker_queue(struct kaio_batch *b, struct kaio_req *req);
-void kaio_worker_inline(struct kaio_batch *b, struct kaio_req *req);
 void kaio_worker_drop(struct kaio_req *req); /* out of its queue */
 void kaio_worker_finish(struct kaio_batch *b, struct kaio_req *req, long res);
 long kaio_worker_run(struct kaio_req *req);  /* bytes or -errno; without the lock */
@@ -301,8 +301,13 @@ void kaio_complete_notified(struct kaio_batch *b, struct kaio_req *req); /* its 
 void kaio_complete_item(struct kaio_batch *b, struct kaio_lio *lio, bool failed);
 
 /* raised.c */
-void kaio_raised_before(const struct kaio_batch *b, sigset_t *mine);
-void kaio_raised_take_back(const sigset_t *mine);
+#define KAIO_RAISED_MAX 4 /* two signals, for the thread and for the process */
+struct kaio_raised {
+    siginfo_t infos[KAIO_RAISED_MAX];
+    int n;
+};
+void kaio_raised_before(const struct kaio_batch *b, struct kaio_raised *kept);
+void kaio_raised_after(struct kaio_raised *kept, bool may);
 
 /* notify.c */
 bool kaio_notify_wanted(const struct sigevent *sigev);

@@ -108,9 +108,12 @@ void kaio_kernel_reap(struct kaio_batch *b) {
 }
 
 /* Somebody must act on the end of these, whatever the program's threads do. */
+static bool is_notified(const struct kaio_req *req) {
+    return kaio_notify_wanted(&req->sigev) || (req->lio && kaio_notify_wanted(&req->lio->sigev));
+}
+
 static bool needs_reaper(const struct kaio_req *req) {
-    return req->iocb.aio_lio_opcode == IO_CMD_POLL || kaio_notify_wanted(&req->sigev) ||
-           (req->lio && kaio_notify_wanted(&req->lio->sigev));
+    return req->iocb.aio_lio_opcode == IO_CMD_POLL || is_notified(req);
 }
 
 /* Into b->offer, or behind those for which the context has no room. The iocb is complete. */
@@ -134,6 +137,14 @@ static void flag_and_enqueue(struct kaio_batch *b, struct kaio_req *req) {
 
 void kaio_kernel_offer(struct kaio_batch *b, struct kaio_req *req) {
     struct iocb *iocb = &req->iocb;
+    if (req->generation != req->file->generation) { /* ready, on a number that has been closed */
+        kaio_submit_result(b, req, -EAGAIN);
+        return;
+    }
+    if (is_notified(req) && !kaio_reaper_ready(b)) { /* no descriptor left: a thread that tells */
+        kaio_submit_result(b, req, -ENOSYS);
+        return;
+    }
     req->lane = KAIO_BY_KERNEL;
     int fd = iocb->aio_fildes;
     char *buf = req->buf + req->done;
@@ -213,7 +224,7 @@ void kaio_kernel_submit(struct kaio_batch *b) {
     struct iocb *iocbs[KAIO_SUBMIT_MAX];
     struct kaio_file *files[KAIO_SUBMIT_MAX];
     bool writes = false;
-    sigset_t raised;
+    struct kaio_raised kept;
     long n = 0, taken = 0, r = 0;
     struct kaio_req *req;
     while (n < KAIO_SUBMIT_MAX && (req = TAILQ_FIRST(&b->offer))) {
@@ -228,9 +239,9 @@ void kaio_kernel_submit(struct kaio_batch *b) {
     kaio.submits++;
     kaio.submitted += (uint64_t)n;
     kaio_unlock();
-    if (writes) kaio_raised_before(b, &raised);
+    if (writes) kaio_raised_before(b, &kept);
     while (taken < n && (r = submit(n - taken, iocbs + taken)) > 0) taken += r;
-    if (writes) kaio_raised_take_back(&raised);
+    if (writes) kaio_raised_after(&kept, true);
     kaio_lock();
     for (long i = 0; i < n; i++) kaio_file_unsubmitted(files[i], -1);
     for (long i = 0; i < taken; i++) {     /* io_cancel() came too early for these */

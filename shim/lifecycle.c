@@ -31,7 +31,7 @@
 #define FD_MARK    61 /* what F_GETSIG answers for ours: a number that no program chooses */
 #define LOST       (-2)
 
-struct kaio_global kaio __attribute__((aligned(PAGE)));
+struct kaio_global kaio;
 struct kaio_thread *_Atomic kaio_threads;
 _Atomic int kaio_epfd = -1;
 __thread struct kaio_thread *kaio_self;
@@ -90,8 +90,8 @@ static void thread_ended(void *thread) {
 
 /* Pages, not malloc(): a handler that interrupted malloc() may be the first to come here. */
 static struct kaio_thread *thread_new(void) {
-    static struct kaio_thread *chunk;
-    static unsigned left, count;
+    static struct kaio_thread first[4], *chunk = first; /* so that there is one in any case */
+    static unsigned left = sizeof first / sizeof *first, count;
     if (left == 0 && (chunk = kaio_alloc(PAGE))) left = PAGE / sizeof *chunk;
     if (left == 0) return kaio_threads; /* no memory: shares a record, is woken more often */
     struct kaio_thread *thread = &chunk[--left];
@@ -108,7 +108,6 @@ struct kaio_thread *kaio_thread_record(void) {
     while (thread && atomic_exchange_explicit(&thread->taken, true, memory_order_acquire))
         thread = thread->next;
     if (!thread) thread = thread_new();
-    if (thread->efd != -1 && !kaio_fd_is_marked(thread->efd)) thread->efd = -1; /* closed unseen */
     thread->taken = true;
     thread->asleep = false;
     return thread;
@@ -169,13 +168,16 @@ __attribute__((destructor)) static void unloaded(void) {
     kaio_stats_report();
 }
 
-/* The first request of a process. What a program without requests need not pay for is here and not
- * in kaio_load(). */
+/* Before the lock is taken for the first time: a child that is forked meanwhile by another thread
+ * must not find it taken. Whoever else comes for the first time does it again. Not in kaio_load():
+ * programs without requests need not pay for it. */
+static void mark_memory(void) {
+    if (madvise(&kaio, sizeof kaio, MADV_WIPEONFORK)) kaio_log("no MADV_WIPEONFORK: do not fork");
+}
+
 static void begin(void) {
-    size_t size = (sizeof kaio + PAGE - 1) / PAGE * PAGE;
-    if (madvise(&kaio, size, MADV_WIPEONFORK)) kaio_log("no MADV_WIPEONFORK: do not fork");
     cpu_set_t cpus;
-    kaio_ncpu = sched_getaffinity(0, sizeof cpus, &cpus) ? 1 : CPU_COUNT(&cpus);
+    kaio_ncpu = sched_getaffinity(getpid(), sizeof cpus, &cpus) ? 1 : CPU_COUNT(&cpus);
     child_clean(); /* after _Fork(), which runs no handlers */
     kaio.pid = getpid();
     TAILQ_INIT(&kaio.free);
@@ -207,6 +209,7 @@ static void batch_init(struct kaio_batch *b) {
     TAILQ_INIT(&b->lists);
     b->careful = false;
     b->cb = NULL;
+    b->lio = NULL;
     b->no_thread = false;
 }
 
@@ -215,6 +218,8 @@ void kaio_enter(struct kaio_batch *b) {
     sigset_t all;
     sigfillset(&all);
     if (!kaio_is_ours) pthread_sigmask(SIG_SETMASK, &all, &b->mask);
+    /* relaxed: at worst it is marked once more */
+    if (!atomic_load_explicit(&kaio.started, memory_order_relaxed)) mark_memory();
     kaio_lock();
     if (!kaio.started) begin();
     if (!kaio_self) {
@@ -266,12 +271,12 @@ static bool run(struct kaio_batch *b) {
     struct kaio_req *req = TAILQ_FIRST(&b->run);
     if (!req) return false;
     TAILQ_REMOVE(&b->run, req, link);
-    sigset_t raised;
+    struct kaio_raised kept;
     bool offer = req->state == KAIO_OFFERED, write = req->op == KAIO_WRITE;
     kaio_unlock();
-    if (write) kaio_raised_before(b, &raised);
+    if (write) kaio_raised_before(b, &kept);
     long res = offer ? kaio_copy(req) : kaio_worker_run(req);
-    if (write && (res == -EPIPE || res == -EFBIG || !offer)) kaio_raised_take_back(&raised);
+    if (write) kaio_raised_after(&kept, res == -EPIPE || res == -EFBIG || !offer);
     kaio_lock();
     if (offer) kaio_submit_result(b, req, res);
     else kaio_worker_finish(b, req, res);

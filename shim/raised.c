@@ -4,7 +4,8 @@
  * back.
  *
  * Called without the lock, around the write, with all signals blocked. Signals of the same number
- * that were there before, or that come from elsewhere meanwhile, stay.
+ * that were pending before (the program blocks them), or that come from elsewhere meanwhile, stay:
+ * the first are kept apart during the write, or ours might merge with them.
  */
 #include "kaio.h"
 
@@ -13,32 +14,43 @@
 
 #define SIGSET_BYTES 8 /* the kernel's sigset_t */
 
-/* *mine: what may be taken back. */
-void kaio_raised_before(const struct kaio_batch *b, sigset_t *mine) {
-    static const int signals[] = {SIGPIPE, SIGXFSZ};
-    sigset_t pending;
-    sigemptyset(mine);
-    if (kaio_is_ours) return; /* nothing is ever delivered there */
-    sigemptyset(&pending);
-    bool held = sigismember(&b->mask, SIGPIPE) || sigismember(&b->mask, SIGXFSZ);
-    if (held) sigpending(&pending);
-    for (int i = 0; i < 2; i++)
-        if (!sigismember(&pending, signals[i])) sigaddset(mine, signals[i]);
+/* Dequeues both signals, what was raised in this thread first. A raw call: sigtimedwait() is a
+ * cancellation point. */
+static void take(struct kaio_raised *r) {
+    static const struct timespec now = {0, 0};
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGPIPE);
+    sigaddset(&set, SIGXFSZ);
+    r->n = 0;
+    while (r->n < KAIO_RAISED_MAX &&
+           syscall(SYS_rt_sigtimedwait, &set, &r->infos[r->n], &now, SIGSET_BYTES) > 0)
+        r->n++;
 }
 
-/* What this thread raises comes as if the process had sent it to itself, and is taken before what
- * was sent to the process. A raw call: sigtimedwait() is a cancellation point. */
-void kaio_raised_take_back(const sigset_t *mine) {
-    static const struct timespec now = {0, 0};
-    sigset_t left = *mine;
-    siginfo_t info;
-    long signo;
+/* What the kernel raises here looks as if the process had sent it to itself. */
+static bool is_own(const siginfo_t *info) {
+    return info->si_code == SI_USER && info->si_pid == getpid();
+}
+
+static void put_back(siginfo_t *info) {
+    if (info->si_code == SI_TKILL || is_own(info))
+        syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), info->si_signo, info);
+    else syscall(SYS_rt_sigqueueinfo, getpid(), info->si_signo, info);
+}
+
+void kaio_raised_before(const struct kaio_batch *b, struct kaio_raised *kept) {
+    kept->n = 0;
+    if (kaio_is_ours) return; /* nothing is ever delivered there */
+    if (sigismember(&b->mask, SIGPIPE) || sigismember(&b->mask, SIGXFSZ)) take(kept);
+}
+
+/* may: the write may have raised one. */
+void kaio_raised_after(struct kaio_raised *kept, bool may) {
+    struct kaio_raised raised = {.n = 0};
     if (kaio_is_ours) return;
-    while ((signo = syscall(SYS_rt_sigtimedwait, &left, &info, &now, SIGSET_BYTES)) > 0) {
-        sigdelset(&left, (int)signo);
-        if (info.si_code == SI_USER && info.si_pid == getpid()) continue;
-        if (info.si_code == SI_TKILL)
-            syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), signo, &info);
-        else syscall(SYS_rt_sigqueueinfo, getpid(), signo, &info);
-    }
+    if (may) take(&raised);
+    for (int i = 0; i < raised.n; i++)
+        if (!is_own(&raised.infos[i])) put_back(&raised.infos[i]);
+    for (int i = 0; i < kept->n; i++) put_back(&kept->infos[i]);
 }

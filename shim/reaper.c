@@ -115,13 +115,14 @@ static void *reaper_main(void *self) {
         ev.events = 0;
         int n = kaio.reaper->efd < 0 ? -1 : epoll_wait(set(), &ev, 1, IDLE_MS);
         if (n < 0) usleep(1000);
-        if (n == 0 && retire()) return NULL;
+        if (n <= 0 && retire()) return NULL;
     }
 }
 
 bool kaio_reaper_ready(const struct kaio_batch *b) {
     if (kaio.reaper || b->careful) return kaio.reaper;
     struct kaio_thread *thread = kaio_thread_record();
+    if (!kaio_fd_is_marked(thread->efd)) thread->efd = -1; /* closed unseen, a new one is as good */
     kaio_epfd = kaio_fd_raise(epoll_create1(EPOLL_CLOEXEC));
     if (kaio_epfd >= 0 && kaio_thread_efd(thread) >= 0) watch(thread);
     if (thread->watched && kaio_thread_start(reaper_main, thread) == 0) {

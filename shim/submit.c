@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define ADDRESS_SPACE (1ul << 47) /* x86-64: no buffer is larger; iocbs would clamp the length */
+
 /* Does the descriptor have positions (regular files, block devices, some character devices), or a
  * peer? *size is that of a regular file, else -1. */
 static enum kaio_kind kind_of(int fd, off_t *size) {
@@ -115,6 +117,7 @@ static enum kaio_reason decline_early(struct kaio_req *req, bool *copy) {
     if (req->file->refused & 1u << req->op) return KAIO_R_UNSUPP;
     enum kaio_reason reason = KAIO_REASONS;
     if (req->op <= KAIO_WRITE && !req->in_line) reason = decline_file(req, copy);
+    if (req->in_line && req->nbytes >= ADDRESS_SPACE) return KAIO_R_ERROR; /* EFAULT for read() */
     if (reason != KAIO_REASONS || *copy) return reason;
     bool few = kaio_config.mode == KAIO_AUTO && !kaio.ctx && kaio.declined[KAIO_R_FEW] < KAIO_FEW;
     if (few && !req->in_line) return KAIO_R_FEW;
@@ -158,7 +161,7 @@ void kaio_submit_line(struct kaio_batch *b, struct kaio_file *file, enum kaio_op
     file->lining[op] = false;
 }
 
-/* The kernel cannot poll it (an O_RDWR FIFO, a terminal): a thread blocks in read(). */
+/* The kernel cannot poll it (an O_RDWR FIFO, a terminal): a thread waits for it. */
 void kaio_submit_unpollable(struct kaio_batch *b, struct kaio_req *req) {
     stream_wait(b, req, false);
 }
@@ -187,7 +190,7 @@ static void unsupported(struct kaio_batch *b, struct kaio_req *req) {
  * be used again. Short, or taken and then declined, both are rare. */
 static void result_of_closed(struct kaio_batch *b, struct kaio_req *req, long res) {
     if (res > 0) req->done += (size_t)res;
-    if (res == -EAGAIN || res == -EOPNOTSUPP) res = -EBADF; /* as for pread() on a closed one */
+    if (res == -EAGAIN || res == -EOPNOTSUPP) res = req->in_line ? -ECANCELED : -EBADF;
     kaio_complete(b, req, res < 0 && req->done == 0 ? res : (long)req->done);
 }
 

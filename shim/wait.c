@@ -9,8 +9,9 @@
  * aio_suspend() is async-signal-safe: signals are blocked while the lock is held, and an
  * inner wait (in a handler, on top of an outer one) may take the outer one's wake-up, but gives one
  * back when it ends. A blocking read() restarts after an SA_RESTART handler as glibc's futex does.
-
- * It never runs a request itself: in pread() of a file no signal and no cancellation reaches it.
+ *
+ * It runs no request itself: in pread() of a file no signal and no cancellation would reach it.
+ * (But see run_carefully() in worker.c, which has nobody else.)
  */
 #include "kaio.h"
 
@@ -72,7 +73,8 @@ static bool is_foreign(const struct wait *w, const struct kaio_req *req) {
 static void arm_one(struct wait *w, struct kaio_req *req) {
     if (!w->lio) req->waiters |= kaio_bit(w->self);
     w->worker_has_it |= req->state == KAIO_RUNNING && !req->in_line;
-    w->unflagged |= req->in_kernel && !(req->iocb.u.c.flags & IOCB_FLAG_RESFD);
+    w->unflagged |=
+        (req->in_kernel || req->state == KAIO_BACKLOG) && !(req->iocb.u.c.flags & IOCB_FLAG_RESFD);
     if (is_foreign(w, req)) set_foreign(w, true);
 }
 
@@ -167,7 +169,8 @@ static void wait_end(void *arg) {
     /* Also when ours is done: a count that was read here is gone for the reaper's epoll set, too,
      * so the event that it stood for must be reaped here. */
     if (kaio_kernel_pending()) kaio_poll();
-    if (w->outer) syscall(SYS_write, w->self->efd, &one, sizeof one);
+    if (w->outer && kaio_fd_is_marked(w->self->efd))
+        syscall(SYS_write, w->self->efd, &one, sizeof one);
 }
 
 static void spin(const struct wait *w) {

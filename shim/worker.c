@@ -4,8 +4,9 @@
  * kaio.ready is the queue. Reads are taken in parallel; of one descriptor's file writes only one is
  * in ready or running (file->writer), the others wait in file->writes: the inode's lock allows no
  * more, and O_APPEND writes land in call order. Workers start on demand, at most KAIO_WORKERS, look
- * around briefly before they sleep (waking a thread is the dearest thing here), and end after an
- * idle second. kaio_leave() calls them, once per request that nobody awake is going to see.
+ * around before they sleep if their requests are short (waking a thread is the dearest thing here),
+ * and end after an idle second. kaio_leave() calls them, once per request that nobody awake is
+ * going to see.
  */
 #include "kaio.h"
 
@@ -56,17 +57,15 @@ static void ready_remove(struct kaio_req *req) {
 }
 
 /* By the calling thread, at its kaio_leave(). */
-void kaio_worker_inline(struct kaio_batch *b, struct kaio_req *req) {
+static void run_inline(struct kaio_batch *b, struct kaio_req *req) {
     kaio_req_move(req, KAIO_RUNNING);
     TAILQ_INSERT_TAIL(&b->run, req, link);
 }
 
 void kaio_worker_queue(struct kaio_batch *b, struct kaio_req *req) {
     struct kaio_file *file = req->file;
-    /* Declined only in its event (a short direct read, say), when no worker is alive and the
-     * caller, maybe a signal handler, can start none; or KAIO_MODE=kernel, for comparison. */
-    if ((b->careful && kaio.workers == 0) || kaio_config.mode == KAIO_KERNEL) {
-        kaio_worker_inline(b, req);
+    if (kaio_config.mode == KAIO_KERNEL) { /* for comparison: no workers, the caller blocks */
+        run_inline(b, req);
         return;
     }
     kaio_req_move(req, KAIO_QUEUED);
@@ -214,7 +213,7 @@ static bool give_up(struct kaio_batch *b) {
     while (kaio.workers == 0 && (req = TAILQ_FIRST(&kaio.ready))) {
         ready_remove(req);
         next_writer(req);
-        if (req->lio ? b->cb != NULL : req->cb == b->cb) {
+        if (req->lio ? req->lio == b->lio : req->cb == b->cb) {
             b->no_thread = true;
             req->sigev.sigev_notify = SIGEV_NONE;
         }
@@ -222,6 +221,15 @@ static bool give_up(struct kaio_batch *b) {
         any = true;
     }
     return any;
+}
+
+/* Declined only in its event (a short direct read, say), when no worker is alive and the caller,
+ * maybe a signal handler, can start none: one at a time, for another thread may be about to start
+ * one. */
+static void run_carefully(struct kaio_batch *b) {
+    struct kaio_req *req = TAILQ_FIRST(&kaio.ready);
+    ready_remove(req);
+    run_inline(b, req);
 }
 
 /* Under the lock, which it drops meanwhile: if ready holds more than the awake workers expect, and
@@ -237,7 +245,11 @@ bool kaio_worker_call(struct kaio_batch *b) {
         kaio_lock();
         return true;
     }
-    if (b->careful || kaio.workers == (unsigned)kaio_config.workers) return false;
+    if (b->careful) {
+        if (kaio.workers == 0 && TAILQ_EMPTY(&b->run)) run_carefully(b);
+        return false;
+    }
+    if (kaio.workers == (unsigned)kaio_config.workers) return false;
     if (++kaio.workers > kaio.worker_peak) kaio.worker_peak = kaio.workers;
     kaio.starting++; /* taken back by worker_main() */
     kaio_unlock();
