@@ -38,9 +38,9 @@ lane proc "not supported by the file"
 for type in xfs btrfs; do
     truncate -s 400M image
     mkdir -p mounted
-    "mkfs.$type" -q image >log 2>&1 || { echo "no mkfs.$type"; continue; }
+    "mkfs.$type" -q image >log 2>&1 || { echo "skipped, $type: mkfs: $(tail -n 1 log)"; continue; }
     if ! mount -o loop image mounted 2>log; then
-        echo "$type cannot be mounted here: $(cat log)"
+        echo "skipped, $type: cannot be mounted here: $(tail -n 1 log)"
         continue
     fi
     dd if=/dev/urandom of=mounted/data bs=1M count=4 conv=fsync status=none
