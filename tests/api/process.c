@@ -313,6 +313,7 @@ static void leave(const char *how) {
     if (!strcmp(how, "SIGKILL")) raise(SIGKILL);
     if (!strcmp(how, "SIGTERM")) raise(SIGTERM);
     if (!strcmp(how, "SIGSEGV")) *nowhere = 0;
+    if (!strcmp(how, "abort")) abort();
     if (!strcmp(how, "pthread_exit")) leave_main();
     /* "return": main() ends with 0 */
 }
@@ -360,7 +361,7 @@ static void test(void) {
     in_handler();
     vforks();
     static const char *const ways[] = {
-        "exec",   "exec by a thread", "exit",    "_exit",   "quick_exit",  "exit in a callback",
-        "return", "SIGKILL",          "SIGTERM", "SIGSEGV", "pthread_exit"};
+        "exec",   "exec by a thread", "exit",    "_exit",   "quick_exit", "exit in a callback",
+        "return", "SIGKILL",          "SIGTERM", "SIGSEGV", "abort",      "pthread_exit"};
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) ends(ways[i]);
 }
