@@ -90,8 +90,10 @@ static void blocked(void) {
     sigprocmask(SIG_BLOCK, &set, &old);
     say("blocked");
     all_errors();
-    stays(SIGPIPE, true);
-    stays(SIGXFSZ, true);
+    for (int to_thread = 0; to_thread < 2; to_thread++) {
+        stays(SIGPIPE, to_thread);
+        stays(SIGXFSZ, to_thread);
+    }
     sigprocmask(SIG_SETMASK, &old, NULL);
 }
 
