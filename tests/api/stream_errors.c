@@ -65,10 +65,12 @@ static void bad_buffers(const char *what, int from, int to, bool keeps) {
         const char *what;
         char *at;
         size_t n;
-    } bad[] = {
-        {"NULL", NULL, 10}, {"PROT_NONE", hole + 4096, 10}, {"SSIZE_MAX at NULL", NULL, SSIZE_MAX}};
+    } bad[] = {{"NULL", NULL, 10},
+               {"PROT_NONE", hole + 4096, 10},
+               {"SSIZE_MAX at NULL", NULL, SSIZE_MAX},
+               {"SSIZE_MAX", buf, SSIZE_MAX}};
     say("-- %s", what);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         if (i == 0 || !keeps) need(write(to, "0123456789", 10) == 10, "write");
         wait_for_data(from, 1000);
         reads(bad[i].what, from, bad[i].at, bad[i].n, 0);
@@ -77,7 +79,7 @@ static void bad_buffers(const char *what, int from, int to, bool keeps) {
     if (keeps) memset(buf, 0, 16);
     if (keeps) reads("the data", from, buf, 16, 0);
     if (keeps) say("it is %.10s", buf);
-    for (int i = 0; i < 3; i++) writes(bad[i].what, to, bad[i].at, bad[i].n, 0);
+    for (int i = 0; i < 4; i++) writes(bad[i].what, to, bad[i].at, bad[i].n, 0);
     memcpy(hole + 4086, "abcdefghij", 10);
     writes("partly bad", to, hole + 4086, 20, 0);
     say("%d left", rest(from));
