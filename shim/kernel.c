@@ -108,12 +108,9 @@ void kaio_kernel_reap(struct kaio_batch *b) {
 }
 
 /* Somebody must act on the end of these, whatever the program's threads do. */
-static bool is_notified(const struct kaio_req *req) {
-    return kaio_notify_wanted(&req->sigev) || (req->lio && kaio_notify_wanted(&req->lio->sigev));
-}
-
 static bool needs_reaper(const struct kaio_req *req) {
-    return req->iocb.aio_lio_opcode == IO_CMD_POLL || is_notified(req);
+    return req->iocb.aio_lio_opcode == IO_CMD_POLL || kaio_notify_wanted(&req->sigev) ||
+           (req->lio && kaio_notify_wanted(&req->lio->sigev));
 }
 
 /* Into b->offer, or behind those for which the context has no room. The iocb is complete. */
@@ -139,10 +136,6 @@ void kaio_kernel_offer(struct kaio_batch *b, struct kaio_req *req) {
     struct iocb *iocb = &req->iocb;
     if (req->generation != req->file->generation) { /* ready, on a number that has been closed */
         kaio_submit_result(b, req, -EAGAIN);
-        return;
-    }
-    if (is_notified(req) && !kaio_reaper_ready(b)) { /* no descriptor left: a thread that tells */
-        kaio_submit_result(b, req, -ENOSYS);
         return;
     }
     req->lane = KAIO_BY_KERNEL;

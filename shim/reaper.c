@@ -111,7 +111,7 @@ static void *reaper_main(void *self) {
         if (kaio.watching && kaio.owed == 0) unwatch_all();
         take_handover(&b);
         kaio_leave(&b);
-        /* An error means that the program has closed our descriptors: look around without them. */
+        /* Without descriptors (none left, or closed by the program unseen) it looks around. */
         ev.events = 0;
         int n = kaio.reaper->efd < 0 ? -1 : epoll_wait(set(), &ev, 1, IDLE_MS);
         if (n < 0) usleep(1000);
@@ -125,7 +125,7 @@ bool kaio_reaper_ready(const struct kaio_batch *b) {
     if (!kaio_fd_is_marked(thread->efd)) thread->efd = -1; /* closed unseen, a new one is as good */
     kaio_epfd = kaio_fd_raise(epoll_create1(EPOLL_CLOEXEC));
     if (kaio_epfd >= 0 && kaio_thread_efd(thread) >= 0) watch(thread);
-    if (thread->watched && kaio_thread_start(reaper_main, thread) == 0) {
+    if (kaio_thread_start(reaper_main, thread) == 0) {
         kaio.reaper = thread;
         return true;
     }

@@ -65,7 +65,7 @@ static void test(void) {
     for (int i = 0; i < 2000 && n != 4096; i++) usleep(1000), n = aio_return(&cb);
     say("slept: %zd", n);
 
-    /* never returned: nothing is left behind (see the memory that a run may use in tests/run) */
+    /* never returned; lifetime.c looks whether memory grows */
     int bad = 0;
     for (int i = 0; i < 20000; i++) {
         cb = request(fd, buf, 16, 0);

@@ -146,6 +146,34 @@ static void ranges(const char *what, int fd) {
     close(fd);
 }
 
+/* Good memory for 4,096 bytes, then none. How much is done, and is it right? */
+static void partly_bad(const char *what, int flags) {
+    bool memory = flags < 0;
+    char *half = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    int fd = memory ? memfd_create("memory", MFD_CLOEXEC) : scratch(O_RDWR | flags, 16384);
+    need(half != MAP_FAILED && mprotect(half + 4096, 4096, PROT_NONE) == 0, "memory");
+    if (memory) need(ftruncate(fd, 16384) == 0, "memory file");
+    say("partly bad memory, %s:", what);
+    memset(half, 'h', 4096);
+    for (int i = 0; i < 2; i++) { /* the second time, pages are cached or not */
+        if (i == 1 && !memory) need(fdatasync(fd) == 0, "fdatasync");
+        if (i == 1) posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+        both("two pages", fd, half, 8192, 4096);
+        both("more than a page", fd, half, 4097, 0);
+        both("to the end", fd, half, 8192, 12288);
+        if (!(flags & O_DIRECT) || memory) both("not aligned", fd, half + 4000, 1000, 100);
+        struct aiocb cb = request(fd, half, 8192, 8192), *list[] = {&cb};
+        cb.aio_lio_opcode = LIO_WRITE;
+        answered("list", lio_listio(LIO_WAIT, list, 1, NULL));
+        report("in a list", &cb);
+    }
+    struct stat st;
+    fstat(fd, &st);
+    say("size %ld", (long)st.st_size);
+    munmap(half, 8192);
+    close(fd);
+}
+
 static void unaligned(void) {
     int fd = scratch(O_RDWR | O_DIRECT, 16384);
     both("direct", fd, buf, 4096, 4096);
@@ -349,7 +377,7 @@ static void size_limit(const char *what, int fd) {
 static void full_disk(void) {
     need(mkdir("small", 0700) == 0, "mkdir");
     if (mount("kaio-test", "small", "tmpfs", 0, "size=64k") != 0) {
-        say("cannot mount: no full disk");
+        say("skipped, full disk: cannot mount a tmpfs: %s", strerror(errno));
         return;
     }
     int fd = open("small/file", O_RDWR | O_CREAT, 0600);
@@ -378,6 +406,9 @@ static void test(void) {
     int memory = memfd_create("memory", MFD_CLOEXEC);
     need(ftruncate(memory, 8192) == 0, "memory file");
     ranges("memory", memory);
+    partly_bad("buffered", 0);
+    partly_bad("direct", O_DIRECT);
+    partly_bad("memory", -1);
     unaligned();
     priorities();
     sync_errors();

@@ -104,6 +104,37 @@ static int use_socket(void) {
     return aio_error(&cb) == EINPROGRESS;
 }
 
+/* How many rings of kernel AIO does this process map? */
+static int rings(void) {
+    FILE *file = fopen("/proc/self/maps", "r");
+    char line[300];
+    int n = 0;
+    need(file != NULL, "maps");
+    while (fgets(line, sizeof line, file)) n += strstr(line, "[aio]") != NULL;
+    fclose(file);
+    return n;
+}
+
+/* A child that shared the parent's ring could take its events. */
+static void ring_of_the_child(void) {
+    int sent[2], both[2] = {0, -1};
+    need(pipe(sent) == 0, "pipe");
+    start();
+    both[0] = rings();
+    pid_t pid = fork();
+    if (pid == 0) {
+        int n = rings();
+        _exit(write(sent[1], &n, sizeof n) != sizeof n);
+    }
+    need(status_of(pid) == 0 && read(sent[0], &both[1], sizeof(int)) == sizeof(int), "child");
+    const char *mode = getenv("KAIO_MODE");
+    bool expected = is_shim() && !(mode && !strcmp(mode, "worker"));
+    say("the parent has a ring as expected %d, the child has %d", both[0] == expected, both[1]);
+    say("%d bad", end());
+    close(sent[0]);
+    close(sent[1]);
+}
+
 static void forks(void) {
     int bad = 0, failed = 0, rounds = is_shim() ? ROUNDS : 1;
     for (int round = 0; round < rounds; round++) {
@@ -318,6 +349,7 @@ static void test(void) {
         return;
     }
     forks();
+    ring_of_the_child();
     closing_child();
     grandchildren();
     in_callback();

@@ -4,7 +4,7 @@
 
 #include <sys/socket.h>
 
-enum { ROUNDS = 50, WRITES = 6, LARGE = 512 << 10, RECORDS = 500, MANY = 64 };
+enum { ROUNDS = 50, WRITES = 6, LARGE = 512 << 10, RECORDS = 500, MANY = 64, ITEMS = 300 };
 
 static char *memory; /* WRITES buffers of LARGE */
 
@@ -138,6 +138,54 @@ static void in_a_row(const char *what, int flags) {
     close(fd);
 }
 
+/* A sync straight behind a list that is larger than the context. */
+static void behind_list(const char *what, int flags) {
+    static struct aiocb cbs[ITEMS], *list[ITEMS];
+    int fd = scratch(O_RDWR | flags, 0), bad = 0, early = 0;
+    for (int round = 0; round < 6; round++) {
+        struct aiocb sync = request(fd, NULL, 0, 0);
+        bool by_call = round % 3 == 2 && is_shim(); /* glibc's fsync() does not know about them */
+        for (int i = 0; i < ITEMS; i++) {
+            cbs[i] = request(fd, memory, 4096, (off_t)(i * 7 % ITEMS) * 4096);
+            cbs[i].aio_lio_opcode = LIO_WRITE;
+            list[i] = &cbs[i];
+        }
+        bad += lio_listio(LIO_NOWAIT, list, ITEMS, NULL) != 0;
+        if (by_call) bad += (round % 2 ? fsync(fd) : fdatasync(fd)) != 0;
+        else bad += aio_fsync(round % 2 ? O_SYNC : O_DSYNC, &sync) != 0 || finish(&sync) != 0;
+        early += in_progress(cbs, ITEMS) != 0;
+        for (int i = 0; i < ITEMS; i++) bad += finish(&cbs[i]) != 0 || aio_return(&cbs[i]) != 4096;
+    }
+    say("%s, behind a list of %d: %d too early, %d bad", what, ITEMS, early, bad);
+    close(fd);
+}
+
+/* O_APPEND comes and goes by fcntl(), also after requests of the same descriptor. */
+static void append_later(const char *what, int flags) {
+    static struct aiocb cbs[ITEMS];
+    char *buf = pages(ITEMS * 4096), *back = pages(4096);
+    int fd = scratch(O_RDWR | flags, 4096), bad = 0, wrong = 0;
+    for (int round = 0; round < 2; round++) {
+        bool append = round == 0;
+        need(fcntl(fd, F_SETFL, flags | (append ? O_APPEND : 0)) == 0, "F_SETFL");
+        off_t end = lseek(fd, 0, SEEK_END);
+        for (int i = 0; i < ITEMS; i++) {
+            memset(buf + i * 4096, i + round, 4096);
+            cbs[i] = request(fd, buf + i * 4096, 4096, append ? 0 : i * 4096);
+            bad += aio_write(&cbs[i]) != 0;
+        }
+        for (int i = 0; i < ITEMS; i++) bad += finish(&cbs[i]) != 0 || aio_return(&cbs[i]) != 4096;
+        for (int i = 0; i < ITEMS; i++)
+            wrong += pread(fd, back, 4096, (append ? end : 0) + i * 4096) != 4096 ||
+                     memcmp(back, buf + i * 4096, 4096) != 0;
+    }
+    say("%s, O_APPEND later: %d bad, %d in the wrong place, size %ld", what, bad, wrong,
+        (long)lseek(fd, 0, SEEK_END));
+    close(fd);
+    free(buf);
+    free(back);
+}
+
 static void other_files(void) {
     int fds[2];
     char c;
@@ -230,6 +278,10 @@ static void test(void) {
     by_signal("direct", O_DIRECT);
     in_a_row("buffered", 0);
     in_a_row("direct", O_DIRECT);
+    behind_list("buffered", 0);
+    behind_list("direct", O_DIRECT);
+    append_later("buffered", 0);
+    append_later("direct", O_DIRECT);
     other_files();
     append("append", 0, 100, false);
     append("append, large", 0, 16384, false);

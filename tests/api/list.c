@@ -1,9 +1,12 @@
 /* lio_listio(): waiting or not, entries to skip, lists of all sizes, items that fail, notification
- * of items and list, and a signal handler that ends the wait. */
+ * of items and list, and a signal handler that ends the wait, or, with SA_RESTART, does not. */
 #include "test.h"
 
+#include <limits.h>
+#include <semaphore.h>
 #include <spawn.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 extern char **environ;
 
@@ -126,6 +129,37 @@ static void skipped(int fd) {
     answered("mode -1", lio_listio(-1, list, 6, NULL));
 }
 
+/* glibc's array on the stack has a negative size then: it does nothing, or crashes. Nobody can lean
+ * on that, so only the shim is asked. */
+static void less_than_none(void) {
+    static const int sizes[] = {-1, -100, INT_MIN};
+    struct sigevent sigev = by_signal(OTHER, 6);
+    for (int i = 0; i < 6; i++) {
+        errno = EINVAL;
+        int mode = i % 2 ? LIO_WAIT : LIO_NOWAIT, n = sizes[i / 2];
+        answered("less than no items", is_shim() ? lio_listio(mode, list, n, &sigev) : -1);
+    }
+    no_signal("less than no items", OTHER);
+}
+
+/* glibc knows nothing of this kind, for a list neither. */
+static void to_thread(const char *what, int n, int fd) {
+    struct sigevent sigev = by_signal(OTHER, 11);
+    sigev.sigev_notify = SIGEV_THREAD_ID;
+    sigev._sigev_un._tid = gettid();
+    fill(n, (int[FILES]){fd, fd, fd});
+    answered(what, lio_listio(LIO_NOWAIT, list, n, &sigev));
+    for (int i = 0; i < n; i++) finish(&cbs[i]);
+    if (!is_shim()) sleep_ms(50);
+    int value = next_signal(OTHER, is_shim() ? 20 : 0);
+    differs(what, "nothing", "delivered",
+            value == 11      ? "delivered"
+            : value == -1000 ? "nothing"
+                             : "wrong");
+    say("%d bad", check(n));
+    no_signal(what, OTHER);
+}
+
 enum fault { OPCODE, FD, PRIORITY, OFFSET, ALL_OPCODES, ALL_PRIORITIES, FAULTS };
 
 static const char *const faults[] = {"opcode", "descriptor",  "priority",
@@ -232,6 +266,43 @@ static void *interrupt(void *arg) {
     return NULL;
 }
 
+/* Then feeds the pipe when the main thread sleeps again. */
+static void *interrupt_and_feed(void *arg) {
+    int *to = arg;
+    for (int seen = 0; seen < 10; sleep_ms(2)) seen = sleeps(getpid()) ? seen + 1 : 0;
+    kill(getpid(), SIGUSR1);
+    for (int seen = 0; seen < 10; sleep_ms(2)) seen = handled && sleeps(getpid()) ? seen + 1 : 0;
+    need(write(*to, "x", 1) == 1, "write");
+    return NULL;
+}
+
+/* The wait goes on after the handler. */
+static void restarted(int fd) {
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    sigset_t set, old;
+    pthread_t thread;
+    char byte = 0;
+    int pipes[2];
+    need(pipe(pipes) == 0 && sigaction(SIGUSR1, &action, NULL) == 0, "pipe");
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    pthread_sigmask(SIG_BLOCK, &set, &old); /* for the other thread */
+    need(pthread_create(&thread, NULL, interrupt_and_feed, &pipes[1]) == 0, "thread");
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    fill(3, (int[FILES]){fd, fd, fd});
+    cbs[1] = request(pipes[0], &byte, 1, 0);
+    cbs[1].aio_lio_opcode = LIO_READ;
+    handled = 0;
+    answered("SA_RESTART", lio_listio(LIO_WAIT, list, 3, NULL));
+    say("handler ran %d", handled);
+    pthread_join(thread, NULL);
+    for (int i = 0; i < 3; i++) report("item", &cbs[i]);
+    say("%c", byte);
+    handled = 0;
+    close(pipes[0]);
+    close(pipes[1]);
+}
+
 /* What the requests of an interrupted LIO_WAIT do when data comes for them. No aio_suspend() here:
  * glibc would link a second wait to the first, which is gone, and may go round in a circle. */
 static const char *afterwards(int pipes[2][2], char bytes[2]) {
@@ -293,6 +364,31 @@ static void in_child(void) {
                                                                : "lost");
 }
 
+static sem_t called;
+static int calls, last_value;
+
+static void call(union sigval value) {
+    calls++;
+    last_value = value.sival_int;
+    sem_post(&called);
+}
+
+/* Nothing to do: the function runs nevertheless. Last, since its thread blocks no signal. */
+static void nothing_by_thread(void) {
+    struct sigevent sigev = {.sigev_notify = SIGEV_THREAD, .sigev_notify_function = call};
+    sem_init(&called, 0, 0);
+    for (int n = 0; n <= 3; n += 3) {
+        fill(n, (int[FILES]){-1, -1, -1});
+        for (int i = 0; i < n; i++) cbs[i].aio_lio_opcode = LIO_NOP;
+        sigev.sigev_value.sival_int = n;
+        answered("nothing, by thread, wait", lio_listio(LIO_WAIT, list, n, &sigev));
+        answered("nothing, by thread", lio_listio(LIO_NOWAIT, list, n, &sigev));
+        while (sem_wait(&called)) continue;
+        sleep_ms(20); /* a second call would show */
+        say("%d calls, value %d", calls, last_value);
+    }
+}
+
 static void test(void) {
     static const int sizes[] = {1, 2, 64, 300, 1000};
     sigset_t set;
@@ -310,6 +406,10 @@ static void test(void) {
     skipped(fd);
     for (enum fault fault = 0; fault < FAULTS; fault++) failing(fault, fd);
     waits_for_pipe(fd);
+    less_than_none();
+    to_thread("SIGEV_THREAD_ID", 3, fd);
+    to_thread("SIGEV_THREAD_ID, empty", 0, fd);
+    restarted(fd);
     close(fd);
     for (int i = 0; i < 5; i++) size(sizes[i], 0);
     size(64, O_DIRECT);
@@ -319,4 +419,5 @@ static void test(void) {
     notified(300, O_DIRECT, LIO_WAIT);
     notified(300, O_DIRECT, LIO_NOWAIT);
     in_child();
+    nothing_by_thread();
 }

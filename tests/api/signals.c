@@ -158,6 +158,8 @@ static void test(void) {
     struct rlimit limit;
     sigset_t set;
     int pair[2];
+    /* the limit is the user's: other processes shall not count */
+    (void)!setresuid(100000 + (uid_t)getpid(), (uid_t)-1, (uid_t)-1);
     getrlimit(RLIMIT_SIGPENDING, &limit);
     if (limit.rlim_cur < MANY + 100) skip("RLIMIT_SIGPENDING is too low");
     signo = SIGRTMIN + 3;
@@ -175,8 +177,6 @@ static void test(void) {
     by_descriptor();
     by_handler("handler", false);
     by_handler("handler, blocked for long", true);
-    /* the limit is the user's: other processes shall not count */
-    (void)!setresuid(100000 + (uid_t)getpid(), (uid_t)-1, (uid_t)-1);
     too_many("buffered", fds[0]);
     too_many("direct", fds[1]);
 }

@@ -355,7 +355,7 @@ static void fifo(void) {
 static void terminal(void) {
     int master = posix_openpt(O_RDWR | O_NOCTTY);
     if (master < 0) { /* a chroot without /dev/pts */
-        say("no pseudo-terminals here");
+        say("skipped, terminal: no pseudo-terminals here: %s", strerror(errno));
         return;
     }
     need(grantpt(master) == 0 && unlockpt(master) == 0, "pty");

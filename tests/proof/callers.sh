@@ -69,7 +69,7 @@ head -n 1 report | grep -q ' 0 requests' || fail "deepbind: not glibc's: $(cat r
 libs=/usr/lib/x86_64-linux-gnu
 for library in "$here/early.so" $libs/libeatmydata.so $libs/libjemalloc.so.2; do
     if [ ! -e "$library" ]; then
-        echo "no $library: nothing tried beside it"
+        echo "skipped, beside another library: no $library"
         continue
     fi
     for order in before after; do

@@ -8,6 +8,9 @@ strace -f -o trace -s 9999 -e trace=io_submit,io_getevents,io_pgetevents,io_setu
 for command in PREAD PWRITE FSYNC FDSYNC POLL; do
     grep -q "IOCB_CMD_${command}[, ]" trace || { echo "no IOCB_CMD_$command"; cat trace; exit 1; }
 done
+# of the two aio_fsync() the first asks for O_SYNC, the second for O_DSYNC
+syncs=$(grep -oE 'IOCB_CMD_FD?SYNC' trace | tr '\n' ' ')
+[ "$syncs" = 'IOCB_CMD_FSYNC IOCB_CMD_FDSYNC ' ] || { echo "not FSYNC, then FDSYNC: $syncs"; exit 1; }
 grep -q 'io_submit(0x[0-9a-f]*, 64, .*= 64$' trace || { echo "the list was not one io_submit"; cut -c1-80 trace; exit 1; }
 grep -q 'RWF_NOWAIT' trace || { echo "not offered with RWF_NOWAIT"; exit 1; }
 [ "$(grep -c 'io_setup(' trace)" = 1 ] || { echo "not one context"; exit 1; }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # io_setup refused, by errno and for good or at first; or fs.aio-max-nr used up: programs do the same,
-# on workers or with a smaller context, and the log says why.
+# on workers or with a smaller context, and the log says why. No threads, no memory: EAGAIN at once.
 set -eu
 tests=$TESTS_TOP/build/tests
 fail() { echo "$1"; exit 1; }
@@ -21,3 +21,25 @@ grep -q 'io_setup(32, \[0x' trace && grep -q 'depth 32' log || fail "did not hal
 # for real: another process holds all there is
 "$tests/proof/hog" env LD_PRELOAD="$KAIO_LIB" KAIO_LOG="$PWD/log2" "$tests/proof/every" data
 grep -q 'no kernel AIO' log2 || fail "with aio-max-nr used up: $(cat log2)"
+
+# no threads: the same answers as glibc's
+for side in glibc shim; do
+    library=$KAIO_LIB
+    [ $side = shim ] || library=
+    SCARCE=thread strace -f -o trace -e trace=clone3 -e inject=clone3:error=EAGAIN \
+        env LD_PRELOAD="$library" "$tests/proof/scarce" >$side.out || fail "no threads, $side"
+    grep -q INJECTED trace || fail "no threads, $side: nothing was injected"
+done
+grep -q 'write: at once EAGAIN' glibc.out || fail "no threads: glibc does not mind"
+diff glibc.out shim.out || fail "no threads: another result"
+
+# no memory, from the program's first request on or later: nothing hangs or crashes, EAGAIN at worst
+SCARCE=memory strace -o trace -e trace=mmap,getppid env LD_PRELOAD="$KAIO_LIB" "$tests/proof/scarce" >log
+before=$(sed '/getppid/,$d' trace | grep -c '^mmap')
+after=$(sed '1,/getppid/d' trace | grep -c '^mmap')
+[ "$after" -ge 3 ] || fail "no memory was asked for"
+for ((n = before + 1; n <= before + after + 1; n++)); do
+    SCARCE=memory strace -f -o trace -e trace=mmap -e inject=mmap:error=ENOMEM:when=$n+ \
+        env LD_PRELOAD="$KAIO_LIB" "$tests/proof/scarce" >log || fail "no memory from mmap $n on: $(cat log)"
+    [ "$n" -gt $((before + 1)) ] || grep -q INJECTED trace || fail "no memory: nothing was injected"
+done

@@ -1,0 +1,160 @@
+/* The signals that come with errors, SIGPIPE and SIGXFSZ. In glibc they belong to a helper thread:
+ * the program never sees them, also when it blocks them. But those that somebody else sends must
+ * come, whatever the library is doing meanwhile. */
+#include "test.h"
+
+#include <poll.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+enum { LIMIT = 1 << 20, SENT = 1000 };
+
+static char *buf; /* 16 KiB, aligned */
+
+static bool is_pending(int signo) {
+    sigset_t set;
+    sigpending(&set);
+    return sigismember(&set, signo);
+}
+
+/* One write, alone or in a list, and what is pending then. */
+static void writes(const char *what, int fd, size_t n, off_t offset, bool listed) {
+    struct aiocb cb = request(fd, buf, n, offset), *list[] = {&cb};
+    cb.aio_lio_opcode = LIO_WRITE;
+    int res = listed ? lio_listio(LIO_WAIT, list, 1, NULL) : aio_write(&cb);
+    int at_once = res < 0 ? errno : 0, err = finish(&cb);
+    say("%s%s: %d %s, %s, %zd, pending %d %d", what, listed ? ", list" : "", res, name(at_once),
+        name(err), aio_return(&cb), is_pending(SIGPIPE), is_pending(SIGXFSZ));
+}
+
+static void broken_streams(void) {
+    int pipes[2], pair[2];
+    need(pipe(pipes) == 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0, "pipe");
+    close(pipes[0]);
+    close(pair[0]);
+    for (int listed = 0; listed < 2; listed++) {
+        writes("pipe", pipes[1], 100, 0, listed);
+        writes("pipe, large", pipes[1], 16384, 0, listed);
+        writes("socket", pair[1], 100, 0, listed);
+    }
+    close(pipes[1]);
+    close(pair[1]);
+}
+
+/* The limit leaves room for the output of this program. */
+static void set_limit(rlim_t size) {
+    struct rlimit limit = {size, RLIM_INFINITY};
+    need(setrlimit(RLIMIT_FSIZE, &limit) == 0, "setrlimit");
+}
+
+static void too_far(const char *what, int fd) {
+    need(fd >= 0 && ftruncate(fd, LIMIT) == 0, "file");
+    set_limit(LIMIT);
+    for (int listed = 0; listed < 2; listed++) {
+        writes(what, fd, 4096, LIMIT, listed);
+        writes(what, fd, 8192, LIMIT - 4096, listed);
+    }
+    set_limit(RLIM_INFINITY);
+    close(fd);
+}
+
+static void all_errors(void) {
+    broken_streams();
+    too_far("buffered", scratch(O_RDWR, 0));
+    too_far("direct", scratch(O_RDWR | O_DIRECT, 0));
+    too_far("memory", memfd_create("memory", MFD_CLOEXEC));
+}
+
+/* The program's own pending signal stays: once, and as it was sent. */
+static void stays(int signo, bool to_thread) {
+    struct timespec none = {0, 0};
+    siginfo_t info;
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, signo);
+    say("%s is pending for the %s", strsignal(signo), to_thread ? "thread" : "process");
+    need((to_thread ? raise(signo) : kill(getpid(), signo)) == 0, "kill");
+    all_errors();
+    bool came = sigtimedwait(&set, &info, &none) == signo;
+    say("it comes %d, as sent %d", came,
+        came && info.si_code == (to_thread ? SI_TKILL : SI_USER) && info.si_pid == getpid());
+    say("no other %d", sigtimedwait(&set, &info, &none) < 0);
+}
+
+static void blocked(void) {
+    sigset_t set, old;
+    sigemptyset(&set);
+    sigaddset(&set, SIGPIPE);
+    sigaddset(&set, SIGXFSZ);
+    sigprocmask(SIG_BLOCK, &set, &old);
+    say("blocked");
+    all_errors();
+    for (int to_thread = 0; to_thread < 2; to_thread++) {
+        stays(SIGPIPE, to_thread);
+        stays(SIGXFSZ, to_thread);
+    }
+    sigprocmask(SIG_SETMASK, &old, NULL);
+}
+
+static int heard[2];              /* a byte for each signal that came */
+static volatile sig_atomic_t own; /* those of our own errors */
+
+static void on_signal(int signo, siginfo_t *info, void *context) {
+    (void)signo, (void)context;
+    if (info->si_code == SI_USER && info->si_pid != getpid()) (void)!write(heard[1], "x", 1);
+    else own++;
+}
+
+/* Sends one signal after the other, each when the last has been heard of; answers through its
+ * status how many were not. */
+static int send_all(int signo) {
+    struct pollfd answer = {.fd = heard[0], .events = POLLIN};
+    char c;
+    for (int i = 0; i < SENT; i++) {
+        usleep((useconds_t)(i % 7)); /* not always at the same point */
+        if (kill(getppid(), signo) || poll(&answer, 1, 2000) != 1) return 1;
+        if (read(heard[0], &c, 1) != 1) return 2;
+    }
+    return 0;
+}
+
+/* While the program makes requests without a pause, whose errors raise the same signal or not. */
+static void foreign(const char *what, int signo, int fd, off_t offset, int expected) {
+    struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART};
+    int status = 0, wrong = 0;
+    own = 0;
+    need(sigaction(signo, &action, NULL) == 0 && pipe(heard) == 0, "pipe");
+    pid_t pid = fork();
+    need(pid > 0, "fork");
+    if (pid == 0) _exit(send_all(signo));
+    set_limit(signo == SIGXFSZ ? LIMIT : RLIM_INFINITY);
+    while (waitpid(pid, &status, WNOHANG) == 0) {
+        struct aiocb cb = request(fd, buf, 4096, offset);
+        wrong += aio_write(&cb) != 0 || finish(&cb) != expected;
+    }
+    set_limit(RLIM_INFINITY);
+    say("%s, %s: lost %d, own %d, %d wrong", strsignal(signo), what, status != 0, own, wrong);
+    close(heard[0]);
+    close(heard[1]);
+    close(fd);
+}
+
+static int broken_pipe(void) {
+    int fds[2];
+    need(pipe(fds) == 0, "pipe");
+    close(fds[0]);
+    return fds[1];
+}
+
+static void test(void) {
+    buf = pages(16384);
+    say("default action");
+    all_errors();
+    blocked();
+    foreign("broken pipe", SIGPIPE, broken_pipe(), 0, EPIPE);
+    foreign("file", SIGPIPE, scratch(O_RDWR, 0), 0, 0);
+    foreign("buffered", SIGXFSZ, scratch(O_RDWR, 0), LIMIT, EFBIG);
+    foreign("direct", SIGXFSZ, scratch(O_RDWR | O_DIRECT, 0), LIMIT, EFBIG);
+    foreign("memory", SIGXFSZ, memfd_create("memory", MFD_CLOEXEC), LIMIT, EFBIG);
+}
