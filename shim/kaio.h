@@ -121,6 +121,7 @@ struct kaio_file {
     atomic_bool used;    /* had a request since it was opened; read without the lock */
     atomic_bool hot;     /* copy.c: the last small read found its data in memory; a hint */
     atomic_bool cold;    /* worker.c: the last one waited for the device: it is not offered */
+    bool slow; /* worker.c: its last request for a worker waited; a hint, under the lock */
 };
 
 /* A lio_listio() call. */

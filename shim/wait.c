@@ -72,7 +72,7 @@ static bool is_foreign(const struct wait *w, const struct kaio_req *req) {
 /* Whoever ends the request from now on wakes this thread. */
 static void arm_one(struct wait *w, struct kaio_req *req) {
     if (!w->lio) req->waiters |= kaio_bit(w->self);
-    w->worker_has_it |= req->state == KAIO_RUNNING && !req->in_line;
+    w->worker_has_it |= req->state == KAIO_RUNNING && !req->in_line && !req->file->slow;
     w->unflagged |=
         (req->in_kernel || req->state == KAIO_BACKLOG) && !(req->iocb.u.c.flags & IOCB_FLAG_RESFD);
     if (is_foreign(w, req)) set_foreign(w, true);

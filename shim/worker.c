@@ -183,6 +183,7 @@ static bool work_off(struct kaio_batch *b, struct kaio_req *req) {
     long res = kaio_worker_run(req);
     bool quick = is_quick(req, now_ns() - begin);
     kaio_enter(b);
+    req->file->slow = !quick;
     if (req->op == KAIO_READ) /* relaxed: a hint */
         atomic_store_explicit(&req->file->cold, !quick, memory_order_relaxed);
     kaio_worker_finish(b, req, res);
