@@ -6,12 +6,12 @@ KAIO_CFLAGS = -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -ftls-model=ini
 KAIO_LDFLAGS = -shared -pthread -Wl,-z,relro,-z,now,-z,noexecstack,-soname,libkaio.so
 OBJECTS = $(patsubst shim/%.c,build/shim/%.o,$(wildcard shim/*.c))
 
-all: build/libkaio.so build/kaio-check
+all: build/libkaio.so build/kaio-check build/kaio-top
 
 build/libkaio.so: $(OBJECTS)
 	$(CC) $(CFLAGS) $(LDFLAGS) $(KAIO_LDFLAGS) -o $@ $^
 
-build/shim/%.o: shim/%.c shim/kaio.h shim/options.def Makefile
+build/shim/%.o: shim/%.c $(wildcard shim/*.h) shim/options.def Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(KAIO_CFLAGS) -c -o $@ $<
 
@@ -19,11 +19,15 @@ build/kaio-check: scripts/kaio-check.c shim/options.def Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -std=gnu11 -Wall -Wextra -Werror -o $@ $<
 
+build/kaio-top: $(wildcard tools/*.[ch]) shim/stats.h Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -o $@ $(filter %.c,$^)
+
 TESTS = $(patsubst %.c,build/%,$(wildcard tests/api/*.c tests/proof/*.c))
 
 tests: $(TESTS)
 
-build/tests/%: tests/%.c tests/api/test.h Makefile
+build/tests/%: tests/%.c tests/api/test.h shim/stats.h Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -std=gnu11 -Wall -Wextra -Werror -pthread -o $@ $< -laio
 
