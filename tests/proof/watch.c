@@ -1,4 +1,4 @@
-/* Requests whose figures are known, for stats.sh: watch WHAT FILE (of at least 1 MiB). */
+/* Requests whose figures are known, for stats.sh and record.sh: watch WHAT FILE (of 1 MiB). */
 #define _GNU_SOURCE
 #include "../../shim/stats.h"
 
@@ -108,6 +108,22 @@ static void running(void) {
     }
 }
 
+/* More files than record.c has room for, each read twice. */
+static void files(void) {
+    char name[32];
+    for (int i = 0; i < 2200; i++) {
+        snprintf(name, sizeof name, "many.%d", i / 2);
+        fd = open(name, O_RDWR | O_CREAT, 0600);
+        need(fd >= 0 && pwrite(fd, buf, 4096, 0) == 4096, name);
+        reads(1, 4096);
+        close(fd);
+    }
+}
+
+static void often(void) {
+    reads(5000, 4096);
+}
+
 static void histogram(void) {
     for (uint64_t v = 0; v < 1ull << 40; v += 1 + v / 1000) {
         uint64_t upper = kaio_hist_upper(kaio_hist_index(v));
@@ -122,9 +138,9 @@ int main(int argc, char *argv[]) {
     static const struct {
         const char *name;
         void (*run)(void);
-    } parts[] = {{"forked", forked},      {"rejected", rejected}, {"unseen", unseen},
-                 {"slow", slow},          {"many", many},         {"running", running},
-                 {"histogram", histogram}};
+    } parts[] = {{"forked", forked}, {"rejected", rejected}, {"unseen", unseen},
+                 {"slow", slow},     {"many", many},         {"running", running},
+                 {"files", files},   {"often", often},       {"histogram", histogram}};
     if (argc != 3 || (fd = open(argv[2], O_RDONLY)) < 0) return 2;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (!strcmp(parts[i].name, argv[1])) return parts[i].run(), 0;
