@@ -13,7 +13,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,7 +40,7 @@ static bool is_mapped(pid_t pid, const char *name) {
     while (!found && getline(&line, &size, maps) > 0) found = strstr(line, name);
     free(line);
     fclose(maps);
-    return found;
+    return found; /* of a zombie the file is empty */
 }
 
 static struct process *find(pid_t pid) {
@@ -83,18 +82,20 @@ static void look_at(int dir, const char *name, pid_t wanted) {
         return;
     if ((geteuid() && uid != geteuid()) || (wanted && pid != wanted)) return;
     struct process *p = find(pid);
-    if (!p && !is_mapped(pid, name)) {
+    bool good = read_page(dir, name, uid, &page);
+    bool works = p && good && memcmp(&p->now.requests, &page.requests, sizeof page.requests);
+    if (!works && !is_mapped(pid, name)) {
         unlinkat(dir, name, 0);
         return;
     }
-    if (!read_page(dir, name, uid, &page)) return;
+    if (!good) return;
     if (!p) p = add(pid);
     bool same = p->at_ns && p->now.start_ns == page.start_ns; /* not after execve() */
     p->then = same ? p->now : page;
     p->since_ns = same ? p->at_ns : now_ns();
     p->now = page;
     p->at_ns = now_ns();
-    p->seen = kill(pid, 0) == 0 || errno != ESRCH;
+    p->seen = true;
 }
 
 static void scan_directory(const char *path, pid_t wanted) {
@@ -172,7 +173,7 @@ int main(int argc, char *argv[]) {
         return fail("no such process publishes", "; start it with KAIO_STATS=live kaio COMMAND");
     if (screen) top_enter();
     if (screen) top_draw(processes, wanted);
-    while (top_wait(screen)) {
+    while ((once && !processes) || top_wait(screen)) {
         if (top_is_tick()) scan(wanted);
         if (screen) top_draw(processes, wanted);
         else print(wanted, json);
