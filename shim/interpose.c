@@ -134,20 +134,27 @@ static int look(const struct aiocb *cb) {
     }
 }
 
-/* Of the status that the program is about to learn. */
-static int seen(const struct aiocb *cb, int status) {
-    if (__builtin_expect(kaio_stats_on, false) && status != EINPROGRESS) kaio_watch_seen(cb);
+static int error_of(const struct aiocb *cb) {
+    return is_off() ? NEXT(aio_error)(cb) : look(cb);
+}
+
+/* The program is about to learn that it has ended. */
+static __attribute__((noinline)) int error_seen(const struct aiocb *cb) {
+    int status = error_of(cb);
+    if (status != EINPROGRESS) kaio_watch_seen(cb);
     return status;
 }
 
 EXPORT int aio_error(const struct aiocb *cb) {
-    return seen(cb, is_off() ? NEXT(aio_error)(cb) : look(cb));
+    return __builtin_expect(kaio_stats_on, false) ? error_seen(cb) : error_of(cb);
 }
 EXPORT_64(aio_error);
 
 EXPORT ssize_t aio_return(struct aiocb *cb) {
-    seen(cb, is_off() ? 0 : look(cb));
-    return is_off() ? NEXT(aio_return)(cb) : cb->__return_value;
+    if (__builtin_expect(kaio_stats_on, false)) error_seen(cb);
+    if (is_off()) return NEXT(aio_return)(cb);
+    look(cb);
+    return cb->__return_value;
 }
 EXPORT_64(aio_return);
 

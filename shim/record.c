@@ -31,7 +31,7 @@
 #define LINE_MOST  (4 * 384)    /* add, open, the request, close */
 #define FILES      1024         /* a power of two */
 #define BYTES_MOST 0x7ffff000ul /* of one read() or write(); fio's count has 32 bits */
-#define MARGIN     (64l << 10)
+#define MARGIN     (16l << 10)
 
 enum output { NONE, OPENING, OPEN, OVER };
 
@@ -42,6 +42,7 @@ static struct {
     char path[KAIO_PATH_MAX + 16];
     _Atomic uint64_t files[FILES]; /* a hash of the path; + 1: its lines are being written */
     _Atomic uint64_t streams, names;
+    atomic_long room; /* bytes to be written before has_room() looks */
 } record __attribute__((aligned(4096)));
 
 _Atomic int kaio_record_fd = -1; /* lives on in a child, until it opens its own */
@@ -106,12 +107,15 @@ static bool is_open(uint64_t now) {
     return output == OPEN;
 }
 
-/* A write past RLIMIT_FSIZE would raise SIGXFSZ. */
+/* A write past RLIMIT_FSIZE would raise SIGXFSZ. It is looked at again each MARGIN bytes. */
 static bool has_room(int fd, size_t n) {
     struct rlimit limit;
     struct stat st;
+    if (atomic_fetch_sub_explicit(&record.room, (long)n, memory_order_relaxed) >= (long)n)
+        return true;
+    atomic_store_explicit(&record.room, MARGIN, memory_order_relaxed);
     if (getrlimit(RLIMIT_FSIZE, &limit) || limit.rlim_cur == RLIM_INFINITY) return true;
-    return fstat(fd, &st) == 0 && st.st_size + (off_t)n + MARGIN < (off_t)limit.rlim_cur;
+    return fstat(fd, &st) == 0 && st.st_size + 2 * MARGIN < (off_t)limit.rlim_cur;
 }
 
 /* False: the recording has ended; a line that is not all there is taken back. The program may have
