@@ -66,7 +66,7 @@ for file in log log.*; do
 done
 
 rm -f log*
-"$record" -o log fio --name=t --numjobs=4 --thread --size=1m --rw=randread --ioengine=posixaio --iodepth=8 >fio.log
+"$record" -o log fio --name=t --filename=shared --numjobs=4 --thread --size=1m --rw=randread --ioengine=posixaio --iodepth=8 >fio.log
 valid log
 [ "$(asked log)" = "1024 4194304 0 0 0 0" ] || fail "threads: $(asked log)"
 
