@@ -20,9 +20,8 @@ bool kaio_copy_is_memory(int fd) {
     return fcntl(fd, F_GET_SEALS) >= 0;
 }
 
-/* flags: F_GETFL's, asked each time, for the descriptor may have changed unseen (fclose(),
- * close_range(), F_SETFL), and a direct read would wait for the device. preadv2() takes offset -1
- * for the file's own, and answers 0 for no bytes of anything. */
+/* flags: F_GETFL's. preadv2() takes offset -1 for the file's own, and answers 0 for no bytes of
+ * anything. */
 bool kaio_copy_suits(int flags, size_t nbytes, off_t offset) {
     return flags >= 0 && !(flags & O_DIRECT) && nbytes > 0 && offset >= 0;
 }
@@ -54,19 +53,23 @@ long kaio_copy(struct kaio_req *req) {
     return res;
 }
 
+/* The descriptor is what it was when a read was last found to be hot, but for one case: another
+ * file has its number, unseen (fclose(), close_range()), or it has become direct (F_SETFL). Then
+ * this one read may wait for the device in the call, is seen to, and the next is looked at again.
+ */
 bool kaio_copy_read(struct aiocb *cb) {
     struct kaio_file *file = kaio_file_used(cb->aio_fildes);
     struct kaio_thread *self = kaio_self;
     if (!file || !self || !atomic_load_explicit(&file->hot, memory_order_relaxed)) return false;
-    if (cb->aio_nbytes >= KAIO_LARGE_BYTES || kaio_config.order) return false;
+    size_t n = cb->aio_nbytes;
+    if (n == 0 || n >= KAIO_LARGE_BYTES || cb->aio_offset < 0 || kaio_config.order) return false;
     if (kaio_notify_wanted(&cb->aio_sigevent)) return false;
     bool memory = atomic_load_explicit(&file->memory, memory_order_relaxed); /* a hint, too */
-    size_t n = cb->aio_nbytes;
-    int fd = cb->aio_fildes, saved = errno;
-    long res = -1;
-    bool suits =
-        memory ? kaio_copy_is_memory(fd) : kaio_copy_suits(fcntl(fd, F_GETFL), n, cb->aio_offset);
-    if (suits) res = copy(KAIO_READ, fd, (void *)cb->aio_buf, n, cb->aio_offset, memory);
+    int saved = errno;
+    uint64_t begin = kaio_now_ns();
+    long res = copy(KAIO_READ, cb->aio_fildes, (void *)cb->aio_buf, n, cb->aio_offset, memory);
+    if (!kaio_worker_is_quick(n, kaio_now_ns() - begin))
+        atomic_store_explicit(&file->hot, false, memory_order_relaxed);
     errno = saved;
     if (res != (long)n) return false;
     cb->__return_value = res;

@@ -114,6 +114,7 @@ struct kaio_file {
     uint8_t epoch;
     uint8_t refused;     /* 1 << op: learned to be declined; costs speed when stale */
     uint8_t kind;        /* enum kaio_kind, of the descriptor when last looked */
+    uint8_t direct;      /* submit.c: reads to come that it is trusted to be O_DIRECT for */
     atomic_bool memory;  /* tmpfs: has no RWF_NOWAIT, and waits for nothing */
     bool releasing;      /* file.c: do not release from within a release */
     bool lining[2];      /* submit.c: the same for a line's turns */
@@ -283,7 +284,9 @@ void kaio_worker_drop(struct kaio_req *req); /* out of its queue */
 void kaio_worker_finish(struct kaio_batch *b, struct kaio_req *req, long res);
 long kaio_worker_run(struct kaio_req *req);  /* bytes or -errno; without the lock */
 bool kaio_worker_call(struct kaio_batch *b); /* wakes or starts one if need be; drops the lock */
-int kaio_thread_start(void *(*run)(void *), void *arg); /* 0 or -errno */
+int kaio_thread_start(void *(*run)(void *), void *arg);     /* 0 or -errno */
+bool kaio_worker_is_quick(size_t nbytes, uint64_t took_ns); /* it did not wait for a device */
+uint64_t kaio_now_ns(void);                                 /* CLOCK_MONOTONIC */
 
 /* copy.c */
 bool kaio_copy_is_memory(int fd);

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define TRUST         32          /* direct reads of a file before its flags are asked again */
 #define ADDRESS_SPACE (1ul << 47) /* x86-64: no buffer is larger; iocbs would clamp the length */
 
 /* Does the descriptor have positions (regular files, block devices, some character devices), or a
@@ -95,14 +96,22 @@ static void declined(struct kaio_batch *b, struct kaio_req *req, enum kaio_reaso
     }
 }
 
-/* Of a file's read or write. Asked each time, see kaio_copy_suits(). */
+/* Of a file's read or write. The flags are asked each time, for the number may mean another file
+ * unseen (fclose(), close_range()), or F_SETFL has changed them: a copy could wait for a device.
+ * Reads of direct files go to the kernel, where all that happens is that they take longer, so one
+ * in TRUST asks. */
 static enum kaio_reason decline_file(struct kaio_req *req, bool *copy) {
     struct kaio_file *file = req->file;
+    if (req->op == KAIO_READ && file->direct > 0) {
+        file->direct--;
+        return KAIO_REASONS;
+    }
     int fd = req->iocb.aio_fildes, flags = fcntl(fd, F_GETFL);
     if (flags >= 0 && flags & O_APPEND && req->op == KAIO_WRITE) return KAIO_R_APPEND;
     if (kaio_config.mode == KAIO_KERNEL) return KAIO_REASONS;
     if (file->memory && !kaio_copy_is_memory(fd)) file->memory = false;
     bool direct = flags >= 0 && flags & O_DIRECT && !file->memory;
+    if (direct && req->op == KAIO_READ) file->direct = TRUST;
     if (req->nbytes >= KAIO_LARGE_BYTES) return direct ? KAIO_REASONS : KAIO_R_LARGE;
     *copy = file->memory || kaio_copy_suits(flags, req->nbytes, req->offset);
     if (*copy && file->cold && req->op == KAIO_READ) return KAIO_R_AGAIN;
@@ -176,6 +185,7 @@ static bool has_rest(const struct kaio_req *req) {
 
 static void unsupported(struct kaio_batch *b, struct kaio_req *req) {
     struct kaio_file *file = req->file;
+    file->direct = 0;
     if (kaio_config.mode == KAIO_AUTO && req->op <= KAIO_WRITE && !file->memory &&
         kaio_copy_is_memory(req->iocb.aio_fildes)) {
         file->memory = true;

@@ -20,7 +20,7 @@
 
 static void *worker_main(void *unused);
 
-static uint64_t now_ns(void) {
+uint64_t kaio_now_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
@@ -141,8 +141,8 @@ void kaio_worker_finish(struct kaio_batch *b, struct kaio_req *req, long res) {
 
 /* Without the lock: looks for work before sleeping, if there is a CPU to do so on. */
 static void spin(void) {
-    uint64_t end = now_ns() + SPIN_NS;
-    while (atomic_load_explicit(&kaio.nready, memory_order_relaxed) == 0 && now_ns() < end)
+    uint64_t end = kaio_now_ns() + SPIN_NS;
+    while (atomic_load_explicit(&kaio.nready, memory_order_relaxed) == 0 && kaio_now_ns() < end)
         for (int i = 0; i < 16; i++) __builtin_ia32_pause();
 }
 
@@ -170,18 +170,18 @@ static bool wait_for_work(struct kaio_batch *b, bool quick) {
 }
 
 /* Did it not wait for a device? 4 bytes in a ns: what a copy from the page cache takes at most. */
-static bool is_quick(const struct kaio_req *req, uint64_t took_ns) {
-    return took_ns < SPIN_NS + req->nbytes / 4;
+bool kaio_worker_is_quick(size_t nbytes, uint64_t took_ns) {
+    return took_ns < SPIN_NS + nbytes / 4;
 }
 
-/* Answers is_quick(). */
+/* Answers whether it was quick. */
 static bool work_off(struct kaio_batch *b, struct kaio_req *req) {
     ready_remove(req);
     kaio_req_move(req, KAIO_RUNNING);
     kaio_leave(b);
-    uint64_t begin = now_ns();
+    uint64_t begin = kaio_now_ns();
     long res = kaio_worker_run(req);
-    bool quick = is_quick(req, now_ns() - begin);
+    bool quick = kaio_worker_is_quick(req->nbytes, kaio_now_ns() - begin);
     kaio_enter(b);
     req->file->slow = !quick;
     if (req->op == KAIO_READ) /* relaxed: a hint */
