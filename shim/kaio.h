@@ -150,6 +150,13 @@ struct kaio_thread {
     bool asleep;       /* in its sleep, or in a handler on top of it; only its thread looks */
 };
 
+/* raised.c: signals taken out of the queue. */
+#define KAIO_RAISED_MAX 4 /* two signals, for the thread and for the process */
+struct kaio_raised {
+    siginfo_t infos[KAIO_RAISED_MAX];
+    int n;
+};
+
 /* What was decided under the lock and is carried out without it. Lives on a stack. */
 struct kaio_batch {
     sigset_t mask; /* the caller's, restored by kaio_leave() */
@@ -162,6 +169,9 @@ struct kaio_batch {
     struct aiocb *cb;        /* the request that the caller submits, */
     struct kaio_lio *lio;    /* or the list; NULL: none */
     bool no_thread;          /* out: no worker could be started for it */
+    bool writes;             /* the thread itself has made some: raised.c */
+    unsigned raised;         /* kaio.raised before them */
+    struct kaio_raised kept;
 };
 
 /* All state. Zero is its valid first value, and a forked child sees zeros (MADV_WIPEONFORK). */
@@ -171,6 +181,7 @@ struct kaio_global {
     pid_t pid;
     uint64_t wake;       /* bits of threads to wake; taken by the next kaio_leave() */
     atomic_bool sending; /* complete.c: the end of some request is published, but may yet change */
+    unsigned raised;     /* EPIPE and EFBIG seen: signals that writes have raised */
     /* request.c */
     struct kaio_req *chunks[KAIO_POOL_CHUNKS];
     uint32_t nreqs;
@@ -305,13 +316,8 @@ void kaio_complete_notified(struct kaio_batch *b, struct kaio_req *req); /* its 
 void kaio_complete_item(struct kaio_batch *b, struct kaio_lio *lio, bool failed);
 
 /* raised.c */
-#define KAIO_RAISED_MAX 4 /* two signals, for the thread and for the process */
-struct kaio_raised {
-    siginfo_t infos[KAIO_RAISED_MAX];
-    int n;
-};
-void kaio_raised_before(const struct kaio_batch *b, struct kaio_raised *kept);
-void kaio_raised_after(struct kaio_raised *kept, bool may);
+void kaio_raised_before(struct kaio_batch *b);
+void kaio_raised_after(struct kaio_batch *b, bool any);
 
 /* notify.c */
 bool kaio_notify_wanted(const struct sigevent *sigev);

@@ -216,15 +216,13 @@ static int submit(long n, struct iocb **iocbs) {
 void kaio_kernel_submit(struct kaio_batch *b) {
     struct iocb *iocbs[KAIO_SUBMIT_MAX];
     struct kaio_file *files[KAIO_SUBMIT_MAX];
-    bool writes = false;
-    struct kaio_raised kept;
     long n = 0, taken = 0, r = 0;
     struct kaio_req *req;
     while (n < KAIO_SUBMIT_MAX && (req = TAILQ_FIRST(&b->offer))) {
         TAILQ_REMOVE(&b->offer, req, link);
         bool poll = req->iocb.aio_lio_opcode == IO_CMD_POLL;
         kaio_req_move(req, poll ? KAIO_POLLING : KAIO_SUBMITTED);
-        writes |= req->op == KAIO_WRITE;
+        if (req->op == KAIO_WRITE) kaio_raised_before(b);
         iocbs[n] = &req->iocb;
         files[n] = req->file; /* an accepted request may be gone when io_submit() returns */
         kaio_file_unsubmitted(files[n++], 1);
@@ -232,9 +230,7 @@ void kaio_kernel_submit(struct kaio_batch *b) {
     kaio.submits++;
     kaio.submitted += (uint64_t)n;
     kaio_unlock();
-    if (writes) kaio_raised_before(b, &kept);
     while (taken < n && (r = submit(n - taken, iocbs + taken)) > 0) taken += r;
-    if (writes) kaio_raised_after(&kept, true);
     kaio_lock();
     for (long i = 0; i < n; i++) kaio_file_unsubmitted(files[i], -1);
     for (long i = 0; i < taken; i++) {     /* io_cancel() came too early for these */

@@ -208,6 +208,7 @@ static void result_of_closed(struct kaio_batch *b, struct kaio_req *req, long re
  * that pread() would report otherwise (directories, /proc, sockets with an offset) are left to it.
  */
 void kaio_submit_result(struct kaio_batch *b, struct kaio_req *req, long res) {
+    if (res == -EPIPE || res == -EFBIG) kaio.raised++;
     if (req->generation != req->file->generation) {
         result_of_closed(b, req, res);
     } else if (res == -EAGAIN) {
