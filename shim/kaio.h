@@ -75,11 +75,11 @@ struct kaio_req {
     TAILQ_ENTRY(kaio_req) line; /* file->line[op], while in_line */
     struct aiocb *cb;           /* NULL once cancelled; untouched after the status store */
     struct kaio_file *file;
-    struct kaio_lio *lio; /* the list that it belongs to, or NULL */
-    struct kaio_thread
-        *owner; /* whose eventfd the kernel signals: the submitter's or the reaper's */
+    struct kaio_lio *lio;          /* the list that it belongs to, or NULL */
+    struct kaio_thread *submitter; /* woken when it ends, if it sleeps */
+    struct kaio_thread *owner; /* whose eventfd the kernel signals: the submitter's, the reaper's */
     struct sigevent sigev;
-    uint64_t waiters; /* bits of the threads that sleep for it */
+    uint64_t waiters; /* bits of the other threads that sleep for it */
     char *buf;
     size_t nbytes, done; /* asked for; transferred so far */
     off_t offset;
@@ -146,8 +146,10 @@ struct kaio_thread {
     atomic_bool taken;
     _Atomic uint64_t copied; /* reads that the thread has done the short way; only it counts */
     bool watched;            /* the reaper's epoll set has its eventfd */
-    atomic_bool woken; /* its eventfd was written since it armed its wait, or is about to be */
-    bool asleep;       /* in its sleep, or in a handler on top of it; only its thread looks */
+    atomic_bool
+        woken;      /* false: it sleeps, or is about to, and its eventfd has not been written yet */
+    bool unflagged; /* some request of it went without its eventfd; only grows */
+    bool asleep;    /* in its sleep, or in a handler on top of it; only its thread looks */
 };
 
 /* raised.c: signals taken out of the queue. */
@@ -256,6 +258,8 @@ void *kaio_alloc(size_t size);  /* zeroed pages, never freed; NULL: no memory */
 /* request.c */
 struct kaio_req *kaio_req_get(struct aiocb *cb, enum kaio_op op, int fd); /* NULL: no memory */
 struct kaio_req *kaio_req_find(const struct aiocb *cb); /* NULL: not one of ours in progress */
+struct kaio_req *
+kaio_req_glance(const struct aiocb *cb); /* without the lock: it may just have ended */
 struct kaio_req *kaio_req_at(uint32_t index);
 void kaio_req_move(struct kaio_req *req, enum kaio_state state);
 void kaio_file_unsubmitted(struct kaio_file *file, int change);

@@ -129,6 +129,7 @@ static void flag_and_enqueue(struct kaio_batch *b, struct kaio_req *req) {
     if (needs_reaper(req) && kaio_reaper_ready(b)) req->owner = kaio.reaper;
     int efd = kaio_thread_efd(req->owner);
     if (efd >= 0) io_set_eventfd(&req->iocb, efd);
+    else req->owner->unflagged = true;
     enqueue(b, req);
 }
 
@@ -177,6 +178,7 @@ static bool has_lost_eventfd(struct kaio_req *req, int err) {
     kaio_thread_check(req->owner);
     if (req->owner->efd >= 0 || !(req->iocb.u.c.flags & IOCB_FLAG_RESFD)) return false;
     req->iocb.u.c.flags = 0;
+    req->owner->unflagged = true;
     return true;
 }
 

@@ -110,6 +110,7 @@ struct kaio_thread *kaio_thread_record(void) {
     if (!thread) thread = thread_new();
     thread->taken = true;
     thread->asleep = false;
+    atomic_store_explicit(&thread->woken, true, memory_order_relaxed);
     return thread;
 }
 
