@@ -38,6 +38,7 @@ static long copy(enum kaio_op op, int fd, void *buf, size_t n, off_t offset, boo
 void kaio_copy_offer(struct kaio_batch *b, struct kaio_req *req) {
     kaio_req_move(req, KAIO_OFFERED);
     req->lane = KAIO_BY_CALLER;
+    req->buffered = req->op == KAIO_READ && !req->file->memory;
     TAILQ_INSERT_TAIL(&b->run, req, link);
 }
 
@@ -51,6 +52,13 @@ long kaio_copy(struct kaio_req *req) {
         atomic_store_explicit(&file->cold, res == -EAGAIN, memory_order_relaxed);
     }
     return res;
+}
+
+/* What is in memory is copied; for the rest the kernel begins to read before it declines. */
+void kaio_copy_begin(struct kaio_req *req) {
+    long res = copy(KAIO_READ, req->iocb.aio_fildes, req->buf + req->done, req->nbytes - req->done,
+                    req->offset + (off_t)req->done, false);
+    if (res > 0) req->done += (size_t)res;
 }
 
 /* The descriptor is what it was when a read was last found to be hot, but for one case: another

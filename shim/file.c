@@ -115,7 +115,7 @@ static bool let_go(struct kaio_file *file) {
     if (file->unsubmitted > 0) return false;
     file->generation++;
     file->refused = 0;
-    file->direct = 0;
+    file->trust = 0;
     file->memory = false;
     file->kind = KAIO_UNKNOWN;
     file->hot = false;

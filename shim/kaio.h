@@ -86,6 +86,7 @@ struct kaio_req {
     uint32_t index;      /* in the pool; also left in cb->__abs_prio */
     uint32_t generation; /* the file's when it was made: is the number still the same file? */
     uint8_t op, state, epoch, lane;
+    bool buffered;  /* a read that RWF_NOWAIT begins, if its data is not in memory: worker.c */
     bool in_line;   /* is, or waits behind, the head of a stream's line */
     bool armed;     /* held: file->active[] of the other epoch is all it waits for */
     bool blocking;  /* may wait inside the call: KAIO_MODE=kernel, SO_RCVTIMEO */
@@ -114,7 +115,8 @@ struct kaio_file {
     uint8_t epoch;
     uint8_t refused;     /* 1 << op: learned to be declined; costs speed when stale */
     uint8_t kind;        /* enum kaio_kind, of the descriptor when last looked */
-    uint8_t direct;      /* submit.c: reads to come that it is trusted to be O_DIRECT for */
+    bool direct;         /* submit.c: O_DIRECT when last asked, */
+    uint8_t trust;       /* and for how many more reads that is believed */
     atomic_bool memory;  /* tmpfs: has no RWF_NOWAIT, and waits for nothing */
     bool releasing;      /* file.c: do not release from within a release */
     bool lining[2];      /* submit.c: the same for a line's turns */
@@ -307,8 +309,9 @@ uint64_t kaio_now_ns(void);                                 /* CLOCK_MONOTONIC *
 bool kaio_copy_is_memory(int fd);
 bool kaio_copy_suits(int flags, size_t nbytes, off_t offset);
 void kaio_copy_offer(struct kaio_batch *b, struct kaio_req *req);
-long kaio_copy(struct kaio_req *req);  /* bytes or -errno; without the lock */
-bool kaio_copy_read(struct aiocb *cb); /* without the lock; true: it has ended */
+long kaio_copy(struct kaio_req *req);       /* bytes or -errno; without the lock */
+void kaio_copy_begin(struct kaio_req *req); /* has the kernel fetch what it reads */
+bool kaio_copy_read(struct aiocb *cb);      /* without the lock; true: it has ended */
 
 /* blocker.c */
 void kaio_blocker_start(struct kaio_batch *b, struct kaio_req *req);

@@ -98,24 +98,27 @@ static void declined(struct kaio_batch *b, struct kaio_req *req, enum kaio_reaso
 
 /* Of a file's read or write. The flags are asked each time, for the number may mean another file
  * unseen (fclose(), close_range()), or F_SETFL has changed them: a copy could wait for a device.
- * Reads of direct files go to the kernel, where all that happens is that they take longer, so one
- * in TRUST asks. */
+ * What is left to the kernel or a worker takes longer at worst, so of such reads one in TRUST asks.
+ */
 static enum kaio_reason decline_file(struct kaio_req *req, bool *copy) {
     struct kaio_file *file = req->file;
-    if (req->op == KAIO_READ && file->direct > 0) {
-        file->direct--;
-        return KAIO_REASONS;
+    bool small = req->nbytes < KAIO_LARGE_BYTES;
+    if (req->op == KAIO_READ && file->trust > 0 && (file->direct || (file->cold && small))) {
+        file->trust--;
+        req->buffered = kaio_copy_suits(file->direct ? O_DIRECT : 0, req->nbytes, req->offset);
+        return file->direct ? KAIO_REASONS : KAIO_R_AGAIN;
     }
     int fd = req->iocb.aio_fildes, flags = fcntl(fd, F_GETFL);
     if (flags >= 0 && flags & O_APPEND && req->op == KAIO_WRITE) return KAIO_R_APPEND;
     if (kaio_config.mode == KAIO_KERNEL) return KAIO_REASONS;
     if (file->memory && !kaio_copy_is_memory(fd)) file->memory = false;
     bool direct = flags >= 0 && flags & O_DIRECT && !file->memory;
-    if (direct && req->op == KAIO_READ) file->direct = TRUST;
-    if (req->nbytes >= KAIO_LARGE_BYTES) return direct ? KAIO_REASONS : KAIO_R_LARGE;
+    file->direct = direct;
+    file->trust = TRUST;
+    if (!small) return direct ? KAIO_REASONS : KAIO_R_LARGE;
     *copy = file->memory || kaio_copy_suits(flags, req->nbytes, req->offset);
-    if (*copy && file->cold && req->op == KAIO_READ) return KAIO_R_AGAIN;
-    return KAIO_REASONS;
+    req->buffered = *copy && file->cold && req->op == KAIO_READ;
+    return req->buffered ? KAIO_R_AGAIN : KAIO_REASONS;
 }
 
 /* What is known to be declined before it is offered; KAIO_REASONS: nothing. *copy: no need of the
@@ -185,7 +188,7 @@ static bool has_rest(const struct kaio_req *req) {
 
 static void unsupported(struct kaio_batch *b, struct kaio_req *req) {
     struct kaio_file *file = req->file;
-    file->direct = 0;
+    file->trust = 0;
     if (kaio_config.mode == KAIO_AUTO && req->op <= KAIO_WRITE && !file->memory &&
         kaio_copy_is_memory(req->iocb.aio_fildes)) {
         file->memory = true;
