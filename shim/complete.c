@@ -68,7 +68,7 @@ void kaio_complete(struct kaio_batch *b, struct kaio_req *req, long res) {
         kaio_submit_line(b, req->file, req->op);
     }
     if (req->lio) TAILQ_REMOVE(&req->lio->items, req, item);
-    kaio_file_finish(b, req);
+    kaio_file_finish(b, req, res);
     if (req->sigev.sigev_notify == SIGEV_THREAD) TAILQ_INSERT_TAIL(&b->notify, req, link);
     else kaio_complete_notified(b, req);
 }

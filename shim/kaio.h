@@ -89,6 +89,7 @@ struct kaio_req {
     bool buffered;  /* a read that RWF_NOWAIT begins, if its data is not in memory: worker.c */
     bool in_line;   /* is, or waits behind, the head of a stream's line */
     bool armed;     /* held: file->active[] of the other epoch is all it waits for */
+    bool joined;    /* held: a sync that the one in progress covers, too */
     bool blocking;  /* may wait inside the call: KAIO_MODE=kernel, SO_RCVTIMEO */
     bool in_kernel; /* an iocb of it is in kaio.in_kernel */
     bool blocker;   /* polling: by a thread of its own, which still refers to it */
@@ -273,7 +274,7 @@ void kaio_lio_free(struct kaio_lio *lio);
 struct kaio_file *kaio_file_get(int fd);  /* NULL: no memory */
 struct kaio_file *kaio_file_used(int fd); /* without the lock; NULL: no request since opened */
 void kaio_file_start(struct kaio_batch *b, struct kaio_req *req);
-void kaio_file_finish(struct kaio_batch *b, struct kaio_req *req);
+void kaio_file_finish(struct kaio_batch *b, struct kaio_req *req, long res);
 void kaio_file_sync(int fd);    /* waits for the requests queued so far */
 void kaio_file_release(int fd); /* before its number can mean another file */
 
