@@ -1,7 +1,10 @@
-/* Waiting takes no processor time, whatever is waited for and however; for no_ring.sh. */
+/* Waiting takes no processor time, whatever is waited for and however; aio_error() alone sees the
+ * end of a request, and one wake-up stands for any number of ends. For no_ring.sh. */
 #include "../api/test.h"
 
 #include <sys/resource.h>
+
+enum { LIST = 1000, SIZE = 4096 };
 
 static int pipes[2];
 static char byte;
@@ -51,7 +54,38 @@ static void list(struct aiocb *cb) {
     answered("list", lio_listio(LIO_WAIT, &cb, 1, NULL));
 }
 
+/* More than are reaped in a few rounds. Answers the last. */
+static struct aiocb *submit_many(int fd, char *buf) {
+    static struct aiocb cbs[LIST], *list[LIST];
+    for (int i = 0; i < LIST; i++) {
+        cbs[i] = request(fd, buf, SIZE, 0);
+        cbs[i].aio_lio_opcode = LIO_READ;
+        list[i] = &cbs[i];
+    }
+    need(lio_listio(LIO_NOWAIT, list, LIST, NULL) == 0, "lio_listio");
+    return &cbs[LIST - 1];
+}
+
+static void many(int fd) {
+    char *buf = pages(SIZE);
+    struct aiocb *last = submit_many(fd, buf);
+    sleep_ms(200); /* all have ended, and none is reaped but by this thread */
+    const struct aiocb *list[] = {last};
+    answered("waited for", aio_suspend(list, 1, NULL));
+    report("the last", last);
+}
+
+/* A sync, for it has never ended when aio_fsync() returns. */
+static void looked_at(int fd) {
+    struct aiocb cb = request(fd, NULL, 0, 0);
+    need(pwrite(fd, "x", 1, 0) == 1 && aio_fsync(O_SYNC, &cb) == 0, "aio_fsync");
+    while (aio_error(&cb) == EINPROGRESS) continue;
+    report("looked at", &cb);
+}
+
 static void test(void) {
+    looked_at(scratch(O_RDWR, SIZE));
+    many(scratch(O_RDONLY | O_DIRECT, SIZE));
     static void (*const ways[])(struct aiocb *) = {timed, untimed, of_another_thread, list};
     need(pipe(pipes) == 0, "pipe");
     for (int i = 0; i < 4; i++) {
