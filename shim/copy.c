@@ -1,6 +1,6 @@
-/* copy.c - small buffered requests are offered by the calling thread's own preadv2(RWF_NOWAIT): a
- * buffered iocb would be carried out inside io_submit() anyway, and this gives the same answers in
- * half the time. tmpfs has no RWF_NOWAIT and never waits.
+/* copy.c - small buffered requests and streams are offered by the calling thread's own
+ * preadv2(RWF_NOWAIT): such an iocb would be carried out inside io_submit() anyway, and this gives
+ * the same answers in half the time. tmpfs has no RWF_NOWAIT and never waits.
  *
  * kaio_copy() is called without the lock by kaio_leave(), and its answer is taken like an event's
  * (kaio_submit_result()). kaio_copy_read() is the short way of an aio_read() that wants no
@@ -38,12 +38,19 @@ static long copy(enum kaio_op op, int fd, void *buf, size_t n, off_t offset, boo
 void kaio_copy_offer(struct kaio_batch *b, struct kaio_req *req) {
     kaio_req_move(req, KAIO_OFFERED);
     req->lane = KAIO_BY_CALLER;
-    req->buffered = req->op == KAIO_READ && !req->file->memory;
+    req->buffered = req->op == KAIO_READ && !req->in_line && !req->file->memory;
     TAILQ_INSERT_TAIL(&b->run, req, link);
+}
+
+/* Offset -1 stands for none. */
+long kaio_copy_stream(struct kaio_req *req) {
+    return copy(req->op, req->iocb.aio_fildes, req->buf + req->done, req->nbytes - req->done, -1,
+                false);
 }
 
 /* Bytes or -errno. relaxed: hot and cold are hints */
 long kaio_copy(struct kaio_req *req) {
+    if (req->in_line) return kaio_copy_stream(req);
     struct kaio_file *file = req->file;
     long res =
         copy(req->op, req->iocb.aio_fildes, req->buf, req->nbytes, req->offset, file->memory);

@@ -310,7 +310,8 @@ uint64_t kaio_now_ns(void);                                 /* CLOCK_MONOTONIC *
 bool kaio_copy_is_memory(int fd);
 bool kaio_copy_suits(int flags, size_t nbytes, off_t offset);
 void kaio_copy_offer(struct kaio_batch *b, struct kaio_req *req);
-long kaio_copy(struct kaio_req *req);       /* bytes or -errno; without the lock */
+long kaio_copy(struct kaio_req *req); /* bytes or -errno; without the lock */
+long kaio_copy_stream(struct kaio_req *req);
 void kaio_copy_begin(struct kaio_req *req); /* has the kernel fetch what it reads */
 bool kaio_copy_read(struct aiocb *cb);      /* without the lock; true: it has ended */
 

@@ -78,7 +78,7 @@ static void event(struct kaio_batch *b, const struct io_event *ev) {
     req->in_kernel = false;
     kaio.in_kernel--;
     if (req->state == KAIO_SUBMITTED) kaio_submit_result(b, req, (long)ev->res);
-    else if (req->state == KAIO_POLLING) kaio_kernel_offer(b, req); /* ready, or its error is */
+    else if (req->state == KAIO_POLLING) kaio_submit(b, req); /* ready, or its error is */
     else if (req->state == KAIO_ZOMBIE) kaio_req_free(req);
 }
 
@@ -135,10 +135,6 @@ static void flag_and_enqueue(struct kaio_batch *b, struct kaio_req *req) {
 
 void kaio_kernel_offer(struct kaio_batch *b, struct kaio_req *req) {
     struct iocb *iocb = &req->iocb;
-    if (req->generation != req->file->generation) { /* ready, on a number that has been closed */
-        kaio_submit_result(b, req, -EAGAIN);
-        return;
-    }
     req->lane = KAIO_BY_KERNEL;
     int fd = iocb->aio_fildes;
     char *buf = req->buf + req->done;

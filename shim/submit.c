@@ -130,6 +130,8 @@ static enum kaio_reason decline_early(struct kaio_req *req, bool *copy) {
     enum kaio_reason reason = KAIO_REASONS;
     if (req->op <= KAIO_WRITE && !req->in_line) reason = decline_file(req, copy);
     if (req->in_line && req->nbytes >= ADDRESS_SPACE) return KAIO_R_ERROR; /* EFAULT for read() */
+    bool copies = kaio_config.mode == KAIO_AUTO && !req->blocking && req->nbytes > 0;
+    if (req->in_line && copies && req->offset >= 0) *copy = true;
     if (reason != KAIO_REASONS || *copy) return reason;
     bool few = kaio_config.mode == KAIO_AUTO && !kaio.ctx && kaio.declined[KAIO_R_FEW] < KAIO_FEW;
     if (few && !req->in_line) return KAIO_R_FEW;
@@ -149,7 +151,12 @@ int kaio_submit_new(struct kaio_batch *b, struct aiocb *cb, enum kaio_op op, str
     return 0;
 }
 
+/* New, released, or a stream's, whose turn it is or which is ready. */
 void kaio_submit(struct kaio_batch *b, struct kaio_req *req) {
+    if (req->generation != req->file->generation) { /* ready, on a number that has been closed */
+        kaio_submit_result(b, req, -EAGAIN);
+        return;
+    }
     if (req->op == KAIO_BARRIER || req->op == KAIO_INVALID) {
         kaio_complete(b, req, req->op == KAIO_INVALID ? -EINVAL : 0);
         return;
