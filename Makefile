@@ -27,7 +27,7 @@ TESTS = $(patsubst %.c,build/%,$(wildcard tests/api/*.c tests/proof/*.c))
 
 tests: $(TESTS)
 
-build/tests/%: tests/%.c tests/api/test.h shim/stats.h Makefile
+build/tests/%: tests/%.c tests/api/test.h tests/proof/hold.h shim/stats.h Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -std=gnu11 -Wall -Wextra -Werror -pthread -o $@ $< -laio
 

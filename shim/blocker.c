@@ -14,16 +14,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <unistd.h>
-
-/* The offer of submit.c, without a context: bytes, or -errno. */
-static long blocker_offer(struct kaio_req *req) {
-    struct iovec iov = {req->buf + req->done, req->nbytes - req->done};
-    long call = req->op == KAIO_READ ? SYS_preadv2 : SYS_pwritev2;
-    long r = syscall(call, req->iocb.aio_fildes, &iov, 1, -1l, -1l, RWF_NOWAIT);
-    return r < 0 ? -errno : r;
-}
 
 /* False: cancelled. Then it is a ZOMBIE, or DONE until its notification has been made. */
 static bool blocker_begin(struct kaio_req *req) {
@@ -91,7 +82,7 @@ static void *blocker_main(void *arg) {
     while (blocker_begin(req)) {
         /* let read() and pread() tell */
         bool odd = req->nbytes == 0 || req->nbytes > SSIZE_MAX / 2 || req->offset < 0;
-        long res = req->blocking || odd ? -EOPNOTSUPP : blocker_offer(req);
+        long res = req->blocking || odd ? -EOPNOTSUPP : kaio_copy_stream(req);
         bool nonblocking = fcntl(req->iocb.aio_fildes, F_GETFL) & O_NONBLOCK;
         if (res > 0) req->done += (size_t)res;
         bool rest = res > 0 && req->op == KAIO_WRITE && req->done < req->nbytes;

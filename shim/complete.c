@@ -30,6 +30,14 @@ static long publish(struct kaio_req *req, long res) {
     return res;
 }
 
+/* Does the thread that made the request sleep, maybe for it? seq_cst: pairs with the fence in
+ * arm_own() in wait.c. Either it sees the status there, or it is seen asleep here. */
+static uint64_t submitter_bit(const struct kaio_req *req) {
+    atomic_thread_fence(memory_order_seq_cst);
+    bool awake = atomic_load_explicit(&req->submitter->woken, memory_order_relaxed);
+    return awake ? 0 : kaio_bit(req->submitter);
+}
+
 static void lio_end(struct kaio_batch *b, struct kaio_lio *lio) {
     kaio.wake |= lio->waiters;
     if (lio->wait) return; /* kaio_wait_list() frees it */
@@ -51,18 +59,18 @@ void kaio_complete_notified(struct kaio_batch *b, struct kaio_req *req) {
 /* res: bytes, or -errno. The caller has taken req off the list that its state names. */
 void kaio_complete(struct kaio_batch *b, struct kaio_req *req, long res) {
     kaio_req_move(req, KAIO_DONE);
-    kaio.wake |= req->waiters;
     kaio.by_lane[req->lane]++;
     if (__builtin_expect(kaio_stats_on, false)) kaio_stats_complete(req, res);
     KAIO_PROBE(complete, req->cb, req->lane, res);
     req->failed = publish(req, res) < 0;
+    kaio.wake |= req->waiters | submitter_bit(req);
     if (req->in_line) {
         req->in_line = false;
         TAILQ_REMOVE(&req->file->line[req->op], req, line);
         kaio_submit_line(b, req->file, req->op);
     }
     if (req->lio) TAILQ_REMOVE(&req->lio->items, req, item);
-    kaio_file_finish(b, req);
+    kaio_file_finish(b, req, res);
     if (req->sigev.sigev_notify == SIGEV_THREAD) TAILQ_INSERT_TAIL(&b->notify, req, link);
     else kaio_complete_notified(b, req);
 }

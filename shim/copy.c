@@ -1,6 +1,6 @@
-/* copy.c - small buffered requests are offered by the calling thread's own preadv2(RWF_NOWAIT): a
- * buffered iocb would be carried out inside io_submit() anyway, and this gives the same answers in
- * half the time. tmpfs has no RWF_NOWAIT and never waits.
+/* copy.c - small buffered requests and streams are offered by the calling thread's own
+ * preadv2(RWF_NOWAIT): such an iocb would be carried out inside io_submit() anyway, and this gives
+ * the same answers in half the time. tmpfs has no RWF_NOWAIT and never waits.
  *
  * kaio_copy() is called without the lock by kaio_leave(), and its answer is taken like an event's
  * (kaio_submit_result()). kaio_copy_read() is the short way of an aio_read() that wants no
@@ -20,9 +20,8 @@ bool kaio_copy_is_memory(int fd) {
     return fcntl(fd, F_GET_SEALS) >= 0;
 }
 
-/* flags: F_GETFL's, asked each time, for the descriptor may have changed unseen (fclose(),
- * close_range(), F_SETFL), and a direct read would wait for the device. preadv2() takes offset -1
- * for the file's own, and answers 0 for no bytes of anything. */
+/* flags: F_GETFL's. preadv2() takes offset -1 for the file's own, and answers 0 for no bytes of
+ * anything. */
 bool kaio_copy_suits(int flags, size_t nbytes, off_t offset) {
     return flags >= 0 && !(flags & O_DIRECT) && nbytes > 0 && offset >= 0;
 }
@@ -39,11 +38,19 @@ static long copy(enum kaio_op op, int fd, void *buf, size_t n, off_t offset, boo
 void kaio_copy_offer(struct kaio_batch *b, struct kaio_req *req) {
     kaio_req_move(req, KAIO_OFFERED);
     req->lane = KAIO_BY_CALLER;
+    req->buffered = req->op == KAIO_READ && !req->in_line && !req->file->memory;
     TAILQ_INSERT_TAIL(&b->run, req, link);
+}
+
+/* Offset -1 stands for none. */
+long kaio_copy_stream(struct kaio_req *req) {
+    return copy(req->op, req->iocb.aio_fildes, req->buf + req->done, req->nbytes - req->done, -1,
+                false);
 }
 
 /* Bytes or -errno. relaxed: hot and cold are hints */
 long kaio_copy(struct kaio_req *req) {
+    if (req->in_line) return kaio_copy_stream(req);
     struct kaio_file *file = req->file;
     long res =
         copy(req->op, req->iocb.aio_fildes, req->buf, req->nbytes, req->offset, file->memory);
@@ -54,22 +61,33 @@ long kaio_copy(struct kaio_req *req) {
     return res;
 }
 
+/* What is in memory is copied; for the rest the kernel begins to read before it declines. */
+void kaio_copy_begin(struct kaio_req *req) {
+    long res = copy(KAIO_READ, req->iocb.aio_fildes, req->buf + req->done, req->nbytes - req->done,
+                    req->offset + (off_t)req->done, false);
+    if (res > 0) req->done += (size_t)res;
+}
+
+/* The descriptor is what it was when a read was last found to be hot, but for one case: another
+ * file has its number, unseen (fclose(), close_range()), or it has become direct (F_SETFL). Then
+ * this one read may wait for the device in the call, is seen to, and the next is looked at again.
+ */
 bool kaio_copy_read(struct aiocb *cb) {
     struct kaio_file *file = kaio_file_used(cb->aio_fildes);
     struct kaio_thread *self = kaio_self;
     if (!file || !self || !atomic_load_explicit(&file->hot, memory_order_relaxed)) return false;
-    if (cb->aio_nbytes >= KAIO_LARGE_BYTES || kaio_config.order) return false;
+    size_t n = cb->aio_nbytes;
+    if (n == 0 || n >= KAIO_LARGE_BYTES || cb->aio_offset < 0 || kaio_config.order) return false;
     if (kaio_notify_wanted(&cb->aio_sigevent)) return false;
     bool memory = atomic_load_explicit(&file->memory, memory_order_relaxed); /* a hint, too */
-    size_t n = cb->aio_nbytes;
-    int fd = cb->aio_fildes, saved = errno;
-    long res = -1;
-    bool suits =
-        memory ? kaio_copy_is_memory(fd) : kaio_copy_suits(fcntl(fd, F_GETFL), n, cb->aio_offset);
-    if (suits) res = copy(KAIO_READ, fd, (void *)cb->aio_buf, n, cb->aio_offset, memory);
+    int saved = errno;
+    uint64_t begin = kaio_now_ns();
+    long res = copy(KAIO_READ, cb->aio_fildes, (void *)cb->aio_buf, n, cb->aio_offset, memory);
+    if (!kaio_worker_is_quick(n, kaio_now_ns() - begin))
+        atomic_store_explicit(&file->hot, false, memory_order_relaxed);
     errno = saved;
     if (res != (long)n) return false;
-    KAIO_PROBE(submit, cb, KAIO_READ, fd, cb->aio_offset, n);
+    KAIO_PROBE(submit, cb, KAIO_READ, cb->aio_fildes, cb->aio_offset, n);
     if (__builtin_expect(kaio_stats_on, false)) kaio_stats_copied(n);
     KAIO_PROBE(complete, cb, KAIO_BY_CALLER, res);
     cb->__return_value = res;

@@ -8,6 +8,9 @@
  * started before it has finished, while later requests go past it. Two counters do it: requests
  * count in active[epoch]; a barrier that becomes the first of held flips the epoch once the other
  * counter is 0 and then waits for the counter that no new request raises any more.
+ *
+ * A sync that starts when nothing else is in progress covers the syncs behind it, too: they stay in
+ * held, joined, and end with it. If it fails or is cancelled, each has its own turn.
  */
 #include "kaio.h"
 
@@ -59,16 +62,40 @@ static void start(struct kaio_batch *b, struct kaio_req *req) {
     kaio_submit(b, req);
 }
 
+static bool is_sync(const struct kaio_req *req) {
+    return req->op == KAIO_FSYNC || req->op == KAIO_FDSYNC;
+}
+
+static void join(struct kaio_file *file, enum kaio_op op, bool joined) {
+    struct kaio_req *req;
+    TAILQ_FOREACH(req, &file->held, link) {
+        if (req->op != op) break;
+        req->joined = joined;
+    }
+}
+
+/* A sync has ended: so have those that have joined it, the first of held. */
+static void end_joined(struct kaio_batch *b, struct kaio_req *sync, long res) {
+    struct kaio_req *req;
+    if (res < 0) join(sync->file, sync->op, false);
+    while ((req = TAILQ_FIRST(&sync->file->held)) && req->joined) {
+        TAILQ_REMOVE(&sync->file->held, req, link);
+        req->lane = sync->lane;
+        kaio_complete(b, req, res);
+    }
+}
+
 static void release(struct kaio_batch *b, struct kaio_file *file) {
     if (file->releasing) return; /* what start() ends at once comes back through kaio_file_finish */
     file->releasing = true;
     struct kaio_req *req;
-    while ((req = TAILQ_FIRST(&file->held)) && file->active[file->epoch ^ 1] == 0) {
+    while ((req = TAILQ_FIRST(&file->held)) && !req->joined && file->active[file->epoch ^ 1] == 0) {
         if (!req->armed) {
             file->epoch ^= 1;
             req->armed = true;
         } else {
             TAILQ_REMOVE(&file->held, req, link);
+            if (is_sync(req) && file->active[file->epoch] == 0) join(file, req->op, true);
             start(b, req);
         }
     }
@@ -85,8 +112,11 @@ void kaio_file_start(struct kaio_batch *b, struct kaio_req *req) {
     release(b, req->file);
 }
 
-void kaio_file_finish(struct kaio_batch *b, struct kaio_req *req) {
-    if (req->counted) req->file->active[req->epoch]--; /* not if cancelled while held */
+void kaio_file_finish(struct kaio_batch *b, struct kaio_req *req, long res) {
+    if (req->counted) { /* not if it ends while held */
+        req->file->active[req->epoch]--;
+        if (is_sync(req)) end_joined(b, req, res);
+    }
     release(b, req->file);
 }
 
@@ -115,6 +145,7 @@ static bool let_go(struct kaio_file *file) {
     if (file->unsubmitted > 0) return false;
     file->generation++;
     file->refused = 0;
+    file->trust = 0;
     file->memory = false;
     file->kind = KAIO_UNKNOWN;
     file->hot = false;

@@ -111,7 +111,7 @@ void kaio_json_write(FILE *out, const struct kaio_counts *c) {
     fprintf(out, "{\"version\":1,\"pid\":%d,\"command\":", (int)getpid());
     put_string(out, program_invocation_short_name);
     fprintf(out, ",\"mode\":\"%s\",\"elapsed_s\":%llu.%03llu,", modes[kaio_config.mode],
-            THOUSANDTHS((kaio_watch_now() - c->start_ns) / 1000000));
+            THOUSANDTHS((kaio_now_ns() - c->start_ns) / 1000000));
     put_counts(out, "requests", ops, c->requests, KAIO_STATS_OPS);
     put_counts(out, "bytes", ops, c->bytes, 2);
     put_sizes(out, c);

@@ -75,11 +75,11 @@ struct kaio_req {
     TAILQ_ENTRY(kaio_req) line; /* file->line[op], while in_line */
     struct aiocb *cb;           /* NULL once cancelled; untouched after the status store */
     struct kaio_file *file;
-    struct kaio_lio *lio; /* the list that it belongs to, or NULL */
-    struct kaio_thread
-        *owner; /* whose eventfd the kernel signals: the submitter's or the reaper's */
+    struct kaio_lio *lio;          /* the list that it belongs to, or NULL */
+    struct kaio_thread *submitter; /* woken when it ends, if it sleeps */
+    struct kaio_thread *owner; /* whose eventfd the kernel signals: the submitter's, the reaper's */
     struct sigevent sigev;
-    uint64_t waiters; /* bits of the threads that sleep for it */
+    uint64_t waiters; /* bits of the other threads that sleep for it */
     char *buf;
     size_t nbytes, done; /* asked for; transferred so far */
     off_t offset;
@@ -87,8 +87,10 @@ struct kaio_req {
     uint32_t generation; /* the file's when it was made: is the number still the same file? */
     uint64_t start_ns;   /* of the call that made it; only if kaio_stats_on */
     uint8_t op, state, epoch, lane;
+    bool buffered;  /* a read that RWF_NOWAIT begins, if its data is not in memory: worker.c */
     bool in_line;   /* is, or waits behind, the head of a stream's line */
     bool armed;     /* held: file->active[] of the other epoch is all it waits for */
+    bool joined;    /* held: a sync that the one in progress covers, too */
     bool blocking;  /* may wait inside the call: KAIO_MODE=kernel, SO_RCVTIMEO */
     bool in_kernel; /* an iocb of it is in kaio.in_kernel */
     bool blocker;   /* polling: by a thread of its own, which still refers to it */
@@ -115,6 +117,8 @@ struct kaio_file {
     uint8_t epoch;
     uint8_t refused;     /* 1 << op: learned to be declined; costs speed when stale */
     uint8_t kind;        /* enum kaio_kind, of the descriptor when last looked */
+    bool direct;         /* submit.c: O_DIRECT when last asked, */
+    uint8_t trust;       /* and for how many more reads that is believed */
     atomic_bool memory;  /* tmpfs: has no RWF_NOWAIT, and waits for nothing */
     bool releasing;      /* file.c: do not release from within a release */
     bool lining[2];      /* submit.c: the same for a line's turns */
@@ -146,8 +150,17 @@ struct kaio_thread {
     atomic_bool taken;
     _Atomic uint64_t copied; /* reads that the thread has done the short way; only it counts */
     bool watched;            /* the reaper's epoll set has its eventfd */
-    atomic_bool woken; /* its eventfd was written since it armed its wait, or is about to be */
-    bool asleep;       /* in its sleep, or in a handler on top of it; only its thread looks */
+    atomic_bool
+        woken;      /* false: it sleeps, or is about to, and its eventfd has not been written yet */
+    bool unflagged; /* some request of it went without its eventfd; only grows */
+    bool asleep;    /* in its sleep, or in a handler on top of it; only its thread looks */
+};
+
+/* raised.c: signals taken out of the queue. */
+#define KAIO_RAISED_MAX 4 /* two signals, for the thread and for the process */
+struct kaio_raised {
+    siginfo_t infos[KAIO_RAISED_MAX];
+    int n;
 };
 
 /* What was decided under the lock and is carried out without it. Lives on a stack. */
@@ -162,6 +175,9 @@ struct kaio_batch {
     struct aiocb *cb;        /* the request that the caller submits, */
     struct kaio_lio *lio;    /* or the list; NULL: none */
     bool no_thread;          /* out: no worker could be started for it */
+    bool writes;             /* the thread itself has made some: raised.c */
+    unsigned raised;         /* kaio.raised before them */
+    struct kaio_raised kept;
 };
 
 /* All state. Zero is its valid first value, and a forked child sees zeros (MADV_WIPEONFORK). */
@@ -171,6 +187,7 @@ struct kaio_global {
     pid_t pid;
     uint64_t wake;       /* bits of threads to wake; taken by the next kaio_leave() */
     atomic_bool sending; /* complete.c: the end of some request is published, but may yet change */
+    unsigned raised;     /* EPIPE and EFBIG seen: signals that writes have raised */
     /* request.c */
     struct kaio_req *chunks[KAIO_POOL_CHUNKS];
     uint32_t nreqs;
@@ -246,6 +263,8 @@ void *kaio_alloc(size_t size);  /* zeroed pages, never freed; NULL: no memory */
 /* request.c */
 struct kaio_req *kaio_req_get(struct aiocb *cb, enum kaio_op op, int fd); /* NULL: no memory */
 struct kaio_req *kaio_req_find(const struct aiocb *cb); /* NULL: not one of ours in progress */
+struct kaio_req *
+kaio_req_glance(const struct aiocb *cb); /* without the lock: it may just have ended */
 struct kaio_req *kaio_req_at(uint32_t index);
 void kaio_req_move(struct kaio_req *req, enum kaio_state state);
 void kaio_file_unsubmitted(struct kaio_file *file, int change);
@@ -257,7 +276,7 @@ void kaio_lio_free(struct kaio_lio *lio);
 struct kaio_file *kaio_file_get(int fd);  /* NULL: no memory */
 struct kaio_file *kaio_file_used(int fd); /* without the lock; NULL: no request since opened */
 void kaio_file_start(struct kaio_batch *b, struct kaio_req *req);
-void kaio_file_finish(struct kaio_batch *b, struct kaio_req *req);
+void kaio_file_finish(struct kaio_batch *b, struct kaio_req *req, long res);
 void kaio_file_sync(int fd);    /* waits for the requests queued so far */
 void kaio_file_release(int fd); /* before its number can mean another file */
 
@@ -285,14 +304,18 @@ void kaio_worker_drop(struct kaio_req *req); /* out of its queue */
 void kaio_worker_finish(struct kaio_batch *b, struct kaio_req *req, long res);
 long kaio_worker_run(struct kaio_req *req);  /* bytes or -errno; without the lock */
 bool kaio_worker_call(struct kaio_batch *b); /* wakes or starts one if need be; drops the lock */
-int kaio_thread_start(void *(*run)(void *), void *arg); /* 0 or -errno */
+int kaio_thread_start(void *(*run)(void *), void *arg);     /* 0 or -errno */
+bool kaio_worker_is_quick(size_t nbytes, uint64_t took_ns); /* it did not wait for a device */
+uint64_t kaio_now_ns(void);                                 /* CLOCK_MONOTONIC */
 
 /* copy.c */
 bool kaio_copy_is_memory(int fd);
 bool kaio_copy_suits(int flags, size_t nbytes, off_t offset);
 void kaio_copy_offer(struct kaio_batch *b, struct kaio_req *req);
-long kaio_copy(struct kaio_req *req);  /* bytes or -errno; without the lock */
-bool kaio_copy_read(struct aiocb *cb); /* without the lock; true: it has ended */
+long kaio_copy(struct kaio_req *req); /* bytes or -errno; without the lock */
+long kaio_copy_stream(struct kaio_req *req);
+void kaio_copy_begin(struct kaio_req *req); /* has the kernel fetch what it reads */
+bool kaio_copy_read(struct aiocb *cb);      /* without the lock; true: it has ended */
 
 /* blocker.c */
 void kaio_blocker_start(struct kaio_batch *b, struct kaio_req *req);
@@ -304,13 +327,8 @@ void kaio_complete_notified(struct kaio_batch *b, struct kaio_req *req); /* its 
 void kaio_complete_item(struct kaio_batch *b, struct kaio_lio *lio, bool failed);
 
 /* raised.c */
-#define KAIO_RAISED_MAX 4 /* two signals, for the thread and for the process */
-struct kaio_raised {
-    siginfo_t infos[KAIO_RAISED_MAX];
-    int n;
-};
-void kaio_raised_before(const struct kaio_batch *b, struct kaio_raised *kept);
-void kaio_raised_after(struct kaio_raised *kept, bool may);
+void kaio_raised_before(struct kaio_batch *b);
+void kaio_raised_after(struct kaio_batch *b, bool any);
 
 /* notify.c */
 bool kaio_notify_wanted(const struct sigevent *sigev);

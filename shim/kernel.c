@@ -78,7 +78,7 @@ static void event(struct kaio_batch *b, const struct io_event *ev) {
     req->in_kernel = false;
     kaio.in_kernel--;
     if (req->state == KAIO_SUBMITTED) kaio_submit_result(b, req, (long)ev->res);
-    else if (req->state == KAIO_POLLING) kaio_kernel_offer(b, req); /* ready, or its error is */
+    else if (req->state == KAIO_POLLING) kaio_submit(b, req); /* ready, or its error is */
     else if (req->state == KAIO_ZOMBIE) kaio_req_free(req);
 }
 
@@ -129,15 +129,12 @@ static void flag_and_enqueue(struct kaio_batch *b, struct kaio_req *req) {
     if (needs_reaper(req) && kaio_reaper_ready(b)) req->owner = kaio.reaper;
     int efd = kaio_thread_efd(req->owner);
     if (efd >= 0) io_set_eventfd(&req->iocb, efd);
+    else req->owner->unflagged = true;
     enqueue(b, req);
 }
 
 void kaio_kernel_offer(struct kaio_batch *b, struct kaio_req *req) {
     struct iocb *iocb = &req->iocb;
-    if (req->generation != req->file->generation) { /* ready, on a number that has been closed */
-        kaio_submit_result(b, req, -EAGAIN);
-        return;
-    }
     req->lane = KAIO_BY_KERNEL;
     int fd = iocb->aio_fildes;
     char *buf = req->buf + req->done;
@@ -177,6 +174,7 @@ static bool has_lost_eventfd(struct kaio_req *req, int err) {
     kaio_thread_check(req->owner);
     if (req->owner->efd >= 0 || !(req->iocb.u.c.flags & IOCB_FLAG_RESFD)) return false;
     req->iocb.u.c.flags = 0;
+    req->owner->unflagged = true;
     return true;
 }
 
@@ -216,15 +214,13 @@ static int submit(long n, struct iocb **iocbs) {
 void kaio_kernel_submit(struct kaio_batch *b) {
     struct iocb *iocbs[KAIO_SUBMIT_MAX];
     struct kaio_file *files[KAIO_SUBMIT_MAX];
-    bool writes = false;
-    struct kaio_raised kept;
     long n = 0, taken = 0, r = 0;
     struct kaio_req *req;
     while (n < KAIO_SUBMIT_MAX && (req = TAILQ_FIRST(&b->offer))) {
         TAILQ_REMOVE(&b->offer, req, link);
         bool poll = req->iocb.aio_lio_opcode == IO_CMD_POLL;
         kaio_req_move(req, poll ? KAIO_POLLING : KAIO_SUBMITTED);
-        writes |= req->op == KAIO_WRITE;
+        if (req->op == KAIO_WRITE) kaio_raised_before(b);
         iocbs[n] = &req->iocb;
         files[n] = req->file; /* an accepted request may be gone when io_submit() returns */
         kaio_file_unsubmitted(files[n++], 1);
@@ -232,9 +228,7 @@ void kaio_kernel_submit(struct kaio_batch *b) {
     kaio.submits++;
     kaio.submitted += (uint64_t)n;
     kaio_unlock();
-    if (writes) kaio_raised_before(b, &kept);
     while (taken < n && (r = submit(n - taken, iocbs + taken)) > 0) taken += r;
-    if (writes) kaio_raised_after(&kept, true);
     kaio_lock();
     for (long i = 0; i < n; i++) kaio_file_unsubmitted(files[i], -1);
     for (long i = 0; i < taken; i++) {     /* io_cancel() came too early for these */

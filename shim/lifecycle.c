@@ -110,6 +110,7 @@ struct kaio_thread *kaio_thread_record(void) {
     if (!thread) thread = thread_new();
     thread->taken = true;
     thread->asleep = false;
+    atomic_store_explicit(&thread->woken, true, memory_order_relaxed);
     return thread;
 }
 
@@ -210,6 +211,7 @@ static void batch_init(struct kaio_batch *b) {
     b->cb = NULL;
     b->lio = NULL;
     b->no_thread = false;
+    b->writes = false;
 }
 
 void kaio_enter(struct kaio_batch *b) {
@@ -270,13 +272,12 @@ static bool run(struct kaio_batch *b) {
     struct kaio_req *req = TAILQ_FIRST(&b->run);
     if (!req) return false;
     TAILQ_REMOVE(&b->run, req, link);
-    struct kaio_raised kept;
-    bool offer = req->state == KAIO_OFFERED, write = req->op == KAIO_WRITE;
+    bool offer = req->state == KAIO_OFFERED;
+    if (req->op == KAIO_WRITE) kaio_raised_before(b);
     kaio_unlock();
-    if (write) kaio_raised_before(b, &kept);
     long res = offer ? kaio_copy(req) : kaio_worker_run(req);
-    if (write) kaio_raised_after(&kept, res == -EPIPE || res == -EFBIG || !offer);
     kaio_lock();
+    if (!offer) kaio.raised++; /* maybe, after a part */
     if (offer) kaio_submit_result(b, req, res);
     else kaio_worker_finish(b, req, res);
     return true;
@@ -289,7 +290,9 @@ void kaio_leave(struct kaio_batch *b) {
         if (kaio.owed && !kaio.watching) kaio_reaper_watch(b);
     } while (submit(b) || wake(b) || notify(b) || kaio_worker_call(b) || run(b));
     if (__builtin_expect(kaio_stats_on, false)) kaio_stats_update();
+    bool raised = b->writes && kaio.raised != b->raised;
     kaio_unlock();
+    if (b->writes) kaio_raised_after(b, raised);
     if (!kaio_is_ours) pthread_sigmask(SIG_SETMASK, &b->mask, NULL);
 }
 

@@ -3,9 +3,11 @@
  * program sees EPIPE or EFBIG only; here it may be the program's own thread, and they are taken
  * back.
  *
- * Called without the lock, around the write, with all signals blocked. Signals of the same number
- * that were pending before (the program blocks them), or that come from elsewhere meanwhile, stay:
- * the first are kept apart during the write, or ours might merge with them.
+ * kaio_raised_before() comes before the first write of a batch, kaio_raised_after() before its
+ * signals are unblocked. A write that has raised one answers EPIPE or EFBIG, at once, so
+ * kaio.raised has counted it by then. Signals of the same number that were pending before (the
+ * program blocks them), or that come from elsewhere meanwhile, stay: the first are kept apart, or
+ * ours might merge with them.
  */
 #include "kaio.h"
 
@@ -39,18 +41,20 @@ static void put_back(siginfo_t *info) {
     else syscall(SYS_rt_sigqueueinfo, getpid(), info->si_signo, info);
 }
 
-void kaio_raised_before(const struct kaio_batch *b, struct kaio_raised *kept) {
-    kept->n = 0;
-    if (kaio_is_ours) return; /* nothing is ever delivered there */
-    if (sigismember(&b->mask, SIGPIPE) || sigismember(&b->mask, SIGXFSZ)) take(kept);
+/* Under the lock. */
+void kaio_raised_before(struct kaio_batch *b) {
+    if (b->writes || kaio_is_ours) return; /* nothing is ever delivered to ours */
+    b->writes = true;
+    b->raised = kaio.raised;
+    b->kept.n = 0;
+    if (sigismember(&b->mask, SIGPIPE) || sigismember(&b->mask, SIGXFSZ)) take(&b->kept);
 }
 
-/* may: the write may have raised one. */
-void kaio_raised_after(struct kaio_raised *kept, bool may) {
+/* any: since then. */
+void kaio_raised_after(struct kaio_batch *b, bool any) {
     struct kaio_raised raised = {.n = 0};
-    if (kaio_is_ours) return;
-    if (may) take(&raised);
+    if (any) take(&raised);
     for (int i = 0; i < raised.n; i++)
         if (!is_own(&raised.infos[i])) put_back(&raised.infos[i]);
-    for (int i = 0; i < kept->n; i++) put_back(&kept->infos[i]);
+    for (int i = 0; i < b->kept.n; i++) put_back(&b->kept.infos[i]);
 }

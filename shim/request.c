@@ -18,9 +18,11 @@ static bool pool_grow(void) {
     if (!chunk) return false;
     kaio.chunks[kaio.nreqs / KAIO_POOL_CHUNK] = chunk;
     for (int i = 0; i < KAIO_POOL_CHUNK; i++) {
-        chunk[i].index = kaio.nreqs++;
+        chunk[i].index = kaio.nreqs + (uint32_t)i;
         TAILQ_INSERT_TAIL(&kaio.free, &chunk[i], link);
     }
+    /* release: pairs with the acquire in kaio_req_glance(), which then finds the chunk */
+    __atomic_store_n(&kaio.nreqs, kaio.nreqs + KAIO_POOL_CHUNK, __ATOMIC_RELEASE);
     return true;
 }
 
@@ -34,7 +36,7 @@ struct kaio_req *kaio_req_get(struct aiocb *cb, enum kaio_op op, int fd) {
     req->generation = file->generation;
     req->iocb.aio_fildes = fd;
     req->sigev.sigev_notify = SIGEV_NONE;
-    req->owner = kaio_self;
+    req->submitter = req->owner = kaio_self;
     if (cb) {
         req->sigev = cb->aio_sigevent;
         cb->__abs_prio = (int)index;
@@ -58,6 +60,15 @@ struct kaio_req *kaio_req_find(const struct aiocb *cb) {
     if (index >= kaio.nreqs) return NULL;
     struct kaio_req *req = kaio_req_at(index);
     return req->cb == cb && req->state != KAIO_FREE ? req : NULL;
+}
+
+/* The request of cb, if that is in progress. It may end, and its memory serve another, while the
+ * caller looks; nothing of it but cb and submitter is worth more than a hint. */
+struct kaio_req *kaio_req_glance(const struct aiocb *cb) {
+    uint32_t index = (uint32_t)cb->__abs_prio;
+    if (index >= __atomic_load_n(&kaio.nreqs, __ATOMIC_ACQUIRE)) return NULL;
+    struct kaio_req *req = kaio_req_at(index);
+    return __atomic_load_n(&req->cb, __ATOMIC_RELAXED) == cb ? req : NULL;
 }
 
 /* Would the request use its descriptor's number again, and end before long? */

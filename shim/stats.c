@@ -35,7 +35,7 @@ static void set(kaio_count *count, uint64_t n) {
 static void completed(enum kaio_lane lane, enum kaio_op op, uint64_t start_ns, long res) {
     if (lane == KAIO_NOBODY || op == KAIO_INVALID || op == KAIO_BARRIER) return;
     struct kaio_counts *c = kaio_watch_counts();
-    kaio_watch_time(&c->completion[lane - 1][kaio_watch_op(op)], kaio_watch_now() - start_ns);
+    kaio_watch_time(&c->completion[lane - 1][kaio_watch_op(op)], kaio_now_ns() - start_ns);
     if (res > 0) add(&c->lane_bytes[lane - 1], (uint64_t)res);
 }
 

@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define TRUST         32          /* direct reads of a file before its flags are asked again */
 #define ADDRESS_SPACE (1ul << 47) /* x86-64: no buffer is larger; iocbs would clamp the length */
 
 /* Does the descriptor have positions (regular files, block devices, some character devices), or a
@@ -96,18 +97,29 @@ static void declined(struct kaio_batch *b, struct kaio_req *req, enum kaio_reaso
     }
 }
 
-/* Of a file's read or write. Asked each time, see kaio_copy_suits(). */
+/* Of a file's read or write. The flags are asked each time, for the number may mean another file
+ * unseen (fclose(), close_range()), or F_SETFL has changed them: a copy could wait for a device.
+ * What is left to the kernel or a worker takes longer at worst, so of such reads one in TRUST asks.
+ */
 static enum kaio_reason decline_file(struct kaio_req *req, bool *copy) {
     struct kaio_file *file = req->file;
+    bool small = req->nbytes < KAIO_LARGE_BYTES;
+    if (req->op == KAIO_READ && file->trust > 0 && (file->direct || (file->cold && small))) {
+        file->trust--;
+        req->buffered = kaio_copy_suits(file->direct ? O_DIRECT : 0, req->nbytes, req->offset);
+        return file->direct ? KAIO_REASONS : KAIO_R_AGAIN;
+    }
     int fd = req->iocb.aio_fildes, flags = fcntl(fd, F_GETFL);
     if (flags >= 0 && flags & O_APPEND && req->op == KAIO_WRITE) return KAIO_R_APPEND;
     if (kaio_config.mode == KAIO_KERNEL) return KAIO_REASONS;
     if (file->memory && !kaio_copy_is_memory(fd)) file->memory = false;
     bool direct = flags >= 0 && flags & O_DIRECT && !file->memory;
-    if (req->nbytes >= KAIO_LARGE_BYTES) return direct ? KAIO_REASONS : KAIO_R_LARGE;
+    file->direct = direct;
+    file->trust = TRUST;
+    if (!small) return direct ? KAIO_REASONS : KAIO_R_LARGE;
     *copy = file->memory || kaio_copy_suits(flags, req->nbytes, req->offset);
-    if (*copy && file->cold && req->op == KAIO_READ) return KAIO_R_AGAIN;
-    return KAIO_REASONS;
+    req->buffered = *copy && file->cold && req->op == KAIO_READ;
+    return req->buffered ? KAIO_R_AGAIN : KAIO_REASONS;
 }
 
 /* What is known to be declined before it is offered; KAIO_REASONS: nothing. *copy: no need of the
@@ -119,6 +131,8 @@ static enum kaio_reason decline_early(struct kaio_req *req, bool *copy) {
     enum kaio_reason reason = KAIO_REASONS;
     if (req->op <= KAIO_WRITE && !req->in_line) reason = decline_file(req, copy);
     if (req->in_line && req->nbytes >= ADDRESS_SPACE) return KAIO_R_ERROR; /* EFAULT for read() */
+    bool copies = kaio_config.mode == KAIO_AUTO && !req->blocking && req->nbytes > 0;
+    if (req->in_line && copies && req->offset >= 0) *copy = true;
     if (reason != KAIO_REASONS || *copy) return reason;
     bool few = kaio_config.mode == KAIO_AUTO && !kaio.ctx && kaio.declined[KAIO_R_FEW] < KAIO_FEW;
     if (few && !req->in_line) return KAIO_R_FEW;
@@ -138,7 +152,12 @@ int kaio_submit_new(struct kaio_batch *b, struct aiocb *cb, enum kaio_op op, str
     return 0;
 }
 
+/* New, released, or a stream's, whose turn it is or which is ready. */
 void kaio_submit(struct kaio_batch *b, struct kaio_req *req) {
+    if (req->generation != req->file->generation) { /* ready, on a number that has been closed */
+        kaio_submit_result(b, req, -EAGAIN);
+        return;
+    }
     if (req->op == KAIO_BARRIER || req->op == KAIO_INVALID) {
         kaio_complete(b, req, req->op == KAIO_INVALID ? -EINVAL : 0);
         return;
@@ -177,6 +196,7 @@ static bool has_rest(const struct kaio_req *req) {
 
 static void unsupported(struct kaio_batch *b, struct kaio_req *req) {
     struct kaio_file *file = req->file;
+    file->trust = 0;
     if (kaio_config.mode == KAIO_AUTO && req->op <= KAIO_WRITE && !file->memory &&
         kaio_copy_is_memory(req->iocb.aio_fildes)) {
         file->memory = true;
@@ -199,6 +219,7 @@ static void result_of_closed(struct kaio_batch *b, struct kaio_req *req, long re
  * that pread() would report otherwise (directories, /proc, sockets with an offset) are left to it.
  */
 void kaio_submit_result(struct kaio_batch *b, struct kaio_req *req, long res) {
+    if (res == -EPIPE || res == -EFBIG) kaio.raised++;
     if (req->generation != req->file->generation) {
         result_of_closed(b, req, res);
     } else if (res == -EAGAIN) {

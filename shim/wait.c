@@ -1,17 +1,19 @@
 /* wait.c - sleeping: aio_suspend(), LIO_WAIT, close().
  *
  * A thread sleeps on its own eventfd. The kernel signals it for the iocbs that this thread
- * submitted; whoever ends a request in another way sees the thread's bit in req->waiters (set here
- * under the lock, before the last look at the request) and writes the eventfd. Requests in the
- * kernel under another thread's eventfd are the reaper's duty meanwhile (kaio.owed). So nobody
- * depends on a sleeper that a signal, a time-out or a cancellation takes away.
+ * submitted; whoever ends a request in another way sees that its submitter sleeps (thread->woken),
+ * or another thread's bit in req->waiters (set here under the lock, before the last look at the
+ * request), and writes the eventfd. Requests in the kernel under another thread's eventfd are the
+ * reaper's duty meanwhile (kaio.owed). So nobody depends on a sleeper that a signal, a time-out or
+ * a cancellation takes away. A thread that waits for its own requests only needs no lock before it
+ * sleeps.
  *
  * aio_suspend() is async-signal-safe: signals are blocked while the lock is held, and an
  * inner wait (in a handler, on top of an outer one) may take the outer one's wake-up, but gives one
  * back when it ends. A blocking read() restarts after an SA_RESTART handler as glibc's futex does.
  *
- * It runs no request itself: in pread() of a file no signal and no cancellation would reach it.
- * (But see run_carefully() in worker.c, which has nobody else.)
+ * It runs no request itself: in pread() of a file no signal and no cancellation would reach it
+ * (but see run_carefully() in worker.c, which has nobody else).
  */
 #include "kaio.h"
 
@@ -69,10 +71,16 @@ static bool is_foreign(const struct wait *w, const struct kaio_req *req) {
     return !worked_off && req->owner != w->self && req->owner != kaio.reaper;
 }
 
+/* A hint: is a worker about to end it? relaxed: maybe of another request by now */
+static bool is_soon(const struct kaio_req *req) {
+    const struct kaio_file *file = __atomic_load_n(&req->file, __ATOMIC_RELAXED);
+    return req->state == KAIO_RUNNING && !req->in_line && file && !file->slow;
+}
+
 /* Whoever ends the request from now on wakes this thread. */
 static void arm_one(struct wait *w, struct kaio_req *req) {
     if (!w->lio) req->waiters |= kaio_bit(w->self);
-    w->worker_has_it |= req->state == KAIO_RUNNING && !req->in_line && !req->file->slow;
+    w->worker_has_it |= is_soon(req);
     w->unflagged |=
         (req->in_kernel || req->state == KAIO_BACKLOG) && !(req->iocb.u.c.flags & IOCB_FLAG_RESFD);
     if (is_foreign(w, req)) set_foreign(w, true);
@@ -110,6 +118,28 @@ static bool arm(struct kaio_batch *b, struct wait *w) {
     /* From here on, what this thread itself ends, in its leave or in a handler, must wake it. */
     w->self->asleep = true;
     atomic_store_explicit(&w->self->woken, false, memory_order_relaxed); /* see kaio_wait_wake() */
+    return true;
+}
+
+/* All of the list are requests of this very thread: then it is enough that whoever ends one sees it
+ * asleep (submitter_bit() in complete.c), and that the kernel signals its eventfd. What is glanced
+ * at here may end meanwhile; then the caller's next look sees that. */
+static bool arm_own(struct wait *w) {
+    struct kaio_thread *self = kaio_self;
+    if (!self || self->unflagged || !kaio_fd_is_marked(self->efd)) return false;
+    w->worker_has_it = w->unflagged = false;
+    for (int i = 0; i < w->n; i++) {
+        if (!w->list[i] || !in_progress(w->list[i])) continue;
+        struct kaio_req *req = kaio_req_glance(w->list[i]);
+        if (!req || req->submitter != self) return false;
+        w->worker_has_it |= is_soon(req);
+    }
+    if (!w->self) w->outer = self->asleep;
+    w->self = self;
+    self->asleep = true;
+    atomic_store_explicit(&self->woken, false, memory_order_relaxed);
+    /* seq_cst: pairs with the fence in submitter_bit(); the caller looks at the statuses again */
+    atomic_thread_fence(memory_order_seq_cst);
     return true;
 }
 
@@ -166,11 +196,21 @@ static void wait_end(void *arg) {
         kaio_leave(&b);
     }
     w->self->asleep = w->outer;
+    atomic_store_explicit(&w->self->woken, true, memory_order_relaxed); /* or an outer one: below */
     /* Also when ours is done: a count that was read here is gone for the reaper's epoll set, too,
      * so the event that it stood for must be reaped here. */
     if (kaio_kernel_pending()) kaio_poll();
-    if (w->outer && kaio_fd_is_marked(w->self->efd))
-        syscall(SYS_write, w->self->efd, &one, sizeof one);
+    int efd = w->self->efd;
+    if (w->outer && kaio_fd_is_marked(efd)) syscall(SYS_write, efd, &one, sizeof one);
+}
+
+static bool arm_any_of(struct wait *w) {
+    if (arm_own(w)) return true;
+    struct kaio_batch b;
+    wait_begin(&b, w);
+    bool armed = arm(&b, w);
+    kaio_leave(&b);
+    return armed;
 }
 
 static void spin(const struct wait *w) {
@@ -182,11 +222,7 @@ static int wait_any(struct wait *w) {
     while (!any_done(w)) {
         if (kaio_kernel_pending()) kaio_poll();
         if (res) return any_done(w) ? 0 : res;
-        struct kaio_batch b;
-        wait_begin(&b, w);
-        bool armed = arm(&b, w);
-        kaio_leave(&b);
-        if (!armed) return 0;
+        if (!arm_any_of(w)) return 0;
         if (w->worker_has_it && kaio_ncpu > 1) spin(w);
         if (!any_done(w)) res = sleep_on(w);
         w->self->asleep = w->outer;
@@ -251,16 +287,17 @@ void kaio_wait_unsubmitted(struct kaio_file *file) {
     wait_end(&w);
 }
 
-/* One write for all that ends before the thread looks again: it clears woken under the lock before
- * it leaves its bits, and whoever turns it true writes, so each bit taken since is followed by a
- * write. relaxed: the lock, from which the bits were taken, orders it */
+/* One write for all that ends before the thread looks again: it clears woken before it leaves its
+ * bits (under the lock), or before its last look at its own requests, and whoever turns it true
+ * writes, so each bit taken since is followed by a write. relaxed: the lock, under which the bits
+ * were taken, orders it */
 void kaio_wait_wake(uint64_t bits, const struct kaio_thread *self) {
     uint64_t one = 1;
     for (struct kaio_thread *t = kaio_threads; t; t = t->next) {
         if (!(bits & kaio_bit(t)) || t->efd < 0) continue;
         if (t == self && !t->asleep) continue;
-        if (!kaio_fd_is_marked(t->efd)) continue;
         if (atomic_exchange_explicit(&t->woken, true, memory_order_relaxed)) continue;
+        if (!kaio_fd_is_marked(t->efd)) continue;
         syscall(SYS_write, t->efd, &one, sizeof one);
     }
 }

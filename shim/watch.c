@@ -35,15 +35,9 @@ static struct {
 bool kaio_watching, kaio_stats_on;
 __thread uint64_t kaio_call_start_ns;
 
-uint64_t kaio_watch_now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 /* Of the process; of a forked child, that of its first request. */
 static uint64_t process_start(void) {
-    if (watch.own.start_ns == 0) watch.own.start_ns = kaio_watch_now();
+    if (watch.own.start_ns == 0) watch.own.start_ns = kaio_now_ns();
     return watch.own.start_ns;
 }
 
@@ -164,7 +158,7 @@ unsigned kaio_watch_op(enum kaio_op op) {
 
 uint64_t kaio_watch_begin(struct aiocb *const list[], int n, int op) {
     int saved = errno;
-    uint64_t now = kaio_watch_now();
+    uint64_t now = kaio_now_ns();
     if (kaio_stats_on) kaio_share_begin();
     struct kaio_counts *c = kaio_watch_counts();
     process_start();
@@ -185,7 +179,7 @@ uint64_t kaio_watch_begin(struct aiocb *const list[], int n, int op) {
 void kaio_watch_end(struct aiocb *const list[], int op, uint64_t start_ns, int res) {
     if (!kaio_stats_on) return;
     struct kaio_counts *c = kaio_watch_counts();
-    if (op != KAIO_WATCH_WAIT) kaio_watch_time(&c->call, kaio_watch_now() - start_ns);
+    if (op != KAIO_WATCH_WAIT) kaio_watch_time(&c->call, kaio_now_ns() - start_ns);
     if (res == 0 || op >= KAIO_WATCH_LIST) return;
     count(c, list[0], kaio_watch_op((enum kaio_op)op), (uint64_t)-1);
     take_out(c, list[0], &start_ns);
@@ -194,5 +188,5 @@ void kaio_watch_end(struct aiocb *const list[], int op, uint64_t start_ns, int r
 void kaio_watch_seen(const struct aiocb *cb) {
     struct kaio_counts *c = kaio_watch_counts();
     uint64_t start_ns;
-    if (take_out(c, cb, &start_ns)) kaio_watch_time(&c->latency, kaio_watch_now() - start_ns);
+    if (take_out(c, cb, &start_ns)) kaio_watch_time(&c->latency, kaio_now_ns() - start_ns);
 }

@@ -18,7 +18,6 @@ extern bool kaio_watching;                 /* KAIO_STATS or KAIO_RECORD; final o
 extern bool kaio_stats_on;
 extern __thread uint64_t kaio_call_start_ns; /* of the thread's last call that made a request */
 void kaio_watch_load(void);
-uint64_t kaio_watch_now(void);
 uint64_t kaio_watch_begin(struct aiocb *const list[], int n, int op);
 void kaio_watch_end(struct aiocb *const list[], int op, uint64_t start_ns, int res);
 void kaio_watch_seen(const struct aiocb *cb); /* async-signal-safe */

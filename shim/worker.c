@@ -17,10 +17,11 @@
 
 #define SPIN_NS 20000
 #define IDLE_S  1
+#define BATCH   8 /* reads that one worker begins together */
 
 static void *worker_main(void *unused);
 
-static uint64_t now_ns(void) {
+uint64_t kaio_now_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
@@ -108,6 +109,7 @@ long kaio_worker_run(struct kaio_req *req) {
     char *buf = req->buf + req->done;
     size_t rest = req->nbytes - req->done;
     long at = (long)req->offset + (long)req->done, r;
+    if (rest == 0 && req->done > 0) return (long)req->done; /* kaio_copy_begin() had all */
     do {
         switch (req->op) {
         case KAIO_READ:
@@ -141,8 +143,8 @@ void kaio_worker_finish(struct kaio_batch *b, struct kaio_req *req, long res) {
 
 /* Without the lock: looks for work before sleeping, if there is a CPU to do so on. */
 static void spin(void) {
-    uint64_t end = now_ns() + SPIN_NS;
-    while (atomic_load_explicit(&kaio.nready, memory_order_relaxed) == 0 && now_ns() < end)
+    uint64_t end = kaio_now_ns() + SPIN_NS;
+    while (atomic_load_explicit(&kaio.nready, memory_order_relaxed) == 0 && kaio_now_ns() < end)
         for (int i = 0; i < 16; i++) __builtin_ia32_pause();
 }
 
@@ -170,23 +172,62 @@ static bool wait_for_work(struct kaio_batch *b, bool quick) {
 }
 
 /* Did it not wait for a device? 4 bytes in a ns: what a copy from the page cache takes at most. */
-static bool is_quick(const struct kaio_req *req, uint64_t took_ns) {
-    return took_ns < SPIN_NS + req->nbytes / 4;
+bool kaio_worker_is_quick(size_t nbytes, uint64_t took_ns) {
+    return took_ns < SPIN_NS + nbytes / 4;
 }
 
-/* Answers is_quick(). */
-static bool work_off(struct kaio_batch *b, struct kaio_req *req) {
-    ready_remove(req);
-    kaio_req_move(req, KAIO_RUNNING);
+static bool joins(const struct kaio_req *first, const struct kaio_req *req) {
+    return req && first->buffered && req->buffered && req->file == first->file;
+}
+
+/* Reads of one file's pages that are not in memory: the kernel begins each when it declines it, so
+ * one worker can begin them all and then wait for one after the other, most of which have come by
+ * then. That saves most of the sleeps and wake-ups, which are dearer than all else here. */
+static int take(struct kaio_req *batch[]) {
+    int n = 0;
+    struct kaio_req *req = TAILQ_FIRST(&kaio.ready);
+    do {
+        batch[n++] = req;
+        ready_remove(req);
+        kaio_req_move(req, KAIO_RUNNING);
+        req = TAILQ_FIRST(&kaio.ready);
+    } while (n < BATCH && joins(batch[0], req));
+    return n;
+}
+
+/* How many batches are ready; no more than limit + 1 are counted. */
+static unsigned batches(unsigned limit) {
+    unsigned n = 0;
+    struct kaio_req *req, *first = NULL;
+    int length = 0;
+    TAILQ_FOREACH(req, &kaio.ready, link) {
+        if (first && joins(first, req) && ++length < BATCH) continue;
+        if (++n > limit) break;
+        first = req;
+        length = 0;
+    }
+    return n;
+}
+
+/* Answers whether the last was quick. */
+static bool work_off(struct kaio_batch *b) {
+    struct kaio_req *batch[BATCH];
+    bool quick = true;
+    int n = take(batch);
     kaio_leave(b);
-    uint64_t begin = now_ns();
-    long res = kaio_worker_run(req);
-    bool quick = is_quick(req, now_ns() - begin);
-    kaio_enter(b);
-    req->file->slow = !quick;
-    if (req->op == KAIO_READ) /* relaxed: a hint */
-        atomic_store_explicit(&req->file->cold, !quick, memory_order_relaxed);
-    kaio_worker_finish(b, req, res);
+    for (int i = 0; i < n && n > 1; i++) kaio_copy_begin(batch[i]);
+    for (int i = 0; i < n; i++) {
+        struct kaio_req *req = batch[i];
+        uint64_t begin = kaio_now_ns();
+        long res = kaio_worker_run(req);
+        quick = kaio_worker_is_quick(req->nbytes, kaio_now_ns() - begin) && (i == 0 || quick);
+        kaio_enter(b);
+        req->file->slow = !quick;
+        if (req->op == KAIO_READ) /* relaxed: a hint */
+            atomic_store_explicit(&req->file->cold, !quick, memory_order_relaxed);
+        kaio_worker_finish(b, req, res);
+        if (i < n - 1) kaio_leave(b);
+    }
     return quick;
 }
 
@@ -198,8 +239,7 @@ static void *worker_main(void *unused) {
     kaio_enter(&b);
     kaio.starting--;
     do {
-        struct kaio_req *req;
-        while ((req = TAILQ_FIRST(&kaio.ready))) quick = work_off(&b, req);
+        while (!TAILQ_EMPTY(&kaio.ready)) quick = work_off(&b);
     } while (wait_for_work(&b, quick));
     kaio.workers--;
     kaio_leave(&b);
@@ -237,8 +277,8 @@ static void run_carefully(struct kaio_batch *b) {
  * one can be woken or started, does so and answers true. A careful caller starts none: the thread
  * that submitted the request comes here, too, before its call returns. */
 bool kaio_worker_call(struct kaio_batch *b) {
-    unsigned n = atomic_load_explicit(&kaio.nready, memory_order_relaxed);
-    if (n == 0 || kaio.looking + kaio.called + kaio.starting >= n) return false;
+    unsigned coming = kaio.looking + kaio.called + kaio.starting;
+    if (batches(coming) <= coming) return false;
     if (kaio.idle > kaio.called) {
         kaio.called++; /* taken back by the one that wakes, in wait_for_work() */
         kaio_unlock();

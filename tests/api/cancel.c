@@ -60,15 +60,6 @@ static void until_begun(int fd) {
     while (!is_shim() && !is_read(fd)) sleep_ms(1);
 }
 
-static void until_asleep(pid_t tid) {
-    char task[20], line[200];
-    snprintf(task, sizeof task, "%d", tid);
-    for (int seen = 0; seen < 10; sleep_ms(2)) {
-        need(task_line(task, "stat", line), "stat");
-        seen = strrchr(line, ')')[2] == 'S' ? seen + 1 : 0;
-    }
-}
-
 static void open_pipe(int pipes[2]) {
     need(pipe(pipes) == 0, "pipe");
 }

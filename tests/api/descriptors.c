@@ -133,19 +133,6 @@ static void peer(enum way way, bool write_waits) {
     if (way != CLOSE) close(fds[0]);
 }
 
-static bool sleeps(pid_t tid) {
-    char path[50], line[200] = "";
-    snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
-    FILE *file = fopen(path, "r");
-    need(file && fgets(line, sizeof line, file), path);
-    fclose(file);
-    return strrchr(line, ')')[2] == 'S';
-}
-
-static void until_asleep(pid_t tid) {
-    for (int seen = 0; seen < 10; sleep_ms(2)) seen = sleeps(tid) ? seen + 1 : 0;
-}
-
 /* A thread that waits for a read of a pipe. */
 struct waiter {
     struct aiocb cb;

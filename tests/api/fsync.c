@@ -261,6 +261,21 @@ static void append(const char *what, int flags, size_t size, bool use_list) {
     free(back);
 }
 
+/* Syncs that wait together fail one by one. */
+static void failing(void) {
+    struct aiocb cbs[20];
+    int fds[2], failed = 0;
+    need(pipe(fds) == 0, "pipe");
+    for (int i = 0; i < 20; i++) {
+        cbs[i] = request(fds[0], NULL, 0, 0);
+        need(aio_fsync(O_SYNC, &cbs[i]) == 0, "aio_fsync");
+    }
+    for (int i = 0; i < 20; i++) failed += finish(&cbs[i]) == EINVAL && aio_return(&cbs[i]) == -1;
+    say("of a pipe: %d failed", failed);
+    close(fds[0]);
+    close(fds[1]);
+}
+
 static void test(void) {
     sigset_t set;
     sigemptyset(&set);
@@ -283,6 +298,7 @@ static void test(void) {
     append_later("buffered", 0);
     append_later("direct", O_DIRECT);
     other_files();
+    failing();
     append("append", 0, 100, false);
     append("append, large", 0, 16384, false);
     append("append, list", 0, 100, true);

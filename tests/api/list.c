@@ -243,15 +243,6 @@ static void waits_for_pipe(int fd) {
     close(pipes[1]);
 }
 
-static bool sleeps(pid_t tid) {
-    char path[50], line[200] = "";
-    snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
-    FILE *file = fopen(path, "r");
-    need(file && fgets(line, sizeof line, file), path);
-    fclose(file);
-    return strrchr(line, ')')[2] == 'S';
-}
-
 static volatile sig_atomic_t handled;
 
 static void on_signal(int signo) {
@@ -261,7 +252,7 @@ static void on_signal(int signo) {
 
 /* Signals the main thread once it has been asleep for a while: in lio_listio(). */
 static void *interrupt(void *arg) {
-    for (int seen = 0; seen < 10; sleep_ms(2)) seen = sleeps(getpid()) ? seen + 1 : 0;
+    until_asleep(getpid());
     pthread_kill(*(pthread_t *)arg, SIGUSR1);
     return NULL;
 }
@@ -269,7 +260,7 @@ static void *interrupt(void *arg) {
 /* Then feeds the pipe when the main thread sleeps again. */
 static void *interrupt_and_feed(void *arg) {
     int *to = arg;
-    for (int seen = 0; seen < 10; sleep_ms(2)) seen = sleeps(getpid()) ? seen + 1 : 0;
+    until_asleep(getpid());
     kill(getpid(), SIGUSR1);
     for (int seen = 0; seen < 10; sleep_ms(2)) seen = handled && sleeps(getpid()) ? seen + 1 : 0;
     need(write(*to, "x", 1) == 1, "write");

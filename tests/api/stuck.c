@@ -230,22 +230,9 @@ static void by_callback(void) {
     free(buf);
 }
 
-static char state(pid_t tid) {
-    char path[50], line[200] = "";
-    snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
-    FILE *file = fopen(path, "r");
-    need(file && fgets(line, sizeof line, file), path);
-    fclose(file);
-    return strrchr(line, ')')[2];
-}
-
 /* Also if it is stuck itself. */
 static void until_waiting(pid_t tid) {
-    for (int seen = 0; seen < 10; sleep_ms(2)) seen = state(tid) != 'R' ? seen + 1 : 0;
-}
-
-static void until_asleep(pid_t tid) {
-    for (int seen = 0; seen < 10; sleep_ms(2)) seen = state(tid) == 'S' ? seen + 1 : 0;
+    for (int seen = 0; seen < 10; sleep_ms(2)) seen = task_state(tid) != 'R' ? seen + 1 : 0;
 }
 
 static void *release_later(void *unused) {

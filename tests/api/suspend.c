@@ -34,21 +34,6 @@ static void close_pipe(const int pipes[2]) {
     close(pipes[1]);
 }
 
-/* Does the thread sleep at this moment? */
-static bool sleeps(pid_t tid) {
-    char path[50], line[200] = "";
-    snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
-    FILE *file = fopen(path, "r");
-    need(file && fgets(line, sizeof line, file), path);
-    fclose(file);
-    return strrchr(line, ')')[2] == 'S';
-}
-
-/* Returns once the thread has been found asleep for a while: it is in the call that blocks. */
-static void until_asleep(pid_t tid) {
-    for (int seen = 0; seen < 10; sleep_ms(2)) seen = sleeps(tid) ? seen + 1 : 0;
-}
-
 static void at_once(void) {
     int pipes[2], fd = scratch(O_RDONLY, 4096);
     char buf[100], text[60];

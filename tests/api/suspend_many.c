@@ -109,18 +109,10 @@ static int sleepers_end(struct waiter waiters[1 + SLEEPERS]) {
     return bad;
 }
 
-/* Does the thread sleep at this moment? */
-static bool sleeps(pid_t tid) {
-    char path[50], line[200] = "";
-    snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
-    FILE *file = fopen(path, "r");
-    if (!file || !fgets(line, sizeof line, file)) return true; /* it has ended */
-    fclose(file);
-    return strrchr(line, ')')[2] == 'S';
-}
-
-static void until_asleep(const struct waiter *w) {
-    for (int seen = 0; seen < 3; sleep_ms(1)) seen = w->tid && sleeps(w->tid) ? seen + 1 : 0;
+/* Less sure than until_asleep(), for there are many rounds. */
+static void until_waits(const struct waiter *w) {
+    for (int seen = 0; seen < 3; sleep_ms(1))
+        seen = w->tid && task_state(w->tid) != 'R' ? seen + 1 : 0;
 }
 
 static void pipe_rounds(enum way way) {
@@ -132,7 +124,7 @@ static void pipe_rounds(enum way way) {
     for (int round = 0; round < PIPE_ROUNDS; round++) {
         for (int i = 0; i < n; i++) cbs[i] = request(fds[i][0], memory + i, 1, 0);
         begin(waiters, way == TIMED_OUT ? &soon : NULL);
-        for (int i = way == TIMED_OUT; i <= SLEEPERS; i++) until_asleep(&waiters[i]);
+        for (int i = way == TIMED_OUT; i <= SLEEPERS; i++) until_waits(&waiters[i]);
         left += leave(&waiters[0], way);
         for (int i = 0; i < n; i++) bad += aio_error(&cbs[i]) != EINPROGRESS;
         for (int i = 0; i < n; i++) {

@@ -153,6 +153,26 @@ static inline uint64_t now_us(void) {
     return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
+/* What /proc says of a thread of this process: 'R', 'S', 'D'; 'X': it has ended. */
+static inline char task_state(pid_t tid) {
+    char path[50], line[200] = "";
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
+    FILE *file = fopen(path, "r");
+    bool is_read = file && fgets(line, sizeof line, file);
+    if (file) fclose(file);
+    return is_read ? strrchr(line, ')')[2] : 'X';
+}
+
+static inline bool sleeps(pid_t tid) {
+    return task_state(tid) == 'S';
+}
+
+/* Returns once the thread has been found asleep for a while: it is in the call that blocks. */
+static inline void until_asleep(pid_t tid) {
+    for (int seen = 0; seen < 10 && task_state(tid) != 'X'; sleep_ms(2))
+        seen = sleeps(tid) ? seen + 1 : 0;
+}
+
 int main(void) {
     alarm(60);
     if (getenv("TEST_WARM")) {

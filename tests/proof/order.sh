@@ -5,8 +5,8 @@
 set -eu
 program=$TESTS_TOP/build/tests/proof/order
 shim=(TEST_SIDE=shim LD_PRELOAD="$KAIO_LIB")
-top=$PWD
-trap '! mountpoint -q "$top/slow" || fusermount3 -uz "$top/slow"' EXIT
+# shellcheck source=tests/proof/fuse/slowfs.sh
+. "$TESTS_TOP/tests/proof/fuse/slowfs.sh"
 fail() { echo "$1"; exit 1; }
 
 for part in disk append; do
@@ -18,27 +18,12 @@ for part in disk append; do
     cat glibc.out
 done
 
-# Answers when slowfs is mounted.
-start() {
-    ./slowfs log slow >slowfs.out 2>&1 &
-    pid=$!
-    until mountpoint -q slow; do
-        kill -0 $pid 2>kill.out || return 1
-        sleep 0.05
-    done
-}
-
-stop() {
-    fusermount3 -u slow || fusermount3 -uz slow
-    wait $pid
-}
-
 # slow VAR=VALUE...: on a fresh slowfs, whose log has to say something, too
 slow() {
     local status=0
-    start || fail "slowfs: $(cat slowfs.out)"
+    slowfs_start || fail "slowfs: $(cat slowfs.out)"
     (cd slow && exec env "$@" "$program") || status=$?
-    stop
+    slowfs_stop
     # the n-th sync of a file must find the 8 writes of its n-th round
     awk '$1 == "write" { ended[$2, $3]++ }
          $1 == "sync" { arrived++; early += ended[$2, ++round[$2]] != 8 }
@@ -46,11 +31,8 @@ slow() {
     return $status
 }
 
-mkdir slow
-read -ra fuse <<<"$(pkg-config --cflags --libs fuse3)"
-gcc -O2 -std=gnu11 -Wall -Wextra -Werror -o slowfs "$TESTS_TOP/tests/proof/fuse/slowfs.c" "${fuse[@]}"
-start || { echo "slowfs cannot be mounted here: $(tail -n 1 slowfs.out)"; exit 77; }
-stop
+slowfs_start || { echo "slowfs cannot be mounted here: $(tail -n 1 slowfs.out)"; exit 77; }
+slowfs_stop
 slow ORDER=sync TEST_SIDE=glibc >glibc.out || fail "sync, glibc: $(cat glibc.out)"
 grep -q '^1000 syncs arrived, 0 too early' glibc.out || fail "sync, glibc: $(cat glibc.out)"
 cat glibc.out

@@ -2,7 +2,7 @@
  * keep nothing. Opened with O_DIRECT they go past the page cache. LOG tells in their order
  *
  *   write FILE NUMBER   a write has ended; NUMBER is the first int of its data
- *   sync FILE           an fsync has arrived
+ *   sync FILE           an fsync has arrived; it ends when there is no file LOG.hold
  *
  * Runs in the foreground until it is unmounted.
  */
@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fuse.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@
 #include <unistd.h>
 
 static FILE *events; /* stdio's lock puts the lines in order */
+static char hold[PATH_MAX + 8];
 
 static bool is_file(const char *path) {
     return path[1] >= '0' && path[1] <= '9' && path[2] == '\0';
@@ -51,6 +53,7 @@ static int slow_write(const char *path, const char *buf, size_t n, off_t offset,
 static int slow_fsync(const char *path, int datasync, struct fuse_file_info *fi) {
     (void)datasync, (void)fi;
     fprintf(events, "sync %s\n", path + 1);
+    while (access(hold, F_OK) == 0) usleep(1000);
     return 0;
 }
 
@@ -60,6 +63,9 @@ static const struct fuse_operations operations = {
 int main(int argc, char *argv[]) {
     if (argc != 3 || !(events = fopen(argv[1], "w"))) return 2;
     setlinebuf(events);
+    char log[PATH_MAX];
+    if (!realpath(argv[1], log)) return 2; /* FUSE changes the directory */
+    snprintf(hold, sizeof hold, "%s.hold", log);
     char *args[] = {argv[0], "-f", argv[2], NULL};
     return fuse_main(3, args, &operations, NULL);
 }
