@@ -15,6 +15,7 @@
 #include <poll.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <termios.h>
 #include <unistd.h>
 
 /* The offer of submit.c, without a context: bytes, or -errno. */
@@ -69,6 +70,19 @@ static bool is_ready(const struct kaio_req *req) {
     return poll(&fd, 1, 0) > 0;
 }
 
+/* Does poll() wait where read() does not? A terminal's read may end with nothing (VMIN 0), or with
+ * less than VMIN if no more is asked for; and a process in the background gets EIO, also for 0
+ * bytes. */
+static bool poll_misleads(const struct kaio_req *req) {
+    struct termios mode;
+    int fd = req->iocb.aio_fildes;
+    if (req->op != KAIO_READ || tcgetattr(fd, &mode)) return false;
+    if (syscall(SYS_read, fd, req->buf, 0) < 0) return true;
+    cc_t least = mode.c_cc[VMIN];
+    if (mode.c_lflag & ICANON) return false;
+    return least == 0 || (mode.c_cc[VTIME] == 0 && least > req->nbytes);
+}
+
 /* May wait for ever, unless it is ready. ready: what it became while we waited. A terminal that has
  * been hung up says EIO to whoever waits in read(), but end of file to who comes later. */
 static long blocker_run(struct kaio_req *req, short ready) {
@@ -96,7 +110,8 @@ static void *blocker_main(void *arg) {
         if (res > 0) req->done += (size_t)res;
         bool rest = res > 0 && req->op == KAIO_WRITE && req->done < req->nbytes;
         bool terminal = res == -EOPNOTSUPP && !req->blocking && !odd && !ready;
-        if (!nonblocking && (res == -EAGAIN || rest || (terminal && !is_ready(req)))) {
+        bool waits = terminal && !poll_misleads(req) && !is_ready(req);
+        if (!nonblocking && (res == -EAGAIN || rest || waits)) {
             ready = blocker_sleep(req);
             continue;
         }
