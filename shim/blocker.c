@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <termios.h>
@@ -83,20 +84,32 @@ static bool poll_misleads(const struct kaio_req *req) {
     return least == 0 || (mode.c_cc[VTIME] == 0 && least > req->nbytes);
 }
 
-/* May wait for ever, unless it is ready. ready: what it became while we waited. A terminal that has
- * been hung up says EIO to whoever waits in read(), but end of file to who comes later. */
+/* A terminal that has been hung up says EIO to whoever waits in read(), but end of file to who
+ * comes later, as we do. */
+static bool is_hung_up(const struct kaio_req *req, short ready) {
+    struct stat st;
+    return ready & POLLHUP && fstat(req->iocb.aio_fildes, &st) == 0 && S_ISCHR(st.st_mode);
+}
+
+/* May wait for ever, unless it is ready. ready: what it became while we waited. */
 static long blocker_run(struct kaio_req *req, short ready) {
     struct kaio_batch b;
     kaio_enter(&b);
     kaio_req_move(req, KAIO_RUNNING);
     kaio_leave(&b);
     long res = kaio_worker_run(req);
-    return res == 0 && ready & POLLHUP ? -EIO : res;
+    return res == 0 && is_hung_up(req, ready) ? -EIO : res;
+}
+
+/* Errors that read() might not give; a socket's own come only once. */
+static bool is_refusal(long res) {
+    return res == -EAGAIN || res == -EOPNOTSUPP || res == -EINVAL || res == -ESPIPE ||
+           res == -ENOSYS;
 }
 
 /* The rule for one stream request: offer it, wait, offer it again. A terminal takes no offers: the
- * blocking call follows when it is ready. Errors are left to that call, and so is a socket with a
- * time limit. */
+ * blocking call follows when it is ready. What is refused is left to that call, and so is a socket
+ * with a time limit. */
 static void *blocker_main(void *arg) {
     struct kaio_req *req = arg;
     struct kaio_batch b;
@@ -115,7 +128,8 @@ static void *blocker_main(void *arg) {
             ready = blocker_sleep(req);
             continue;
         }
-        res = res < 0 ? blocker_run(req, ready) : (long)req->done;
+        if (is_refusal(res)) res = blocker_run(req, ready);
+        else if (res >= 0 || req->done) res = (long)req->done;
         kaio_enter(&b);
         kaio_worker_finish(&b, req, res);
         kaio_leave(&b);

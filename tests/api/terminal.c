@@ -116,6 +116,33 @@ static void nonblocking(void) {
     close(fd);
 }
 
+/* The writers of a named FIFO go while a read waits, and come again. */
+static void fifo_of_others(void) {
+    int from = open("fifo", O_RDONLY | O_NONBLOCK), to = open("fifo", O_WRONLY);
+    need(from >= 0 && to >= 0 && fcntl(from, F_SETFL, O_RDONLY) == 0, "fifo");
+    struct aiocb cb = request(from, buf, 10, 0);
+    need(aio_read(&cb) == 0, "aio_read");
+    sleep_ms(20);
+    say("FIFO, nothing: %s", name(aio_error(&cb)));
+    put(to, "data");
+    ends("FIFO", 0, &cb);
+    need(aio_read(&cb) == 0, "aio_read");
+    sleep_ms(20);
+    close(to);
+    ends("FIFO, the writer goes", 0, &cb);
+    reads("FIFO, the writer is gone", from, 10);
+    to = open("fifo", O_WRONLY);
+    put(to, "more");
+    reads("FIFO, another writer", from, 10);
+    close(from);
+    writes("FIFO, the reader is gone", to, 10);
+    close(to);
+    to = open("fifo", O_RDWR), from = open("fifo", O_WRONLY);
+    writes("FIFO, a reader again", from, 10);
+    close(to);
+    close(from);
+}
+
 /* A session's leader that is not in the terminal's foreground must not read from it: EIO, as
  * helpers block SIGTTIN. In a program of its own, as glibc's AIO does not work after fork(). */
 static void read_in_background(int fd) {
@@ -218,6 +245,7 @@ static void test(void) {
     if (in_background) read_in_background(atoi(in_background));
     modes();
     nonblocking();
+    fifo_of_others();
     background();
     inotify();
     signal_descriptor();
