@@ -29,6 +29,7 @@
 #define KAIO_FILE_CHUNK  128         /* descriptors whose records are allocated together */
 #define KAIO_FILE_CHUNKS 8192        /* 2^20 descriptors, the kernel's default fs.nr_open */
 #define KAIO_SUBMIT_MAX  256         /* iocbs in one io_submit() */
+#define KAIO_SUBMIT_FEW  32          /* the same, on a stack that may be small */
 #define KAIO_FEW         64          /* requests that workers serve before a context is made */
 #define KAIO_LARGE_BYTES (512 << 10) /* buffered requests from here on are never copied inline */
 
