@@ -79,13 +79,16 @@ static int submit(struct aiocb *cb, enum kaio_op op) {
 EXPORT int aio_read(struct aiocb *cb) {
     if (is_off()) return NEXT(aio_read)(cb);
     if (bad_priority(cb)) return reject(cb, EINVAL);
+    cb->aio_lio_opcode = LIO_READ; /* as in glibc, here and below: it may be used in a list next */
     return kaio_copy_read(cb) ? 0 : submit(cb, KAIO_READ);
 }
 EXPORT_64(aio_read);
 
 EXPORT int aio_write(struct aiocb *cb) {
     if (is_off()) return NEXT(aio_write)(cb);
-    return bad_priority(cb) ? reject(cb, EINVAL) : submit(cb, KAIO_WRITE);
+    if (bad_priority(cb)) return reject(cb, EINVAL);
+    cb->aio_lio_opcode = LIO_WRITE;
+    return submit(cb, KAIO_WRITE);
 }
 EXPORT_64(aio_write);
 
@@ -93,6 +96,7 @@ EXPORT int aio_fsync(int op, struct aiocb *cb) {
     if (is_off()) return NEXT(aio_fsync)(op, cb);
     if (op != O_SYNC && op != O_DSYNC) return answer(-EINVAL);
     if (fcntl(cb->aio_fildes, F_GETFL) < 0) return answer(-EBADF);
+    cb->aio_reqprio = 0;
     return submit(cb, op == O_SYNC ? KAIO_FSYNC : KAIO_FDSYNC);
 }
 EXPORT_64(aio_fsync);
@@ -145,7 +149,10 @@ EXPORT int aio_cancel(int fd, struct aiocb *cb) {
     if (is_off()) return NEXT(aio_cancel)(fd, cb);
     if (fcntl(fd, F_GETFL) < 0) return answer(-EBADF);
     if (cb && cb->aio_fildes != fd) return answer(-EINVAL);
-    return kaio_cancel(fd, cb);
+    int saved = errno;
+    int res = kaio_cancel(fd, cb);
+    errno = saved;
+    return res;
 }
 EXPORT_64(aio_cancel);
 
