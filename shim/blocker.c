@@ -13,7 +13,9 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <termios.h>
 #include <unistd.h>
 
 /* False: cancelled. Then it is a ZOMBIE, or DONE until its notification has been made. */
@@ -60,20 +62,45 @@ static bool is_ready(const struct kaio_req *req) {
     return poll(&fd, 1, 0) > 0;
 }
 
-/* May wait for ever, unless it is ready. ready: what it became while we waited. A terminal that has
- * been hung up says EIO to whoever waits in read(), but end of file to who comes later. */
+/* Does poll() wait where read() does not? A terminal's read may end with nothing (VMIN 0), or with
+ * less than VMIN if no more is asked for; and a process in the background gets EIO, also for 0
+ * bytes. */
+static bool poll_misleads(const struct kaio_req *req) {
+    struct termios mode;
+    int fd = req->iocb.aio_fildes;
+    if (req->op != KAIO_READ || tcgetattr(fd, &mode)) return false;
+    if (syscall(SYS_read, fd, req->buf, 0) < 0) return true;
+    cc_t least = mode.c_cc[VMIN];
+    if (mode.c_lflag & ICANON) return false;
+    return least == 0 || (mode.c_cc[VTIME] == 0 && least > req->nbytes);
+}
+
+/* A terminal that has been hung up says EIO to whoever waits in read(), but end of file to who
+ * comes later, as we do. */
+static bool is_hung_up(const struct kaio_req *req, short ready) {
+    struct stat st;
+    return ready & POLLHUP && fstat(req->iocb.aio_fildes, &st) == 0 && S_ISCHR(st.st_mode);
+}
+
+/* May wait for ever, unless it is ready. ready: what it became while we waited. */
 static long blocker_run(struct kaio_req *req, short ready) {
     struct kaio_batch b;
     kaio_enter(&b);
     kaio_req_move(req, KAIO_RUNNING);
     kaio_leave(&b);
     long res = kaio_worker_run(req);
-    return res == 0 && ready & POLLHUP ? -EIO : res;
+    return res == 0 && is_hung_up(req, ready) ? -EIO : res;
+}
+
+/* Errors that read() might not give; a socket's own come only once. */
+static bool is_refusal(long res) {
+    return res == -EAGAIN || res == -EOPNOTSUPP || res == -EINVAL || res == -ESPIPE ||
+           res == -ENOSYS;
 }
 
 /* The rule for one stream request: offer it, wait, offer it again. A terminal takes no offers: the
- * blocking call follows when it is ready. Errors are left to that call, and so is a socket with a
- * time limit. */
+ * blocking call follows when it is ready. What is refused is left to that call, and so is a socket
+ * with a time limit. */
 static void *blocker_main(void *arg) {
     struct kaio_req *req = arg;
     struct kaio_batch b;
@@ -87,11 +114,13 @@ static void *blocker_main(void *arg) {
         if (res > 0) req->done += (size_t)res;
         bool rest = res > 0 && req->op == KAIO_WRITE && req->done < req->nbytes;
         bool terminal = res == -EOPNOTSUPP && !req->blocking && !odd && !ready;
-        if (!nonblocking && (res == -EAGAIN || rest || (terminal && !is_ready(req)))) {
+        bool waits = terminal && !poll_misleads(req) && !is_ready(req);
+        if (!nonblocking && (res == -EAGAIN || rest || waits)) {
             ready = blocker_sleep(req);
             continue;
         }
-        res = res < 0 ? blocker_run(req, ready) : (long)req->done;
+        if (is_refusal(res)) res = blocker_run(req, ready);
+        else if (res >= 0 || req->done) res = (long)req->done;
         kaio_enter(&b);
         kaio_worker_finish(&b, req, res);
         kaio_leave(&b);

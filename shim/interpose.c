@@ -8,10 +8,9 @@
  *   blocker.c    unpollable streams         complete.c   result, status, wake-ups
  *   notify.c     signal or thread           reaper.c     the background thread
  *   wait.c       aio_suspend(), LIO_WAIT    cancel.c     aio_cancel(), close()
- *   stats.c      the report at exit         config.c     KAIO_*
- *   raised.c     signals that a write raises
- *   watch.c      KAIO_STATS: at the calls    record.c     KAIO_RECORD
- *   json.c       the report, for programs    share.c      KAIO_STATS=live
+ *   watch.c      KAIO_STATS: at the calls   stats.c      inside; the report (json.c)
+ *   share.c      KAIO_STATS=live            record.c     KAIO_RECORD
+ *   raised.c     signals of a write         config.c     KAIO_*
  *
  * Nothing else in the library touches errno for the program, and nothing else is visible outside.
  * KAIO_MODE=off forwards every call to the next definition in line, which is glibc's.
@@ -80,6 +79,7 @@ static int submit(struct aiocb *cb, enum kaio_op op) {
 
 static int read_one(struct aiocb *cb) {
     if (bad_priority(cb)) return reject(cb, EINVAL);
+    cb->aio_lio_opcode = LIO_READ; /* as in glibc, here and below: it may be used in a list next */
     return kaio_copy_read(cb) ? 0 : submit(cb, KAIO_READ);
 }
 
@@ -90,7 +90,9 @@ EXPORT int aio_read(struct aiocb *cb) {
 EXPORT_64(aio_read);
 
 static int write_one(struct aiocb *cb) {
-    return bad_priority(cb) ? reject(cb, EINVAL) : submit(cb, KAIO_WRITE);
+    if (bad_priority(cb)) return reject(cb, EINVAL);
+    cb->aio_lio_opcode = LIO_WRITE;
+    return submit(cb, KAIO_WRITE);
 }
 
 EXPORT int aio_write(struct aiocb *cb) {
@@ -102,6 +104,7 @@ EXPORT_64(aio_write);
 static int sync_one(int op, struct aiocb *cb) {
     if (op != O_SYNC && op != O_DSYNC) return answer(-EINVAL);
     if (fcntl(cb->aio_fildes, F_GETFL) < 0) return answer(-EBADF);
+    cb->aio_reqprio = 0;
     return submit(cb, op == O_SYNC ? KAIO_FSYNC : KAIO_FDSYNC);
 }
 
@@ -172,7 +175,10 @@ EXPORT int aio_cancel(int fd, struct aiocb *cb) {
     if (is_off()) return NEXT(aio_cancel)(fd, cb);
     if (fcntl(fd, F_GETFL) < 0) return answer(-EBADF);
     if (cb && cb->aio_fildes != fd) return answer(-EINVAL);
-    return kaio_cancel(fd, cb);
+    int saved = errno;
+    int res = kaio_cancel(fd, cb);
+    errno = saved;
+    return res;
 }
 EXPORT_64(aio_cancel);
 

@@ -29,6 +29,7 @@
 #define KAIO_FILE_CHUNK  128         /* descriptors whose records are allocated together */
 #define KAIO_FILE_CHUNKS 8192        /* 2^20 descriptors, the kernel's default fs.nr_open */
 #define KAIO_SUBMIT_MAX  256         /* iocbs in one io_submit() */
+#define KAIO_SUBMIT_FEW  32          /* the same, on a stack that may be small */
 #define KAIO_FEW         64          /* requests that workers serve before a context is made */
 #define KAIO_LARGE_BYTES (512 << 10) /* buffered requests from here on are never copied inline */
 
@@ -141,6 +142,13 @@ struct kaio_lio {
 };
 TAILQ_HEAD(kaio_lios, kaio_lio);
 
+/* raised.c: signals taken out of the queue. */
+#define KAIO_RAISED_MAX 4 /* two signals, for the thread and for the process */
+struct kaio_raised {
+    siginfo_t infos[KAIO_RAISED_MAX];
+    int n;
+};
+
 /* One per thread that ever used AIO, reused after its end, never freed. Outlives fork(). */
 struct kaio_thread {
     struct kaio_thread *next; /* all of them, in kaio_threads */
@@ -154,13 +162,7 @@ struct kaio_thread {
         woken;      /* false: it sleeps, or is about to, and its eventfd has not been written yet */
     bool unflagged; /* some request of it went without its eventfd; only grows */
     bool asleep;    /* in its sleep, or in a handler on top of it; only its thread looks */
-};
-
-/* raised.c: signals taken out of the queue. */
-#define KAIO_RAISED_MAX 4 /* two signals, for the thread and for the process */
-struct kaio_raised {
-    siginfo_t infos[KAIO_RAISED_MAX];
-    int n;
+    struct kaio_raised kept; /* raised.c: between enter and leave */
 };
 
 /* What was decided under the lock and is carried out without it. Lives on a stack. */
@@ -177,7 +179,6 @@ struct kaio_batch {
     bool no_thread;          /* out: no worker could be started for it */
     bool writes;             /* the thread itself has made some: raised.c */
     unsigned raised;         /* kaio.raised before them */
-    struct kaio_raised kept;
 };
 
 /* All state. Zero is its valid first value, and a forked child sees zeros (MADV_WIPEONFORK). */

@@ -209,14 +209,16 @@ static int submit(long n, struct iocb **iocbs) {
     return aio_call(SYS_io_submit, (long)kaio.ctx, n, (long)iocbs, 0, 0);
 }
 
-/* Submits up to KAIO_SUBMIT_MAX of b->offer in one call. io_submit() stops at the first iocb that
- * it refuses; its error comes when it is the first of a call. Those behind it are offered again. */
+/* Submits of b->offer what one call takes: all of a list, but little where the stack may be a
+ * signal handler's. io_submit() stops at the first iocb that it refuses; its error comes when it is
+ * the first of a call. Those behind it are offered again. */
 void kaio_kernel_submit(struct kaio_batch *b) {
-    struct iocb *iocbs[KAIO_SUBMIT_MAX];
-    struct kaio_file *files[KAIO_SUBMIT_MAX];
+    const long most = b->lio || kaio_is_ours ? KAIO_SUBMIT_MAX : KAIO_SUBMIT_FEW;
+    struct iocb *iocbs[most];
+    struct kaio_file *files[most];
     long n = 0, taken = 0, r = 0;
     struct kaio_req *req;
-    while (n < KAIO_SUBMIT_MAX && (req = TAILQ_FIRST(&b->offer))) {
+    while (n < most && (req = TAILQ_FIRST(&b->offer))) {
         TAILQ_REMOVE(&b->offer, req, link);
         bool poll = req->iocb.aio_lio_opcode == IO_CMD_POLL;
         kaio_req_move(req, poll ? KAIO_POLLING : KAIO_SUBMITTED);

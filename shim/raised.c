@@ -46,8 +46,8 @@ void kaio_raised_before(struct kaio_batch *b) {
     if (b->writes || kaio_is_ours) return; /* nothing is ever delivered to ours */
     b->writes = true;
     b->raised = kaio.raised;
-    b->kept.n = 0;
-    if (sigismember(&b->mask, SIGPIPE) || sigismember(&b->mask, SIGXFSZ)) take(&b->kept);
+    b->self->kept.n = 0;
+    if (sigismember(&b->mask, SIGPIPE) || sigismember(&b->mask, SIGXFSZ)) take(&b->self->kept);
 }
 
 /* any: since then. */
@@ -56,5 +56,5 @@ void kaio_raised_after(struct kaio_batch *b, bool any) {
     if (any) take(&raised);
     for (int i = 0; i < raised.n; i++)
         if (!is_own(&raised.infos[i])) put_back(&raised.infos[i]);
-    for (int i = 0; i < b->kept.n; i++) put_back(&b->kept.infos[i]);
+    for (int i = 0; i < b->self->kept.n; i++) put_back(&b->self->kept.infos[i]);
 }

@@ -8,6 +8,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -65,10 +67,23 @@ static bool line_up(struct kaio_req *req) {
     return false;
 }
 
+/* A signalfd is ready for whose signal has come, and the kernel's poll asks on a thread of its own.
+ * Anonymous files have no type: others need not be asked for their name. */
+static bool is_signalfd(int fd) {
+    struct statx st;
+    char path[32], file[] = "anon_inode:[signalfd]", found[sizeof file];
+    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &st)) return false;
+    if (st.stx_mode & S_IFMT) return false;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    return readlink(path, found, sizeof found) == sizeof file - 1 &&
+           !memcmp(found, file, sizeof file - 1);
+}
+
 /* Idle streams take half of the context at most; the others wait in the reaper's epoll set. What
  * the kernel cannot poll gets a thread. */
 static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_poll) {
     if (!req->in_line && !line_up(req)) return; /* it was no stream when it was offered */
+    can_poll = can_poll && !is_signalfd(req->iocb.aio_fildes);
     if (can_poll && fcntl(req->iocb.aio_fildes, F_GETFL) & O_NONBLOCK) {
         kaio_complete(b, req, req->done ? (long)req->done : -EAGAIN);
     } else if (has_timeout(req)) {

@@ -306,7 +306,7 @@ static void bad_calls(void) {
     int modes[] = {-1, 2, 3, 77};
     for (int i = 0; i < 4; i++) answered("list, bad mode", lio_listio(modes[i], list, 1, NULL));
     say("untouched: %s", name(aio_error(&cb)));
-    int ops[] = {5, 77, -1};
+    int ops[] = {5, 77, -1}; /* 3 and 4 are glibc's own numbers for syncs: an accident */
     for (int i = 0; i < 3; i++) {
         cb = request(fd, buf, 100, 0);
         cb.aio_lio_opcode = ops[i];
