@@ -87,16 +87,17 @@ struct kaio_req {
     uint32_t index;      /* in the pool; also left in cb->__abs_prio */
     uint32_t generation; /* the file's when it was made: is the number still the same file? */
     uint8_t op, state, epoch, lane;
-    bool buffered;  /* a read that RWF_NOWAIT begins, if its data is not in memory: worker.c */
-    bool in_line;   /* is, or waits behind, the head of a stream's line */
-    bool armed;     /* held: file->active[] of the other epoch is all it waits for */
-    bool joined;    /* held: a sync that the one in progress covers, too */
-    bool blocking;  /* may wait inside the call: KAIO_MODE=kernel, SO_RCVTIMEO */
-    bool in_kernel; /* an iocb of it is in kaio.in_kernel */
-    bool blocker;   /* polling: by a thread of its own, which still refers to it */
-    bool epolled;   /* polling: in the reaper's epoll set */
-    bool counted;   /* in file->active[epoch] */
-    bool failed;    /* once done: for its list */
+    uint8_t priority; /* aio_reqprio; where requests queue, lower goes first, as in glibc */
+    bool buffered;    /* a read that RWF_NOWAIT begins, if its data is not in memory: worker.c */
+    bool in_line;     /* is, or waits behind, the head of a stream's line */
+    bool armed;       /* held: file->active[] of the other epoch is all it waits for */
+    bool joined;      /* held: a sync that the one in progress covers, too */
+    bool blocking;    /* may wait inside the call: KAIO_MODE=kernel, SO_RCVTIMEO */
+    bool in_kernel;   /* an iocb of it is in kaio.in_kernel */
+    bool blocker;     /* polling: by a thread of its own, which still refers to it */
+    bool epolled;     /* polling: in the reaper's epoll set */
+    bool counted;     /* in file->active[epoch] */
+    bool failed;      /* once done: for its list */
 };
 TAILQ_HEAD(kaio_reqs, kaio_req);
 
