@@ -6,7 +6,12 @@ KAIO_CFLAGS = -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -ftls-model=ini
 KAIO_LDFLAGS = -shared -pthread -Wl,-z,relro,-z,now,-z,noexecstack,-soname,libkaio.so
 OBJECTS = $(patsubst shim/%.c,build/shim/%.o,$(wildcard shim/*.c))
 
-all: build/libkaio.so build/kaio-check
+VERSION = 0.1.0
+
+TOOLS = build/kaio-check build/kaio-measure
+MANUAL = build/man/kaio.1 build/man/libkaio.7
+
+all: build/libkaio.so $(TOOLS) $(MANUAL)
 
 build/libkaio.so: $(OBJECTS)
 	$(CC) $(CFLAGS) $(LDFLAGS) $(KAIO_LDFLAGS) -o $@ $^
@@ -15,9 +20,22 @@ build/shim/%.o: shim/%.c shim/kaio.h shim/options.def Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(KAIO_CFLAGS) -c -o $@ $<
 
-build/kaio-check: scripts/kaio-check.c shim/options.def Makefile
+TOOL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -DKAIO_VERSION='"$(VERSION)"'
+
+build/kaio-check: $(wildcard scripts/kaio-check.[ch] scripts/kaio-options.c scripts/kaio-probe.c) \
+		shim/options.def Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -std=gnu11 -Wall -Wextra -Werror -o $@ $<
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^)
+
+build/kaio-measure: scripts/kaio-measure.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) $(LDFLAGS) -o $@ $<
+
+# A line .\" @--FORM@ becomes the table of options in that form, @VERSION@ the version.
+build/man/%: man/% build/kaio-check Makefile
+	@mkdir -p $(@D)
+	awk -v version=$(VERSION) '/^\.\\" @--/ { gsub(/.*@--|@/, ""); \
+		system("build/kaio-check --" $$0); next } { gsub(/@VERSION@/, version); print; fflush() }' $< >$@
 
 TESTS = $(patsubst %.c,build/%,$(wildcard tests/api/*.c tests/proof/*.c))
 
