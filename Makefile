@@ -22,12 +22,11 @@ build/shim/%.o: shim/%.c shim/kaio.h shim/options.def Makefile
 
 TOOL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -DKAIO_VERSION='"$(VERSION)"'
 
-build/kaio-check: $(wildcard scripts/kaio-check.[ch] scripts/kaio-options.c scripts/kaio-probe.c) \
-		shim/options.def Makefile
+build/kaio-check: tools/kaio-check.c tools/options.c tools/probe.c tools/check.h shim/options.def Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^)
 
-build/kaio-measure: scripts/kaio-measure.c Makefile
+build/kaio-measure: tools/kaio-measure.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) $(LDFLAGS) -o $@ $<
 

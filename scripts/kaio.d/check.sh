@@ -11,8 +11,8 @@
 # Exit status: 0, or 1 if a finding was "no", 125 if kaio itself fails.
 
 # shellcheck shell=sh disable=SC2154
-# shellcheck source=scripts/kaio.d/options.sh
-. "$commands/options.sh"
+# shellcheck source=scripts/kaio.d/program.sh
+. "$commands/program.sh"
 
 status=0
 say() { # KIND SENTENCE
@@ -32,28 +32,15 @@ $found
 TXT
 }
 
-# libraries FILE: the paths of what ld.so would load with it, but for libc itself
-libraries() {
-    LD_PRELOAD='' ldd "$1" 2>/dev/null | sed -n 's/^.* => \(\/.*\) (0x.*$/\1/p' | grep -v '/libc\.so\.6$'
-}
-
-# interpreter FILE: of a script
-interpreter() {
-    head -c 256 "$1" 2>/dev/null | tr '\0' ' ' | sed -n '1s/^#! *\([^ ]*\).*/\1/p'
-}
-
 uses() { # FILE: which AIO calls it and its libraries want
-    all=$(libraries "$1")
-    # paths have no spaces here: ldd(1) could not tell either
-    # shellcheck disable=SC2086
-    users=$("$tools/kaio-check" --imports "$1" $all)
+    users=$(aio_users "$1")
     if [ "$users" ]; then
         while read -r file calls; do say ok "uses POSIX AIO: $file calls $calls"; done <<TXT
 $users
 TXT
         return
     fi
-    native=$(echo "$all" | sed -n 's/.*\/\(libaio\.so\|liburing\.so\).*/\1/p' | head -n 1)
+    native=$(libraries "$1" | sed -n 's/.*\/\(libaio\.so\|liburing\.so\).*/\1/p' | head -n 1)
     if [ "$native" ]; then
         say warn "no POSIX AIO: it uses $native, which is the kernel's AIO already; libkaio changes nothing"
     else

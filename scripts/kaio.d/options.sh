@@ -1,5 +1,4 @@
-# options.sh - read by run and ab: the library's options as flags, and the program that is meant.
-# The table is shim/options.def, through kaio-check.
+# options.sh - read by run and ab: the library's options as flags. The table is shim/options.def, through kaio-check.
 # shellcheck shell=sh disable=SC2034,SC2154
 
 table=$("$tools/kaio-check" --table) # flag, variable, kind, minimum, maximum, what it accepts
@@ -48,39 +47,4 @@ check_options() {
     done <<TABLE
 $table
 TABLE
-}
-
-# find_program NAME: $program is the file that will run: a path as it is, a name by PATH (never a
-# shell built-in). Fails if it cannot be run with the library.
-find_program() {
-    case $1 in
-    */*) program=$1 ;;
-    *) program=$(in_path "$1") || fail 127 "$1: not found in PATH" ;;
-    esac
-    [ -e "$program" ] || fail 127 "$program: no such file"
-    if [ -d "$program" ]; then fail 126 "$program: is a directory"; fi
-    [ -x "$program" ] || fail 126 "$program: is not executable"
-    "$tools/kaio-check" "$library" "$program" || exit
-}
-
-in_path() { # NAME
-    rest=$PATH:
-    while [ -n "$rest" ]; do
-        candidate=${rest%%:*}
-        candidate=${candidate:-.}/$1
-        rest=${rest#*:}
-        if [ -f "$candidate" ] && [ -x "$candidate" ]; then
-            echo "$candidate"
-            return
-        fi
-    done
-    return 1
-}
-
-# preloaded: LD_PRELOAD with the library in front of what is there
-preloaded() {
-    case $library in
-    *[[:space:]:]*) fail 125 "LD_PRELOAD cannot hold a path with a space or a colon: $library" ;;
-    esac
-    echo "$library${LD_PRELOAD:+:$LD_PRELOAD}"
 }

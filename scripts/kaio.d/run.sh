@@ -11,6 +11,8 @@
 # shellcheck shell=sh disable=SC2154
 # shellcheck source=scripts/kaio.d/options.sh
 . "$commands/options.sh"
+# shellcheck source=scripts/kaio.d/program.sh
+. "$commands/program.sh"
 
 while [ $# -gt 0 ]; do
     case $1 in

@@ -4,13 +4,13 @@
  *                                sentence on standard error and exit 126 (125: the library itself)
  *   kaio-check --imports FILE... the AIO calls that each ELF file wants from elsewhere: FILE
  * CALL... kaio-check --system          findings about the kernel, and kaio-check --path PATH about
- * a file or directory (kaio-probe.c) kaio-check --options         the table of shim/options.def: as
+ * a file or directory (probe.c) kaio-check --options         the table of shim/options.def: as
  * text,
  *              --table           for scripts/kaio.d/options.sh,
  *              --markdown        for README.md,
  *              --man-flags, --man-variables   for the manual
  */
-#include "kaio-check.h"
+#include "check.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -135,6 +135,6 @@ int main(int argc, char *argv[]) {
         return 0;
     }
     if (argc == 3) return check(argv[1], argv[2]);
-    fprintf(stderr, "kaio-check: no such question; the head of scripts/kaio-check.c lists them\n");
+    fprintf(stderr, "kaio-check: no such question; the head of tools/kaio-check.c lists them\n");
     return 125;
 }

@@ -1,10 +1,10 @@
-/* kaio-probe.c - what the kernel allows, and which lane each kind of access to a file would take.
+/* probe.c - what the kernel allows, and which lane each kind of access to a file would take.
  *
  * Files are tried as the library would: an iocb or preadv2() with RWF_NOWAIT. Nothing is ever
  * written to what the user names: a scratch file without a name is made beside it. Devices are only
  * read.
  */
-#include "kaio-check.h"
+#include "check.h"
 
 #include <errno.h>
 #include <fcntl.h>

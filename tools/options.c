@@ -1,6 +1,6 @@
-/* kaio-options.c - the table of shim/options.def in the forms that help, flags, README and manual
+/* options.c - the table of shim/options.def in the forms that help, flags, README and manual
  * want. */
-#include "kaio-check.h"
+#include "check.h"
 
 #include <ctype.h>
 #include <stdio.h>
