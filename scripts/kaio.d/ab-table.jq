@@ -50,7 +50,7 @@ def sizes: [.size_histogram // [] | .[]] | (map(.[1]) | add) as $all | sort_by(-
         three("call to completion"; .latency_us), three("inside the call"; .call_us),
         (.libkaio // .glibc // {} | sizes | select(. != "") | "request sizes: up to " + .)),
     "",
-    "libkaio: " + .verdict,
+    "libkaio: " + .verdict + (if .pairs < 3 then "; so few pairs may be chance" else "" end),
     (if .aio.libkaio and (.aio.libkaio.requests | add) == 0 then
         "No AIO request was seen: the command made none, or it ends by _exit(), as fio without --thread does."
      elif .request_ratio and (.request_ratio > 1.1 or .request_ratio < 0.9) then

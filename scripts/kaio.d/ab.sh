@@ -64,7 +64,7 @@ need() { # PROGRAM PACKAGE
 need jq jq
 [ -z "$svg" ] || need gnuplot gnuplot-nox
 for file in "$json" "$svg"; do
-    if [ "$file" ] && ! { : >>"$file"; } 2>/dev/null; then fail 125 "$file cannot be written to"; fi
+    if [ "$file" ] && ! (: >>"$file") 2>/dev/null; then fail 125 "$file cannot be written to"; fi
 done
 scratch=$(mktemp -d) || fail 125 "no scratch directory; set TMPDIR to a directory that can be written to"
 trap 'rm -rf "$scratch"' EXIT
