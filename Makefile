@@ -1,4 +1,5 @@
-# make: build/libkaio.so. make check: the tests (scripts/test installs what they need first).
+# make: build/libkaio.so and what scripts/kaio needs. make check: the tests (scripts/test installs what
+# they need first). make install PREFIX=... LIBDIR=... DESTDIR=..., make uninstall, make deb.
 CC ?= gcc
 CFLAGS ?= -O2 -g
 KAIO_CFLAGS = -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -ftls-model=initial-exec \
@@ -56,7 +57,34 @@ build/tests/bench/%: tests/bench/%.c $(wildcard tests/bench/*.h) Makefile
 check: all tests
 	tests/run
 
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
+# What kaio needs stands in a directory of its own, with a link to the library, wherever LIBDIR is.
+COMMANDS = $(DESTDIR)$(PREFIX)/libexec/kaio
+COMPLETION = $(DESTDIR)$(PREFIX)/share/bash-completion/completions/kaio
+
+install: all
+	install -D -m 644 -t $(DESTDIR)$(LIBDIR) build/libkaio.so
+	install -D -t $(DESTDIR)$(PREFIX)/bin scripts/kaio
+	install -D -m 644 -t $(COMMANDS) $(filter-out %.bash,$(wildcard scripts/kaio.d/*))
+	install -t $(COMMANDS) $(TOOLS)
+	ln -sfr $(DESTDIR)$(LIBDIR)/libkaio.so $(COMMANDS)/libkaio.so
+	install -D -m 644 scripts/kaio.d/completion.bash $(COMPLETION)
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 build/man/kaio.1
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man7 build/man/libkaio.7
+	test -n "$(DESTDIR)" || ldconfig || true # LD_PRELOAD=libkaio.so finds it by name
+
+uninstall:
+	rm -rf $(COMMANDS)
+	rm -f $(DESTDIR)$(LIBDIR)/libkaio.so $(DESTDIR)$(PREFIX)/bin/kaio $(COMPLETION)
+	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/kaio.1 $(DESTDIR)$(PREFIX)/share/man/man7/libkaio.7
+	test -n "$(DESTDIR)" || ldconfig || true
+
+# build/libkaio_VERSION_ARCH.deb
+deb: all
+	scripts/deb $(VERSION)
+
 clean:
 	rm -rf build
 
-.PHONY: all tests bench check clean
+.PHONY: all tests bench check install uninstall deb clean
