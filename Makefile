@@ -9,7 +9,7 @@ OBJECTS = $(patsubst shim/%.c,build/shim/%.o,$(wildcard shim/*.c))
 
 VERSION = 0.1.0
 
-TOOLS = build/kaio-check build/kaio-measure
+TOOLS = build/kaio-check build/kaio-measure build/kaio-top
 MANUAL = build/man/kaio.1 build/man/libkaio.7
 
 all: build/libkaio.so $(TOOLS) $(MANUAL)
@@ -17,7 +17,7 @@ all: build/libkaio.so $(TOOLS) $(MANUAL)
 build/libkaio.so: $(OBJECTS)
 	$(CC) $(CFLAGS) $(LDFLAGS) $(KAIO_LDFLAGS) -o $@ $^
 
-build/shim/%.o: shim/%.c shim/kaio.h shim/options.def Makefile
+build/shim/%.o: shim/%.c $(wildcard shim/*.h) shim/options.def Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(KAIO_CFLAGS) -c -o $@ $<
 
@@ -37,11 +37,15 @@ build/man/%: man/% build/kaio-check Makefile
 	awk -v version=$(VERSION) '/^\.\\" @--/ { gsub(/.*@--|@/, ""); \
 		system("build/kaio-check --" $$0); next } { gsub(/@VERSION@/, version); print; fflush() }' $< >$@
 
+build/kaio-top: tools/kaio-top.c tools/top.c tools/top.h shim/stats.h Makefile
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^)
+
 TESTS = $(patsubst %.c,build/%,$(wildcard tests/api/*.c tests/proof/*.c))
 
 tests: $(TESTS)
 
-build/tests/%: tests/%.c tests/api/test.h Makefile
+build/tests/%: tests/%.c tests/api/test.h shim/stats.h Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -std=gnu11 -Wall -Wextra -Werror -pthread -o $@ $< -laio
 

@@ -53,6 +53,8 @@ void kaio_complete(struct kaio_batch *b, struct kaio_req *req, long res) {
     kaio_req_move(req, KAIO_DONE);
     kaio.wake |= req->waiters;
     kaio.by_lane[req->lane]++;
+    if (__builtin_expect(kaio_stats_on, false)) kaio_stats_complete(req, res);
+    KAIO_PROBE(complete, req->cb, req->lane, res);
     req->failed = publish(req, res) < 0;
     if (req->in_line) {
         req->in_line = false;

@@ -69,6 +69,9 @@ bool kaio_copy_read(struct aiocb *cb) {
     if (suits) res = copy(KAIO_READ, fd, (void *)cb->aio_buf, n, cb->aio_offset, memory);
     errno = saved;
     if (res != (long)n) return false;
+    KAIO_PROBE(submit, cb, KAIO_READ, fd, cb->aio_offset, n);
+    if (__builtin_expect(kaio_stats_on, false)) kaio_stats_copied(n);
+    KAIO_PROBE(complete, cb, KAIO_BY_CALLER, res);
     cb->__return_value = res;
     /* release: pairs with the acquire in aio_error(), like the status store in complete.c */
     __atomic_store_n(&cb->__error_code, 0, __ATOMIC_RELEASE);

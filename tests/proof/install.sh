@@ -24,7 +24,7 @@ for page in moved/opt/kaio/share/man/man?/*; do
     [ -z "$(LC_ALL=C.UTF-8 MANROFFSEQ='' MANWIDTH=80 man --warnings -E UTF-8 -l -Tutf8 -Z "$page" 2>&1 >/dev/null)" ] || fail "man: $page"
     mandoc -T lint -W warning "$page" || fail "mandoc: $page"
 done
-for command in run ab check; do
+for command in run ab check top record; do
     "$kaio" $command --help >help
     grep -q "^usage: kaio .*" help || fail "kaio $command --help"
     grep -Eo '^ +--?[a-z][a-z-]*' help | while read -r option; do
