@@ -1,13 +1,10 @@
 # ab-table.jq - the figures of kaio ab as text.
+include "ab-numbers";
 
 def left($n): . + " " * ($n - length);
 def right($n): " " * ($n - length) + .;
 def line($a; $b; $c; $d): "\($a | left(28))\($b | right(13))\($c | right(13))   \($d)" | sub(" +$"; "");
 
-def fixed($digits):
-    (. * pow(10; $digits) | round | tostring) as $n
-    | if $digits == 0 then $n
-      else ("0" * ($digits + 1 - ($n | length)) // "") + $n | .[:-$digits] + "." + .[-$digits:] end;
 def grouped: tostring | [while(length > 0; .[:-3]) | .[-3:]] | reverse | join(",");
 # three digits that count
 def short: if . >= 99.95 then round | grouped elif . >= 9.995 then fixed(1) else fixed(2) end;
@@ -26,7 +23,7 @@ def ratio: if . == null then ""
 def row($title; f): line($title; .glibc.median | f; .libkaio.median | f; .ratio | ratio);
 
 # both sides of what the library reported
-def pair($title; get; f): line($title; .glibc | get | f; .libkaio | get | f; "");
+def pair($title; get; f): select([.glibc, .libkaio | get] != [0, 0]) | line($title; .glibc | get | f; .libkaio | get | f; "");
 def three($title; get): pair($title + ", median"; get | .p50; microseconds),
     pair("  p99"; get | .p99; microseconds), pair("  longest"; get | .max; microseconds);
 def sizes: [.size_histogram // [] | .[]] | (map(.[1]) | add) as $all | sort_by(-.[1]) | .[:3]

@@ -1,5 +1,6 @@
 # ab.jq - from kaio-measure's lines ($runs) and the library's reports ($glibc, $libkaio) to the
 # figures of kaio ab --json.
+include "ab-numbers";
 
 def median: sort | length as $n
     | if $n == 0 then null elif $n % 2 == 1 then .[$n / 2 | floor] else (.[$n / 2 - 1] + .[$n / 2]) / 2 end;
@@ -29,9 +30,8 @@ def merge: map(select(type == "object" and .requests and .latency_us and .call_u
          latency_us: (map(.latency_us) | times), call_us: (map(.call_us) | times)}
     end;
 
-def rounded($digits): pow(10; $digits) as $k | . * $k | round / $k;
 def range_of: (if . and .max >= 10 then 0 elif . and .max >= 1.2 then 1 else 2 end) as $digits
-    | [.min, .max] | map(rounded($digits)) | unique | map(tostring) | join("–");
+    | [.min, .max] | map(fixed($digits)) | if .[0] == .[1] then .[:1] else . end | join("–");
 # Of the ratios of wall time: all pairs must agree, by two per cent in the middle.
 def verdict:
     if . == null then "too short to compare"

@@ -166,7 +166,8 @@ while [ "$pair" -le "$pairs" ]; do
     for side in $sides; do
         progress "pair $pair of $pairs, $side"
         run "$side" timed "$pair" "$@"
-        times="${times:+$times, }$side $(field wall_s) s"
+        wall=$(field wall_s)
+        times="${times:+$times, }$side ${wall%???} s" # six digits: three are enough
     done
     finished "pair $pair of $pairs: $times"
     sides="${sides#* } ${sides% *}"
@@ -182,9 +183,9 @@ progress ''
 
 jq -n --slurpfile runs "$scratch/runs" --slurpfile glibc "$scratch/glibc.reports" \
     --slurpfile libkaio "$scratch/libkaio.reports" --arg kernel "$(uname -r)" --argjson cpus "$(nproc)" \
-    --arg date "$(date -u +%Y-%m-%dT%H:%MZ)" --argjson pairs "$pairs" -f "$commands/ab.jq" \
+    --arg date "$(date -u +%Y-%m-%dT%H:%MZ)" --argjson pairs "$pairs" -L "$commands" -f "$commands/ab.jq" \
     --args -- "$@" >"$scratch/figures" || fail 125 "the figures cannot be put together; please report it"
-jq -r -f "$commands/ab-table.jq" "$scratch/figures"
+jq -r -L "$commands" -f "$commands/ab-table.jq" "$scratch/figures"
 if [ "$json" ]; then cat "$scratch/figures" >"$json" || fail 125 "$json cannot be written"; fi
 if [ "$svg" ]; then
     if jq -r -f "$commands/ab-plot.jq" "$scratch/figures" >"$scratch/plot" && [ -s "$scratch/plot" ]; then
