@@ -7,9 +7,9 @@
  * signal. Lines of several threads may be some microseconds out of order, which fio does not mind.
  *
  * The first process that makes a request creates the file; others, forked or started, append to
- * FILE.PID. A file's first request brings its "add" and "open" lines in the same write(). Which
- * files have them is in a table of fixed size; what finds no place there is opened and closed
- * around each request.
+ * FILE.PID, and what they become by execve() to FILE.PID.2. A file's first request brings its "add"
+ * and "open" lines in the same write(). Which files have them is in a table of fixed size; what
+ * finds no place there is opened and closed around each request.
  *
  * Left out and counted: what is not a file or block device, and paths that the format cannot hold.
  */
@@ -39,7 +39,7 @@ enum output { NONE, OPENING, OPEN, OVER };
 static struct {
     atomic_int output;
     uint64_t start_ns;
-    char path[KAIO_PATH_MAX + 16];
+    char path[KAIO_PATH_MAX + 32];
     _Atomic uint64_t files[FILES]; /* a hash of the path; + 1: its lines are being written */
     _Atomic uint64_t streams, names;
     atomic_long room; /* bytes to be written before has_room() looks */
@@ -73,10 +73,13 @@ static int open_record(int flags) {
 
 static int create(void) {
     snprintf(record.path, sizeof record.path, "%s", kaio_config.record);
-    int fd = open_record(O_CREAT | O_EXCL);
-    if (fd >= 0 || errno != EEXIST) return fd;
-    snprintf(record.path, sizeof record.path, "%s.%d", kaio_config.record, (int)getpid());
-    return open_record(O_CREAT | O_EXCL);
+    int fd = open_record(O_CREAT | O_EXCL), pid = (int)getpid();
+    for (int i = 1; fd < 0 && errno == EEXIST && i < 100; i++) {
+        const char *format = i == 1 ? "%s.%d" : "%s.%d.%d"; /* after execve() */
+        snprintf(record.path, sizeof record.path, format, kaio_config.record, pid, i);
+        fd = open_record(O_CREAT | O_EXCL);
+    }
+    return fd;
 }
 
 static bool put(const char *text, size_t n);

@@ -53,6 +53,11 @@ valid log
 [ "$(asked log)" = "11 45056 0 0 0 0" ] || fail "parent: $(cat log)"
 [ "$(asked log.*)" = "5 2560 0 0 0 0" ] || fail "child: $(ls)"
 
+rm -f log*
+touch log # KAIO_RECORD by hand, and there is one already
+KAIO_RECORD=$PWD/log LD_PRELOAD=$KAIO_LIB "$watch" executed data
+[ "$(wc -l log.* | awk '{ print $1 }' | paste -sd' ')" = "6 6 12" ] || fail "after execve(): $(ls)"
+
 # fio's jobs are forked and end by _exit(); their files are laid out without AIO
 rm -f log*
 record -o log fio --name=x --numjobs=2 --size=1m --rw=randrw --ioengine=posixaio --iodepth=8 \
@@ -66,7 +71,7 @@ for file in log log.*; do
 done
 
 rm -f log*
-record -o log fio --name=t --numjobs=4 --thread --size=1m --rw=randread --ioengine=posixaio --iodepth=8 >fio.log
+record -o log fio --name=t --filename=shared --numjobs=4 --thread --size=1m --rw=randread --ioengine=posixaio --iodepth=8 >fio.log
 valid log
 [ "$(asked log)" = "1024 4194304 0 0 0 0" ] || fail "threads: $(asked log)"
 

@@ -120,6 +120,12 @@ static void files(void) {
     }
 }
 
+/* Two programs in one process, the second time with the same number. */
+static void executed(void) {
+    reads(3, 4096);
+    execl("/proc/self/exe", "watch", "unseen", "data", NULL);
+}
+
 static void often(void) {
     reads(5000, 4096);
 }
@@ -138,9 +144,10 @@ int main(int argc, char *argv[]) {
     static const struct {
         const char *name;
         void (*run)(void);
-    } parts[] = {{"forked", forked}, {"rejected", rejected}, {"unseen", unseen},
-                 {"slow", slow},     {"many", many},         {"running", running},
-                 {"files", files},   {"often", often},       {"histogram", histogram}};
+    } parts[] = {{"forked", forked},      {"rejected", rejected}, {"unseen", unseen},
+                 {"slow", slow},          {"many", many},         {"running", running},
+                 {"files", files},        {"often", often},       {"executed", executed},
+                 {"histogram", histogram}};
     if (argc != 3 || (fd = open(argv[2], O_RDONLY)) < 0) return 2;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (!strcmp(parts[i].name, argv[1])) return parts[i].run(), 0;
