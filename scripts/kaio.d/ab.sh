@@ -57,7 +57,7 @@ case $pairs in
 esac
 [ $# -gt 0 ] || fail 125 "no command; 'kaio ab --help' shows how it is used"
 find_program "$1"
-LD=$(preloaded) || exit
+set_preload
 need() { # PROGRAM PACKAGE
     command -v "$1" >/dev/null || fail 125 "$1 is missing; as root: apt-get install $2"
 }
@@ -145,7 +145,7 @@ run() {
         if [ "$side" = glibc ]; then off=off loaded="with libkaio loaded (KAIO_MODE=off)"; fi
         ;;
     esac
-    measure ${trace:+-t} ${loaded:+-e "LD_PRELOAD=$LD"} ${report:+-e "KAIO_STATS=$report"} \
+    measure ${trace:+-t} ${loaded:+-e "LD_PRELOAD=$preload"} ${report:+-e "KAIO_STATS=$report"} \
         ${off:+-e "KAIO_MODE=off"} "$scratch/result" "$@"
     check_outcome
     if [ "$same" ]; then check_output "$@"; fi

@@ -115,7 +115,7 @@ for what in "$@"; do
     case $what in
     */*) if [ -f "$what" ] && [ -x "$what" ]; then check_program "$what"; else check_path "$what"; fi ;;
     *)
-        if program=$(in_path "$what"); then check_program "$program"
+        if in_path "$what"; then check_program "$program"
         elif [ -e "$what" ]; then check_path "$what"
         else say no "$what: neither a command, nor a process, nor a file"; fi
         ;;

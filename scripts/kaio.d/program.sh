@@ -1,12 +1,12 @@
 # program.sh - read by run, ab and check: the program that is meant, and what it has to do with AIO.
-# shellcheck shell=sh disable=SC2154
+# shellcheck shell=sh disable=SC2034,SC2154
 
 # find_program NAME: $program is the file that will run: a path as it is, a name by PATH (never a
 # shell built-in). Fails if it cannot be run with the library.
 find_program() {
     case $1 in
     */*) program=$1 ;;
-    *) program=$(in_path "$1") || fail 127 "$1: not found in PATH" ;;
+    *) in_path "$1" || fail 127 "$1: not found in PATH" ;;
     esac
     [ -e "$program" ] || fail 127 "$program: no such file"
     if [ -d "$program" ]; then fail 126 "$program: is a directory"; fi
@@ -14,26 +14,23 @@ find_program() {
     "$tools/kaio-check" "$library" "$program" || exit
 }
 
-in_path() { # NAME
+in_path() { # NAME: $program is where it is
     rest=$PATH:
     while [ -n "$rest" ]; do
-        candidate=${rest%%:*}
-        candidate=${candidate:-.}/$1
+        program=${rest%%:*}
+        program=${program:-.}/$1
         rest=${rest#*:}
-        if [ -f "$candidate" ] && [ -x "$candidate" ]; then
-            echo "$candidate"
-            return
-        fi
+        if [ -f "$program" ] && [ -x "$program" ]; then return; fi
     done
     return 1
 }
 
-# preloaded: LD_PRELOAD with the library in front of what is there
-preloaded() {
+# set_preload: $preload is LD_PRELOAD with the library in front of what is there
+set_preload() {
     case $library in
     *[[:space:]:]*) fail 125 "LD_PRELOAD cannot hold a path with a space or a colon: $library" ;;
     esac
-    echo "$library${LD_PRELOAD:+:$LD_PRELOAD}"
+    preload=$library${LD_PRELOAD:+:$LD_PRELOAD}
 }
 
 # libraries FILE: the paths of what ld.so would load with it, but for libc itself

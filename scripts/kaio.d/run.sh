@@ -32,6 +32,6 @@ done
 check_options
 [ $# -gt 0 ] || fail 125 "no command; 'kaio --help' shows how it is used"
 find_program "$1"
-LD_PRELOAD=$(preloaded) || exit
-export LD_PRELOAD
+set_preload
+export LD_PRELOAD="$preload"
 exec "$@"
