@@ -60,6 +60,8 @@ void kaio_complete_notified(struct kaio_batch *b, struct kaio_req *req) {
 void kaio_complete(struct kaio_batch *b, struct kaio_req *req, long res) {
     kaio_req_move(req, KAIO_DONE);
     kaio.by_lane[req->lane]++;
+    if (__builtin_expect(kaio_stats_on, false)) kaio_stats_complete(req, res);
+    KAIO_PROBE(complete, req->cb, req->lane, res);
     req->failed = publish(req, res) < 0;
     kaio.wake |= req->waiters | submitter_bit(req);
     if (req->in_line) {

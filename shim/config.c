@@ -76,13 +76,24 @@ void kaio_config_load(void) {
         fprintf(stderr, "libkaio: %s=%s is not understood (accepted: %s); the default stays\n",
                 o->name, value, o->accepted);
     }
+    kaio_watch_load();
+}
+
+/* %p is the process's number, which a forked child has of its own. */
+static void with_pid(char path[KAIO_PATH_MAX + 16], const char *where) {
+    const char *p = strstr(where, "%p");
+    int before = p ? (int)(p - where) : (int)strlen(where);
+    strcpy(path, where);
+    if (p) sprintf(path + before, "%d%s", (int)getpid(), p + 2);
 }
 
 int kaio_output_open(const char *where) {
+    char path[KAIO_PATH_MAX + 16];
     if (!*where) return -1;
     if (!strcmp(where, "1")) return kaio_fd_raise(fcntl(2, F_DUPFD_CLOEXEC, 3));
+    with_pid(path, where);
     return kaio_fd_raise(
-        (int)syscall(SYS_openat, AT_FDCWD, where, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
+        (int)syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
 }
 
 /* One line, in one write, to where KAIO_LOG says. */

@@ -10,6 +10,8 @@
  *   wait.c       aio_suspend(), LIO_WAIT    cancel.c     aio_cancel(), close()
  *   stats.c      the report at exit         config.c     KAIO_*
  *   raised.c     signals that a write raises
+ *   watch.c      KAIO_STATS: at the calls    record.c     KAIO_RECORD
+ *   json.c       the report, for programs    share.c      KAIO_STATS=live
  *
  * Nothing else in the library touches errno for the program, and nothing else is visible outside.
  * KAIO_MODE=off forwards every call to the next definition in line, which is glibc's.
@@ -76,28 +78,41 @@ static int submit(struct aiocb *cb, enum kaio_op op) {
     return err || b.no_thread ? reject(cb, EAGAIN) : 0;
 }
 
-EXPORT int aio_read(struct aiocb *cb) {
-    if (is_off()) return NEXT(aio_read)(cb);
+static int read_one(struct aiocb *cb) {
     if (bad_priority(cb)) return reject(cb, EINVAL);
     cb->aio_lio_opcode = LIO_READ; /* as in glibc, here and below: it may be used in a list next */
     return kaio_copy_read(cb) ? 0 : submit(cb, KAIO_READ);
 }
+
+EXPORT int aio_read(struct aiocb *cb) {
+    bool off = is_off();
+    return WATCHED(&cb, 1, KAIO_READ, off ? NEXT(aio_read)(cb) : read_one(cb));
+}
 EXPORT_64(aio_read);
 
-EXPORT int aio_write(struct aiocb *cb) {
-    if (is_off()) return NEXT(aio_write)(cb);
+static int write_one(struct aiocb *cb) {
     if (bad_priority(cb)) return reject(cb, EINVAL);
     cb->aio_lio_opcode = LIO_WRITE;
     return submit(cb, KAIO_WRITE);
 }
+
+EXPORT int aio_write(struct aiocb *cb) {
+    bool off = is_off();
+    return WATCHED(&cb, 1, KAIO_WRITE, off ? NEXT(aio_write)(cb) : write_one(cb));
+}
 EXPORT_64(aio_write);
 
-EXPORT int aio_fsync(int op, struct aiocb *cb) {
-    if (is_off()) return NEXT(aio_fsync)(op, cb);
+static int sync_one(int op, struct aiocb *cb) {
     if (op != O_SYNC && op != O_DSYNC) return answer(-EINVAL);
     if (fcntl(cb->aio_fildes, F_GETFL) < 0) return answer(-EBADF);
     cb->aio_reqprio = 0;
     return submit(cb, op == O_SYNC ? KAIO_FSYNC : KAIO_FDSYNC);
+}
+
+EXPORT int aio_fsync(int op, struct aiocb *cb) {
+    bool off = is_off();
+    return WATCHED(&cb, 1, op == O_DSYNC ? KAIO_FDSYNC : KAIO_FSYNC,
+                   off ? NEXT(aio_fsync)(op, cb) : sync_one(op, cb));
 }
 EXPORT_64(aio_fsync);
 
@@ -123,12 +138,24 @@ static int look(const struct aiocb *cb) {
     }
 }
 
-EXPORT int aio_error(const struct aiocb *cb) {
+static int error_of(const struct aiocb *cb) {
     return is_off() ? NEXT(aio_error)(cb) : look(cb);
+}
+
+/* The program is about to learn that it has ended. */
+static __attribute__((noinline)) int error_seen(const struct aiocb *cb) {
+    int status = error_of(cb);
+    if (status != EINPROGRESS) kaio_watch_seen(cb);
+    return status;
+}
+
+EXPORT int aio_error(const struct aiocb *cb) {
+    return __builtin_expect(kaio_stats_on, false) ? error_seen(cb) : error_of(cb);
 }
 EXPORT_64(aio_error);
 
 EXPORT ssize_t aio_return(struct aiocb *cb) {
+    if (__builtin_expect(kaio_stats_on, false)) error_seen(cb);
     if (is_off()) return NEXT(aio_return)(cb);
     look(cb);
     return cb->__return_value;
@@ -193,9 +220,7 @@ static int reject_list(struct aiocb *const list[], int n) {
     return answer(-EAGAIN);
 }
 
-EXPORT int lio_listio(int mode, struct aiocb *const list[], int n, struct sigevent *sigev) {
-    if (is_off()) return NEXT(lio_listio)(mode, list, n, sigev);
-    if ((mode != LIO_WAIT && mode != LIO_NOWAIT) || n < 0) return answer(-EINVAL);
+static int list_all(int mode, struct aiocb *const list[], int n, struct sigevent *sigev) {
     struct kaio_batch b;
     int saved = errno;
     kaio_enter(&b);
@@ -211,6 +236,12 @@ EXPORT int lio_listio(int mode, struct aiocb *const list[], int n, struct sigeve
     }
     errno = saved;
     return answer(res);
+}
+EXPORT int lio_listio(int mode, struct aiocb *const list[], int n, struct sigevent *sigev) {
+    bool off = is_off();
+    if ((mode != LIO_WAIT && mode != LIO_NOWAIT) || n < 0) return answer(-EINVAL);
+    return WATCHED(list, n, mode == LIO_WAIT ? KAIO_WATCH_WAIT : KAIO_WATCH_LIST,
+                   off ? NEXT(lio_listio)(mode, list, n, sigev) : list_all(mode, list, n, sigev));
 }
 EXPORT_64(lio_listio);
 

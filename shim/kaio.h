@@ -86,6 +86,7 @@ struct kaio_req {
     off_t offset;
     uint32_t index;      /* in the pool; also left in cb->__abs_prio */
     uint32_t generation; /* the file's when it was made: is the number still the same file? */
+    uint64_t start_ns;   /* of the call that made it; only if kaio_stats_on */
     uint8_t op, state, epoch, lane;
     uint8_t priority; /* aio_reqprio; where requests queue, lower goes first, as in glibc */
     bool buffered;    /* a read that RWF_NOWAIT begins, if its data is not in memory: worker.c */
@@ -233,9 +234,10 @@ enum kaio_mode { KAIO_AUTO, KAIO_KERNEL, KAIO_WORKER, KAIO_OFF };
 #define KAIO_PATH_MAX 1024
 struct kaio_config {
     int mode, depth, workers, order;
-    char log[KAIO_PATH_MAX], stats[KAIO_PATH_MAX]; /* "": off, "1": standard error, a path */
+    /* "": off, "1": standard error, a path */
+    char log[KAIO_PATH_MAX], stats[KAIO_PATH_MAX], record[KAIO_PATH_MAX];
 };
-extern struct kaio_config kaio_config;
+extern struct kaio_config kaio_config; /* stats may also be "live" */
 void kaio_config_load(void);
 void kaio_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
 int kaio_output_open(const char *where); /* a descriptor to write to and then close, or -1 */
@@ -356,7 +358,6 @@ bool kaio_reaper_poll(const struct kaio_batch *b, struct kaio_req *req); /* fals
 void kaio_reaper_unpoll(struct kaio_req *req);
 void kaio_reaper_hand(struct kaio_batch *b); /* gives it the notifications that it must make */
 
-/* stats.c */
-void kaio_stats_report(void);
+#include "watch.h" /* watch.c, stats.c, json.c, share.c, record.c */
 
 #endif

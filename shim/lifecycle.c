@@ -23,9 +23,8 @@
 #include <unistd.h>
 
 #define PAGE 4096
-/* Our descriptors start here where the limit allows: out of the way, and within the first 64,
- * beyond which the kernel makes a larger table, for which a process with threads waits 15 ms (RCU).
- */
+/* Our descriptors start here where the limit allows: out of the way, and within the first 64: past
+ * them the kernel makes a larger table, for which a process with threads waits 15 ms (RCU). */
 #define FD_FLOOR   40
 #define LOCK_SPINS 100
 #define FD_MARK    61 /* what F_GETSIG answers for ours: a number that no program chooses */
@@ -62,7 +61,8 @@ bool kaio_fd_is_marked(int fd) {
 
 static _Atomic int *our_fd(int fd) {
     if (fd < 3) return NULL;
-    if (fd == kaio_epfd) return &kaio_epfd;
+    if (fd == kaio_epfd || fd == kaio_record_fd)
+        return fd == kaio_epfd ? &kaio_epfd : &kaio_record_fd;
     struct kaio_thread *t = kaio_threads;
     while (t && t->efd != fd) t = t->next;
     return t ? &t->efd : NULL;
@@ -114,8 +114,7 @@ struct kaio_thread *kaio_thread_record(void) {
     return thread;
 }
 
-/* Requests in the kernel signal an eventfd that has been closed unseen; a new one would not help.
- */
+/* Requests in the kernel signal an eventfd that was closed unseen; a new one would not help. */
 void kaio_thread_check(struct kaio_thread *thread) {
     if (thread->efd >= 0 && !kaio_fd_is_marked(thread->efd)) thread->efd = LOST;
 }
@@ -291,6 +290,7 @@ void kaio_leave(struct kaio_batch *b) {
         if (kaio.owed && !kaio.watching) kaio_reaper_watch(b);
     } while (submit(b) || wake(b) || notify(b) || kaio_worker_call(b) || run(b));
     bool raised = b->writes && kaio.raised != b->raised;
+    if (__builtin_expect(kaio_stats_on, false)) kaio_stats_update();
     kaio_unlock();
     if (b->writes) kaio_raised_after(b, raised);
     if (!kaio_is_ours) pthread_sigmask(SIG_SETMASK, &b->mask, NULL);

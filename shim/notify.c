@@ -27,6 +27,7 @@ bool kaio_notify_wanted(const struct sigevent *sigev) {
 int kaio_notify_signal(const struct sigevent *sigev) {
     siginfo_t info;
     if (!is_signal(sigev) || !kaio_notify_wanted(sigev)) return 0;
+    KAIO_PROBE(notify, sigev->sigev_notify, sigev->sigev_signo);
     memset(&info, 0, sizeof info);
     info.si_signo = sigev->sigev_signo;
     info.si_code = SI_ASYNCIO;
@@ -50,6 +51,7 @@ static void *callback(void *arg) {
 }
 
 void kaio_notify_thread(const struct sigevent *sigev) {
+    KAIO_PROBE(notify, sigev->sigev_notify, 0);
     struct sigevent *copy = malloc(sizeof *copy);
     pthread_attr_t detached, *attr = sigev->sigev_notify_attributes;
     pthread_attr_init(&detached);

@@ -51,6 +51,8 @@ struct kaio_req *kaio_req_get(struct aiocb *cb, enum kaio_op op, int fd) {
         req->offset = cb->aio_offset;
     }
     kaio.by_op[op]++;
+    if (__builtin_expect(kaio_stats_on, false)) req->start_ns = kaio_call_start_ns;
+    KAIO_PROBE(submit, cb, op, fd, req->offset, req->nbytes);
     return req;
 }
 

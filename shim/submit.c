@@ -104,6 +104,7 @@ static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_pol
 
 static void declined(struct kaio_batch *b, struct kaio_req *req, enum kaio_reason reason) {
     kaio.declined[reason]++;
+    KAIO_PROBE(decline, req->cb, reason);
     if (req->op <= KAIO_WRITE && may_be_stream(req)) {
         stream_wait(b, req, reason == KAIO_R_AGAIN || reason == KAIO_R_SHORT);
     } else if (kaio_config.mode == KAIO_KERNEL && !req->blocking && reason != KAIO_R_CONTEXT &&

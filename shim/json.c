@@ -1,0 +1,129 @@
+/* json.c - the report of KAIO_STATS=FILE.json: one object on one line, appended to the file, so
+ * that several processes may name the same one. The keys are documented in shim/README.md and stay.
+ */
+#include "kaio.h"
+#include "stats.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+typedef unsigned long long ull;
+
+static const char *const ops[] = KAIO_NAMES_OPS, *const lanes[] = KAIO_NAMES_LANES,
+                         *const modes[] = KAIO_NAMES_MODES, *const whys[] = KAIO_NAMES_WHYS;
+
+/* "%f" would write a comma where the program's locale does. */
+#define THOUSANDTHS(n) (ull)(n) / 1000, (ull)(n) % 1000
+
+static void put_string(FILE *out, const char *s) {
+    putc('"', out);
+    for (; *s; s++) {
+        unsigned char c = (unsigned char)*s;
+        if (c < ' ' || c >= 0x7f) fprintf(out, "\\u%04x", c);
+        else if (c == '"' || c == '\\') fprintf(out, "\\%c", c);
+        else putc(c, out);
+    }
+    putc('"', out);
+}
+
+/* {"name":n,...} */
+static void put_counts(FILE *out, const char *key, const char *const names[],
+                       const kaio_count *counts, int n) {
+    fprintf(out, "\"%s\":{", key);
+    for (int i = 0; i < n; i++)
+        fprintf(out, "%s\"%s\":%llu", i ? "," : "", names[i], (ull)counts[i]);
+    fprintf(out, "},");
+}
+
+/* [[bound,count],...] of what is not 0: upper bounds of times, in microseconds, or lower bounds. */
+static void put_buckets(FILE *out, const char *key, const struct kaio_hist *h, bool times) {
+    const char *comma = "";
+    fprintf(out, "\"%s\":[", key);
+    for (unsigned i = 0; i < KAIO_HIST_BUCKETS; i++) {
+        if (!h->bucket[i]) continue;
+        if (times) fprintf(out, "%s[%llu.%03llu", comma, THOUSANDTHS(kaio_hist_upper(i)));
+        else fprintf(out, "%s[%llu", comma, (ull)kaio_hist_lower(i));
+        fprintf(out, ",%llu]", (ull)h->bucket[i]);
+        comma = ",";
+    }
+    putc(']', out);
+}
+
+static void put_shares(FILE *out, const struct kaio_hist *h) {
+    static const struct {
+        const char *name;
+        double share;
+    } shares[] = {{"p50", 0.5}, {"p99", 0.99}, {"p999", 0.999}, {"max", 1}};
+    fprintf(out, "\"count\":%llu", (ull)kaio_hist_count(h));
+    for (size_t i = 0; i < sizeof shares / sizeof *shares; i++)
+        fprintf(out, ",\"%s\":%llu.%03llu", shares[i].name,
+                THOUSANDTHS(kaio_hist_share(h, shares[i].share)));
+}
+
+static void put_times(FILE *out, const char *key, const struct kaio_hist *h) {
+    fprintf(out, "\"%s\":{", key);
+    put_shares(out, h);
+    putc(',', out);
+    put_buckets(out, "histogram", h, true);
+    fprintf(out, "},");
+}
+
+static void put_sizes(FILE *out, const struct kaio_counts *c) {
+    const char *comma = "";
+    fprintf(out, "\"size_histogram\":[");
+    for (int i = 0; i < KAIO_SIZE_BUCKETS; i++) {
+        if (!c->sizes[i]) continue;
+        fprintf(out, "%s[%llu,%llu]", comma, 1ull << i, (ull)c->sizes[i]);
+        comma = ",";
+    }
+    fprintf(out, "],");
+}
+
+/* By lane: requests, bytes, and how long they took, by operation; and of all together. */
+static void put_lanes(FILE *out, const struct kaio_counts *c) {
+    static struct kaio_hist all;
+    fprintf(out, "\"lanes\":{");
+    for (int lane = 0; lane < KAIO_STATS_LANES; lane++) {
+        uint64_t requests = 0;
+        for (int op = 0; op < KAIO_STATS_OPS; op++) {
+            requests += kaio_hist_count(&c->completion[lane][op]);
+            for (int i = 0; i < KAIO_HIST_BUCKETS; i++)
+                all.bucket[i] += c->completion[lane][op].bucket[i];
+        }
+        fprintf(out, "%s\"%s\":{\"requests\":%llu,\"bytes\":%llu,\"completion_us\":{",
+                lane ? "," : "", lanes[lane], (ull)requests, (ull)c->lane_bytes[lane]);
+        const char *comma = "";
+        for (int op = 0; op < KAIO_STATS_OPS; op++) {
+            if (!kaio_hist_count(&c->completion[lane][op])) continue;
+            fprintf(out, "%s\"%s\":{", comma, ops[op]);
+            put_shares(out, &c->completion[lane][op]);
+            putc('}', out);
+            comma = ",";
+        }
+        fprintf(out, "}}");
+    }
+    fprintf(out, "},");
+    put_times(out, "completion_us", &all);
+}
+
+void kaio_json_write(FILE *out, const struct kaio_counts *c) {
+    fprintf(out, "{\"version\":1,\"pid\":%d,\"command\":", (int)getpid());
+    put_string(out, program_invocation_short_name);
+    fprintf(out, ",\"mode\":\"%s\",\"elapsed_s\":%llu.%03llu,", modes[kaio_config.mode],
+            THOUSANDTHS((kaio_watch_now() - c->start_ns) / 1000000));
+    put_counts(out, "requests", ops, c->requests, KAIO_STATS_OPS);
+    put_counts(out, "bytes", ops, c->bytes, 2);
+    put_sizes(out, c);
+    put_lanes(out, c);
+    put_counts(out, "declined", whys, c->whys, KAIO_STATS_WHYS);
+    put_buckets(out, "depth_histogram", &c->depth, false);
+    fprintf(out, ",\"batches\":{\"io_submit\":%llu,\"iocbs\":%llu},\"stream_waits\":%llu,",
+            (ull)c->submits, (ull)c->submitted, (ull)c->streams);
+    fprintf(out, "\"workers_peak\":%llu,\"io_setup\":", (ull)c->worker_peak);
+    put_string(out, kaio_stats_setup());
+    putc(',', out);
+    put_times(out, "latency_us", &c->latency);
+    put_times(out, "call_us", &c->call);
+    fprintf(out, "\"unseen\":%llu,\"in_progress\":%llu}\n", (ull)c->unseen, (ull)c->in_progress);
+}

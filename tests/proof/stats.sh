@@ -1,0 +1,115 @@
+#!/usr/bin/env bash
+# KAIO_STATS: what is counted is what was asked for, with the shim as with glibc; forked children count
+# for themselves; the figures add up; KAIO_STATS=live leaves nothing behind; the USDT probes are there.
+set -eu
+dd if=/dev/urandom of=data bs=1M count=1 status=none
+fail() { echo "$1"; exit 1; }
+watch=$TESTS_TOP/build/tests/proof/watch
+
+# counted MODE COMMAND...: runs it; report.json is its report
+counted() {
+    rm -f report.json
+    local mode=$1
+    shift
+    KAIO_MODE=$mode KAIO_STATS=report.json LD_PRELOAD=$KAIO_LIB "$@" >out 2>&1 || fail "$*: $(cat out)"
+    [ ! -s out ] || fail "$*: output: $(cat out)"
+}
+# holds FILTER: true for the (last) report
+holds() {
+    jq -es "last | $1" report.json >/dev/null || fail "not true: $1: $(cat report.json)"
+}
+sums='def sum(h): [h.histogram[][1]] | add // 0; all(.latency_us, .call_us, .completion_us; sum(.) == .count)'
+
+for mode in auto off worker kernel; do
+    counted $mode "$TESTS_TOP/build/tests/proof/every" data
+    holds '.version == 1 and .command == "every" and .mode == "'$mode'" and .pid > 0 and .elapsed_s > 0'
+    holds '.requests == {read: 145, write: 1, fsync: 1, fdatasync: 1}'
+    holds '.bytes == {read: (144 * 4096 + 1), write: 4096}'
+    holds '.size_histogram == [[1, 1], [4096, 145]]'
+    holds '([.depth_histogram[][1]] | add) == 148 and .depth_histogram[-1][0] == 64'
+    holds '.latency_us.count == 84 and .call_us.count == 84' # the list waits, and is never asked
+    holds '.in_progress == 64 and .unseen == 0'
+    holds "$sums"
+    holds '.latency_us | .p50 <= .p99 and .p99 <= .p999 and .p999 <= .max and .p50 > 0'
+    if [ $mode = off ]; then
+        holds '.completion_us.count == 0 and ([.lanes[].requests] | add) == 0'
+    else
+        holds '.completion_us.count == 148 and ([.lanes[].requests] | add) == 148'
+        holds '([.lanes[].bytes] | add) == 145 * 4096 + 1'
+    fi
+done
+counted worker "$TESTS_TOP/build/tests/proof/every" data
+holds '.declined.no_context == 148 and .workers_peak >= 1 and .batches.io_submit == 0'
+
+for mode in auto off; do
+    counted $mode "$watch" rejected data
+    holds '([.requests[]] | add) == 0 and .bytes.read == 0 and .size_histogram == [] and .in_progress == 0'
+    counted $mode "$watch" unseen data
+    holds '.requests.read == 3 and .unseen == 2 and .in_progress == 1 and .call_us.count == 0'
+    counted $mode "$watch" slow data
+    holds '.latency_us | .count == 1 and .max >= 50000 and .max < 1000000'
+    counted $mode "$watch" many data
+    holds '.requests.read == 20000 and .latency_us.count + .unseen == 20000 and .in_progress == 0'
+    holds '.latency_us.count > 15000'
+done
+counted auto "$watch" forked data # under glibc the child hangs
+[ "$(jq -c '[.requests.read, .bytes.read, .latency_us.count, .unseen]' report.json | paste -sd' ')" = \
+    '[5,2560,5,0] [11,45056,11,0]' ] || fail "forked: $(cat report.json)"
+"$watch" histogram data || fail "histogram"
+
+rm -f report.*
+KAIO_STATS=$PWD/report.%p.json LD_PRELOAD=$KAIO_LIB sh -c 'exec "$0" unseen data' "$watch"
+jq -e '"report.\(.pid).json" == input_filename' report.*.json >/dev/null || fail "%p: $(ls)"
+KAIO_STATS=$PWD/report LD_PRELOAD=$KAIO_LIB "$watch" slow data
+grep -q 'asked for: 1 reads of 1 bytes' report && grep -q 'inside the calls  *p50' report || fail "$(cat report)"
+
+# live: a file for each process with requests, the owner's only, gone at the end
+mkdir run
+export XDG_RUNTIME_DIR=$PWD/run
+pages() { find run -name 'libkaio-*' | wc -l; }
+await() { # COUNT
+    for _ in $(seq 200); do
+        if [ "$(pages)" = "$1" ]; then return; fi
+        sleep 0.02
+    done
+    fail "not $1 pages: $(ls run)"
+}
+live() { KAIO_STATS=live LD_PRELOAD=$KAIO_LIB exec "$watch" "$@" data; }
+mkfifo first second
+live running <first &
+exec 3>first
+await 1
+[ "$(stat -c '%a %U' "run/libkaio-$(id -u)-$!")" = "600 $(id -un)" ] || fail "owner, mode: $(ls -l run)"
+exec 3>&-
+wait $! || fail "status"
+[ "$(pages)" = 0 ] || fail "left behind: $(ls run)"
+live running <second &
+killed=$!
+exec 3>second
+await 1
+kill -9 $killed
+wait $killed 2>/dev/null || true
+exec 3>&-
+await 1
+(live slow)
+[ "$(pages)" = 0 ] || fail "not swept: $(ls run)"
+XDG_RUNTIME_DIR=/nowhere
+(live slow) || fail "no directory"
+if mount -t tmpfs -o size=16k none run 2>/dev/null; then
+    dd if=/dev/zero of=run/full bs=4k count=4 status=none 2>/dev/null || true
+    export XDG_RUNTIME_DIR=$PWD/run
+    (KAIO_LOG=$PWD/log live slow) && grep -q 'nothing is published: .*No space' log || status=1
+    left=$(pages)
+    umount run
+    [ "${status-0}" = 0 ] && [ "$left" = 0 ] || fail "full: $left pages, log: $(cat log)"
+else
+    echo "skipped, a full tmpfs: cannot be mounted here"
+fi
+
+if ! echo '#include <sys/sdt.h>' | gcc -E - >/dev/null 2>&1; then
+    echo "skipped, probes: no <sys/sdt.h>"
+    exit 0
+fi
+for probe in submit decline complete notify; do
+    readelf -n "$KAIO_LIB" | grep -A1 'Provider: libkaio' | grep -q "Name: $probe" || fail "no probe $probe"
+done
