@@ -9,7 +9,7 @@
  *   notify.c     signal or thread           reaper.c     the background thread
  *   wait.c       aio_suspend(), LIO_WAIT    cancel.c     aio_cancel(), close()
  *   stats.c      the report at exit         config.c     KAIO_*
- *   raised.c     signals that a write raises
+ *   raised.c     signals that a write raises fd.c         our own descriptors
  *   watch.c      KAIO_STATS: at the calls    record.c     KAIO_RECORD
  *   json.c       the report, for programs    share.c      KAIO_STATS=live
  *
@@ -121,9 +121,9 @@ static int status(const struct aiocb *cb) {
     return __atomic_load_n(&cb->__error_code, __ATOMIC_ACQUIRE);
 }
 
-/* Called a million times a second by some programs: a few loads while nothing has happened. A
- * status that is not EINPROGRESS may still change while kaio.sending, so it is loaded again after
- * that has been seen false. */
+/* Called a million times a second by some programs: a few loads while nothing has happened. Another
+ * status than EINPROGRESS may change while kaio.sending, so it is loaded again once that is false.
+ */
 static int look(const struct aiocb *cb) {
     for (bool polled = false;; polled = true) {
         bool pending = status(cb) == EINPROGRESS;

@@ -255,12 +255,14 @@ struct kaio_thread *kaio_thread_record(void);       /* a free one; under the loc
 int kaio_thread_efd(struct kaio_thread *thread);    /* made when first needed; under the lock */
 void kaio_thread_check(struct kaio_thread *thread); /* is it still its own? under the lock */
 void kaio_thread_drain(struct kaio_thread *thread); /* reads its eventfd, without waiting */
-void kaio_poll(void);      /* reaps what is in the ring; async-signal-safe */
+void kaio_poll(void);          /* reaps what is in the ring; async-signal-safe */
+void *kaio_alloc(size_t size); /* zeroed pages, never freed; NULL: no memory */
+
+/* fd.c */
 int kaio_fd_raise(int fd); /* moves a new descriptor out of the program's way; -1 stays -1 */
 bool kaio_fd_is_ours(int fd);
 bool kaio_fd_is_marked(int fd); /* still the file that kaio_fd_raise() answered */
 void kaio_fd_evade(int fd);     /* before dup2() or dup3() onto it */
-void *kaio_alloc(size_t size);  /* zeroed pages, never freed; NULL: no memory */
 
 /* request.c */
 struct kaio_req *kaio_req_get(struct aiocb *cb, enum kaio_op op, int fd); /* NULL: no memory */
@@ -306,9 +308,8 @@ void kaio_worker_drop(struct kaio_req *req); /* out of its queue */
 void kaio_worker_finish(struct kaio_batch *b, struct kaio_req *req, long res);
 long kaio_worker_run(struct kaio_req *req);  /* bytes or -errno; without the lock */
 bool kaio_worker_call(struct kaio_batch *b); /* wakes or starts one if need be; drops the lock */
-int kaio_thread_start(void *(*run)(void *), void *arg);     /* 0 or -errno */
-bool kaio_worker_is_quick(size_t nbytes, uint64_t took_ns); /* it did not wait for a device */
-uint64_t kaio_now_ns(void);                                 /* CLOCK_MONOTONIC */
+int kaio_thread_start(void *(*run)(void *), void *arg); /* 0 or -errno */
+uint64_t kaio_now_ns(void);                             /* CLOCK_MONOTONIC */
 
 /* copy.c */
 bool kaio_copy_is_memory(int fd);
@@ -316,8 +317,9 @@ bool kaio_copy_suits(int flags, size_t nbytes, off_t offset);
 void kaio_copy_offer(struct kaio_batch *b, struct kaio_req *req);
 long kaio_copy(struct kaio_req *req); /* bytes or -errno; without the lock */
 long kaio_copy_stream(struct kaio_req *req);
-void kaio_copy_begin(struct kaio_req *req); /* has the kernel fetch what it reads */
-bool kaio_copy_read(struct aiocb *cb);      /* without the lock; true: it has ended */
+void kaio_copy_begin(struct kaio_req *req);               /* has the kernel fetch what it reads */
+bool kaio_copy_is_quick(size_t nbytes, uint64_t took_ns); /* it did not wait for a device */
+bool kaio_copy_read(struct aiocb *cb);                    /* without the lock; true: it has ended */
 
 /* blocker.c */
 void kaio_blocker_start(struct kaio_batch *b, struct kaio_req *req);
