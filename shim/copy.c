@@ -15,6 +15,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#define QUICK_NS 20000
+
 /* Regular files whose pages are the storage: shmem alone answers F_GET_SEALS (fcntl(2)). */
 bool kaio_copy_is_memory(int fd) {
     return fcntl(fd, F_GET_SEALS) >= 0;
@@ -24,6 +26,11 @@ bool kaio_copy_is_memory(int fd) {
  * anything. */
 bool kaio_copy_suits(int flags, size_t nbytes, off_t offset) {
     return flags >= 0 && !(flags & O_DIRECT) && nbytes > 0 && offset >= 0;
+}
+
+/* 4 bytes in a ns: what a copy from the page cache takes at most. */
+bool kaio_copy_is_quick(size_t nbytes, uint64_t took_ns) {
+    return took_ns < QUICK_NS + nbytes / 4;
 }
 
 static long copy(enum kaio_op op, int fd, void *buf, size_t n, off_t offset, bool memory) {
@@ -83,7 +90,7 @@ bool kaio_copy_read(struct aiocb *cb) {
     int saved = errno;
     uint64_t begin = kaio_now_ns();
     long res = copy(KAIO_READ, cb->aio_fildes, (void *)cb->aio_buf, n, cb->aio_offset, memory);
-    if (!kaio_worker_is_quick(n, kaio_now_ns() - begin))
+    if (!kaio_copy_is_quick(n, kaio_now_ns() - begin))
         atomic_store_explicit(&file->hot, false, memory_order_relaxed);
     errno = saved;
     if (res != (long)n) return false;

@@ -102,13 +102,29 @@ static void release(struct kaio_batch *b, struct kaio_file *file) {
     file->releasing = false;
 }
 
+/* With KAIO_ORDER=fd by priority, as in glibc, but none goes past a sync or comes before what it
+ * covers. */
+static void hold(struct kaio_req *req) {
+    struct kaio_reqs *held = &req->file->held;
+    struct kaio_req *before = TAILQ_LAST(held, kaio_reqs);
+    while (before && before->op <= KAIO_WRITE && req->op <= KAIO_WRITE &&
+           before->priority > req->priority)
+        before = TAILQ_PREV(before, kaio_reqs, link);
+    if (before) TAILQ_INSERT_AFTER(held, before, req, link);
+    else TAILQ_INSERT_HEAD(held, req, link);
+    struct kaio_req *next = TAILQ_NEXT(req, link);
+    if (!next || !next->armed) return;
+    req->armed = true; /* the new head: the epoch has been flipped, and waits for the same */
+    next->armed = false;
+}
+
 void kaio_file_start(struct kaio_batch *b, struct kaio_req *req) {
     if (!is_barrier(req)) {
         start(b, req);
         return;
     }
     kaio_req_move(req, KAIO_HELD);
-    TAILQ_INSERT_TAIL(&req->file->held, req, link);
+    hold(req);
     release(b, req->file);
 }
 

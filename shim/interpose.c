@@ -10,7 +10,8 @@
  *   wait.c       aio_suspend(), LIO_WAIT    cancel.c     aio_cancel(), close()
  *   watch.c      KAIO_STATS: at the calls   stats.c      inside; the report (json.c)
  *   share.c      KAIO_STATS=live            record.c     KAIO_RECORD
- *   raised.c     signals of a write         config.c     KAIO_*
+ *   raised.c     signals of a write         fd.c         our own descriptors
+ *   config.c     KAIO_*
  *
  * Nothing else in the library touches errno for the program, and nothing else is visible outside.
  * KAIO_MODE=off forwards every call to the next definition in line, which is glibc's.
@@ -120,9 +121,9 @@ static int status(const struct aiocb *cb) {
     return __atomic_load_n(&cb->__error_code, __ATOMIC_ACQUIRE);
 }
 
-/* Called a million times a second by some programs: a few loads while nothing has happened. A
- * status that is not EINPROGRESS may still change while kaio.sending, so it is loaded again after
- * that has been seen false. */
+/* Called a million times a second by some programs: a few loads while nothing has happened. Another
+ * status than EINPROGRESS may change while kaio.sending, so it is loaded again once that is false.
+ */
 static int look(const struct aiocb *cb) {
     for (bool polled = false;; polled = true) {
         bool pending = status(cb) == EINPROGRESS;

@@ -88,16 +88,17 @@ struct kaio_req {
     uint32_t generation; /* the file's when it was made: is the number still the same file? */
     uint64_t start_ns;   /* of the call that made it; only if kaio_stats_on */
     uint8_t op, state, epoch, lane;
-    bool buffered;  /* a read that RWF_NOWAIT begins, if its data is not in memory: worker.c */
-    bool in_line;   /* is, or waits behind, the head of a stream's line */
-    bool armed;     /* held: file->active[] of the other epoch is all it waits for */
-    bool joined;    /* held: a sync that the one in progress covers, too */
-    bool blocking;  /* may wait inside the call: KAIO_MODE=kernel, SO_RCVTIMEO */
-    bool in_kernel; /* an iocb of it is in kaio.in_kernel */
-    bool blocker;   /* polling: by a thread of its own, which still refers to it */
-    bool epolled;   /* polling: in the reaper's epoll set */
-    bool counted;   /* in file->active[epoch] */
-    bool failed;    /* once done: for its list */
+    uint8_t priority; /* aio_reqprio; where requests queue, lower goes first, as in glibc */
+    bool buffered;    /* a read that RWF_NOWAIT begins, if its data is not in memory: worker.c */
+    bool in_line;     /* is, or waits behind, the head of a stream's line */
+    bool armed;       /* held: file->active[] of the other epoch is all it waits for */
+    bool joined;      /* held: a sync that the one in progress covers, too */
+    bool blocking;    /* may wait inside the call: KAIO_MODE=kernel, SO_RCVTIMEO */
+    bool in_kernel;   /* an iocb of it is in kaio.in_kernel */
+    bool blocker;     /* polling: by a thread of its own, which still refers to it */
+    bool epolled;     /* polling: in the reaper's epoll set */
+    bool counted;     /* in file->active[epoch] */
+    bool failed;      /* once done: for its list */
 };
 TAILQ_HEAD(kaio_reqs, kaio_req);
 
@@ -254,12 +255,14 @@ struct kaio_thread *kaio_thread_record(void);       /* a free one; under the loc
 int kaio_thread_efd(struct kaio_thread *thread);    /* made when first needed; under the lock */
 void kaio_thread_check(struct kaio_thread *thread); /* is it still its own? under the lock */
 void kaio_thread_drain(struct kaio_thread *thread); /* reads its eventfd, without waiting */
-void kaio_poll(void);      /* reaps what is in the ring; async-signal-safe */
+void kaio_poll(void);          /* reaps what is in the ring; async-signal-safe */
+void *kaio_alloc(size_t size); /* zeroed pages, never freed; NULL: no memory */
+
+/* fd.c */
 int kaio_fd_raise(int fd); /* moves a new descriptor out of the program's way; -1 stays -1 */
 bool kaio_fd_is_ours(int fd);
 bool kaio_fd_is_marked(int fd); /* still the file that kaio_fd_raise() answered */
 void kaio_fd_evade(int fd);     /* before dup2() or dup3() onto it */
-void *kaio_alloc(size_t size);  /* zeroed pages, never freed; NULL: no memory */
 
 /* request.c */
 struct kaio_req *kaio_req_get(struct aiocb *cb, enum kaio_op op, int fd); /* NULL: no memory */
@@ -305,9 +308,8 @@ void kaio_worker_drop(struct kaio_req *req); /* out of its queue */
 void kaio_worker_finish(struct kaio_batch *b, struct kaio_req *req, long res);
 long kaio_worker_run(struct kaio_req *req);  /* bytes or -errno; without the lock */
 bool kaio_worker_call(struct kaio_batch *b); /* wakes or starts one if need be; drops the lock */
-int kaio_thread_start(void *(*run)(void *), void *arg);     /* 0 or -errno */
-bool kaio_worker_is_quick(size_t nbytes, uint64_t took_ns); /* it did not wait for a device */
-uint64_t kaio_now_ns(void);                                 /* CLOCK_MONOTONIC */
+int kaio_thread_start(void *(*run)(void *), void *arg); /* 0 or -errno */
+uint64_t kaio_now_ns(void);                             /* CLOCK_MONOTONIC */
 
 /* copy.c */
 bool kaio_copy_is_memory(int fd);
@@ -315,8 +317,9 @@ bool kaio_copy_suits(int flags, size_t nbytes, off_t offset);
 void kaio_copy_offer(struct kaio_batch *b, struct kaio_req *req);
 long kaio_copy(struct kaio_req *req); /* bytes or -errno; without the lock */
 long kaio_copy_stream(struct kaio_req *req);
-void kaio_copy_begin(struct kaio_req *req); /* has the kernel fetch what it reads */
-bool kaio_copy_read(struct aiocb *cb);      /* without the lock; true: it has ended */
+void kaio_copy_begin(struct kaio_req *req);               /* has the kernel fetch what it reads */
+bool kaio_copy_is_quick(size_t nbytes, uint64_t took_ns); /* it did not wait for a device */
+bool kaio_copy_read(struct aiocb *cb);                    /* without the lock; true: it has ended */
 
 /* blocker.c */
 void kaio_blocker_start(struct kaio_batch *b, struct kaio_req *req);

@@ -14,7 +14,6 @@
 #include "kaio.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -22,12 +21,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define PAGE 4096
-/* Our descriptors start here where the limit allows: out of the way, and within the first 64: past
- * them the kernel makes a larger table, for which a process with threads waits 15 ms (RCU). */
-#define FD_FLOOR   40
+#define PAGE       4096
 #define LOCK_SPINS 100
-#define FD_MARK    61 /* what F_GETSIG answers for ours: a number that no program chooses */
 #define LOST       (-2)
 
 struct kaio_global kaio;
@@ -42,43 +37,6 @@ static pthread_key_t thread_end;
 void *kaio_alloc(size_t size) {
     void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return p == MAP_FAILED ? NULL : p;
-}
-
-int kaio_fd_raise(int fd) {
-    if (fd < 0) return fd;
-    int high = fcntl(fd, F_DUPFD_CLOEXEC, FD_FLOOR);
-    if (high < 0) high = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-    if (high < 0 && fd >= 3) high = fd;
-    else syscall(SYS_close, fd);
-    if (high >= 0) fcntl(high, F_SETSIG, FD_MARK);
-    return high;
-}
-
-/* A program may close all numbers unseen (close_range()) and put files of its own there. */
-bool kaio_fd_is_marked(int fd) {
-    return fd >= 0 && fcntl(fd, F_GETSIG) == FD_MARK;
-}
-
-static _Atomic int *our_fd(int fd) {
-    if (fd < 3) return NULL;
-    if (fd == kaio_epfd || fd == kaio_record_fd)
-        return fd == kaio_epfd ? &kaio_epfd : &kaio_record_fd;
-    struct kaio_thread *t = kaio_threads;
-    while (t && t->efd != fd) t = t->next;
-    return t ? &t->efd : NULL;
-}
-
-/* Programs that close all numbers mean files of their own. */
-bool kaio_fd_is_ours(int fd) {
-    return our_fd(fd) && kaio_fd_is_marked(fd);
-}
-
-/* The program is about to put a file on this number: ours moves. A thread asleep in read() holds
- * the open file and does not notice. */
-void kaio_fd_evade(int fd) {
-    if (getpid() != kaio.pid) return; /* a vfork()ed child, on the memory of its parent */
-    _Atomic int *ours = our_fd(fd);
-    if (ours && kaio_fd_is_marked(fd)) *ours = fcntl(fd, F_DUPFD_CLOEXEC, FD_FLOOR);
 }
 
 /* The thread has ended; its record and eventfd serve the next one. Its requests still signal it. */
@@ -289,8 +247,8 @@ void kaio_leave(struct kaio_batch *b) {
         kaio_kernel_backlog(b);
         if (kaio.owed && !kaio.watching) kaio_reaper_watch(b);
     } while (submit(b) || wake(b) || notify(b) || kaio_worker_call(b) || run(b));
-    if (__builtin_expect(kaio_stats_on, false)) kaio_stats_update();
     bool raised = b->writes && kaio.raised != b->raised;
+    if (__builtin_expect(kaio_stats_on, false)) kaio_stats_update();
     kaio_unlock();
     if (b->writes) kaio_raised_after(b, raised);
     if (!kaio_is_ours) pthread_sigmask(SIG_SETMASK, &b->mask, NULL);

@@ -45,6 +45,7 @@ struct kaio_req *kaio_req_get(struct aiocb *cb, enum kaio_op op, int fd) {
         __atomic_store_n(&cb->__error_code, EINPROGRESS, __ATOMIC_RELAXED);
     }
     if (cb && op <= KAIO_WRITE) {
+        req->priority = (uint8_t)cb->aio_reqprio;
         req->buf = (char *)cb->aio_buf;
         req->nbytes = cb->aio_nbytes;
         req->offset = cb->aio_offset;

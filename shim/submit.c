@@ -56,12 +56,16 @@ static bool has_timeout(const struct kaio_req *req) {
     return limit.tv_sec || limit.tv_usec;
 }
 
-/* A stream's requests are served one by one, in call order, each direction on its own. False: it is
- * not its turn yet. */
+/* A stream's requests are served one by one, by priority and in call order, each direction on its
+ * own. False: it is not its turn yet. */
 static bool line_up(struct kaio_req *req) {
     struct kaio_reqs *line = &req->file->line[req->op];
+    struct kaio_req *before = TAILQ_LAST(line, kaio_reqs);
+    while (before && before->state == KAIO_LINED && before->priority > req->priority)
+        before = TAILQ_PREV(before, kaio_reqs, line);
     req->in_line = true;
-    TAILQ_INSERT_TAIL(line, req, line);
+    if (before) TAILQ_INSERT_AFTER(line, before, req, line);
+    else TAILQ_INSERT_HEAD(line, req, line);
     if (req == TAILQ_FIRST(line)) return true;
     kaio_req_move(req, KAIO_LINED);
     return false;

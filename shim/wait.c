@@ -5,8 +5,7 @@
  * or another thread's bit in req->waiters (set here under the lock, before the last look at the
  * request), and writes the eventfd. Requests in the kernel under another thread's eventfd are the
  * reaper's duty meanwhile (kaio.owed). So nobody depends on a sleeper that a signal, a time-out or
- * a cancellation takes away. A thread that waits for its own requests only needs no lock before it
- * sleeps.
+ * a cancellation takes away.
  *
  * aio_suspend() is async-signal-safe: signals are blocked while the lock is held, and an
  * inner wait (in a handler, on top of an outer one) may take the outer one's wake-up, but gives one
@@ -52,8 +51,7 @@ static bool any_done(const struct wait *w) {
     return none;
 }
 
-/* relaxed: what another thread has just ended is seen late at worst, since it also wakes this one
- */
+/* relaxed: what has just ended is seen late at worst, since whoever did it also wakes this one */
 static bool is_over(const struct wait *w) {
     if (w->lio) return __atomic_load_n(&w->lio->pending, __ATOMIC_RELAXED) == 0;
     if (w->file) return __atomic_load_n(&w->file->unsubmitted, __ATOMIC_RELAXED) == 0;
@@ -121,9 +119,9 @@ static bool arm(struct kaio_batch *b, struct wait *w) {
     return true;
 }
 
-/* All of the list are requests of this very thread: then it is enough that whoever ends one sees it
- * asleep (submitter_bit() in complete.c), and that the kernel signals its eventfd. What is glanced
- * at here may end meanwhile; then the caller's next look sees that. */
+/* Without the lock, if all of the list are requests of this very thread: it is enough that whoever
+ * ends one sees it asleep (submitter_bit() in complete.c), and that the kernel signals its eventfd.
+ * What is glanced at here may end meanwhile; then the caller's next look sees that. */
 static bool arm_own(struct wait *w) {
     struct kaio_thread *self = kaio_self;
     if (!self || self->unflagged || !kaio_fd_is_marked(self->efd)) return false;
@@ -166,8 +164,8 @@ static int sleep_on(const struct wait *w) {
     if (w->deadline && !time_left(w->deadline, &left)) return -EAGAIN;
     if (efd < 0 || w->unflagged) return nap(w);
     if (!w->deadline) {
-        ssize_t r = w->cancellable ? read(efd, &count, sizeof count)
-                                   : syscall(SYS_read, efd, &count, sizeof count);
+        long r = w->cancellable ? read(efd, &count, sizeof count)
+                                : syscall(SYS_read, efd, &count, sizeof count);
         return r >= 0 ? 0 : errno == EINTR ? -EINTR : nap(w);
     }
     struct pollfd ready = {.fd = efd, .events = POLLIN};

@@ -171,11 +171,6 @@ static bool wait_for_work(struct kaio_batch *b, bool quick) {
     return !TAILQ_EMPTY(&kaio.ready);
 }
 
-/* Did it not wait for a device? 4 bytes in a ns: what a copy from the page cache takes at most. */
-bool kaio_worker_is_quick(size_t nbytes, uint64_t took_ns) {
-    return took_ns < SPIN_NS + nbytes / 4;
-}
-
 static bool joins(const struct kaio_req *first, const struct kaio_req *req) {
     return req && first->buffered && req->buffered && req->file == first->file;
 }
@@ -220,7 +215,7 @@ static bool work_off(struct kaio_batch *b) {
         struct kaio_req *req = batch[i];
         uint64_t begin = kaio_now_ns();
         long res = kaio_worker_run(req);
-        quick = kaio_worker_is_quick(req->nbytes, kaio_now_ns() - begin) && (i == 0 || quick);
+        quick = kaio_copy_is_quick(req->nbytes, kaio_now_ns() - begin) && (i == 0 || quick);
         kaio_enter(b);
         req->file->slow = !quick;
         if (req->op == KAIO_READ) /* relaxed: a hint */

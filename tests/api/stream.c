@@ -470,6 +470,26 @@ static void receive_timeout(void) {
     both_close(fds);
 }
 
+/* Waiting reads get the data by priority; the first has begun, and keeps its place. */
+static void priorities(void) {
+    enum { READS = 6 };
+    static const int values[READS] = {3, 10, 0, 20, 10, 0};
+    struct aiocb cbs[READS];
+    char got[READS + 1] = "";
+    int fds[2];
+    need(pipe(fds) == 0, "pipe");
+    for (int i = 0; i < READS; i++) {
+        cbs[i] = request(fds[0], &got[i], 1, 0);
+        cbs[i].aio_reqprio = values[i];
+        need(aio_read(&cbs[i]) == 0, "aio_read");
+    }
+    need(write(fds[1], "123456", READS) == READS, "write");
+    for (int i = 0; i < READS; i++) need(finish(&cbs[i]) == 0, "read");
+    say("by priority: %s", got);
+    close(fds[0]);
+    close(fds[1]);
+}
+
 static void test(void) {
     int fds[2];
     pipes(fds);
@@ -491,4 +511,5 @@ static void test(void) {
     both_directions();
     idle();
     receive_timeout();
+    priorities();
 }

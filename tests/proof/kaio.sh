@@ -19,6 +19,9 @@ ln -s "$KAIO_LIB" other.so
 [ "$(LD_PRELOAD=$PWD/other.so "$kaio" sh -c 'echo "$LD_PRELOAD"')" = "$KAIO_LIB:$PWD/other.so" ] ||
     fail "an LD_PRELOAD that was there is gone"
 [ "$("$kaio" --mode worker sh -c 'echo "$KAIO_MODE"')" = worker ] || fail "--mode"
+[ "$("$kaio" run --workers 3 --depth=9 sh -c 'echo "$KAIO_WORKERS $KAIO_DEPTH"')" = "3 9" ] || fail "run --workers"
+"$kaio" --stats="$PWD/report" true
+grep -q requests report || fail "--stats=FILE"
 [ "$("$kaio" --mode=off sh -c 'echo "$KAIO_MODE"')" = off ] || fail "--mode="
 "$kaio" --stats true 2>&1 | grep -q requests || fail "--stats"
 status=0
@@ -37,6 +40,11 @@ printf 'text\n' >text
 expect 125 'no command'
 expect 125 'not an option' --nonsense true
 expect 125 'not one of auto' --mode fast true
+expect 125 'not one of 1 to 256' --workers 257 true
+expect 125 'not one of 1 to 256' --workers= true
+expect 125 'not one of 1 to 65536' --depth 99999999999999999999 true
+expect 125 'needs a value' --order
+KAIO_ORDER=both expect 125 'KAIO_ORDER' true
 expect 127 'not found' no-such-command
 expect 127 'no such file' ./no-such-file
 expect 126 'not executable' ./text
@@ -49,7 +57,7 @@ expect 126 'another architecture' ./plain
 if setcap cap_net_raw+ep capable 2>/dev/null; then expect 126 'capabilities' ./capable; fi
 
 mkdir -p copy/scripts
-cp "$kaio" copy/scripts/
+cp -r "$kaio" "$kaio.d" copy/scripts/
 status=0
 copy/scripts/kaio true 2>errors || status=$?
 [ $status = 125 ] && grep -q 'is missing; build it' errors || fail "missing library: $(cat errors)"

@@ -4,7 +4,7 @@
 set -eu
 fail() { echo "$1"; exit 1; }
 dd if=/dev/urandom of=data bs=1M count=1 status=none
-record=$TESTS_TOP/scripts/kaio-record
+record() { "$TESTS_TOP/scripts/kaio" record "$@"; }
 every=$TESTS_TOP/build/tests/proof/every
 watch=$TESTS_TOP/build/tests/proof/watch
 
@@ -37,7 +37,7 @@ valid() {
 
 for mode in auto off; do
     echo old >log
-    KAIO_MODE=$mode "$record" -o log -- "$every" data 2>errors || fail "status"
+    KAIO_MODE=$mode record -o log -- "$every" data 2>errors || fail "status"
     grep -q 'left out of the recording: 1 of streams, 0 of' errors || fail "the pipe: $(cat errors)"
     valid log
     [ "$(asked log)" = "144 589824 1 4096 1 1" ] || fail "$mode: $(asked log)"
@@ -48,7 +48,7 @@ fio --name=replay --read_iolog=log --ioengine=libaio --iodepth=32 --replay_no_st
 jq -e '.jobs[0] | .read.total_ios == 144 and .write.total_ios == 1' fio.json >/dev/null || fail "libaio"
 
 rm -f log*
-"$record" -o log "$watch" forked data
+record -o log "$watch" forked data
 valid log
 [ "$(asked log)" = "11 45056 0 0 0 0" ] || fail "parent: $(cat log)"
 [ "$(asked log.*)" = "5 2560 0 0 0 0" ] || fail "child: $(ls)"
@@ -60,7 +60,7 @@ KAIO_RECORD=$PWD/log LD_PRELOAD=$KAIO_LIB "$watch" executed data
 
 # fio's jobs are forked and end by _exit(); their files are laid out without AIO
 rm -f log*
-"$record" -o log fio --name=x --numjobs=2 --size=1m --rw=randrw --ioengine=posixaio --iodepth=8 \
+record -o log fio --name=x --numjobs=2 --size=1m --rw=randrw --ioengine=posixaio --iodepth=8 \
     --fsync=8 --output-format=json >fio.json || fail "fio: $(cat fio.json)"
 ios=$(jq -r '[.jobs[].read.total_ios, .jobs[].write.total_ios] | add' fio.json)
 read -r reads _ writes _ syncs _ < <(asked log log.*)
@@ -71,12 +71,12 @@ for file in log log.*; do
 done
 
 rm -f log*
-"$record" -o log fio --name=t --filename=shared --numjobs=4 --thread --size=1m --rw=randread --ioengine=posixaio --iodepth=8 >fio.log
+record -o log fio --name=t --filename=shared --numjobs=4 --thread --size=1m --rw=randread --ioengine=posixaio --iodepth=8 >fio.log
 valid log
 [ "$(asked log)" = "1024 4194304 0 0 0 0" ] || fail "threads: $(asked log)"
 
 rm -f log*
-"$record" -o log "$watch" files data
+record -o log "$watch" files data
 valid log
 [ "$(asked log)" = "2200 9011200 0 0 0 0" ] || fail "files: $(asked log)"
 [ "$(grep -c 'open$' log)" -gt 1100 ] || fail "there was room for all files"
@@ -85,16 +85,16 @@ ulimit -n 4096
 rm -f many.* log*
 
 cp data 'a file'
-"$record" -o log "$watch" often 'a file' 2>errors
+record -o log "$watch" often 'a file' 2>errors
 grep -q 'and 0 of\|, 5000 of files' errors || fail "a space: $(cat errors)"
-(ulimit -f 100; "$record" -o log "$watch" often data 2>errors) || fail "RLIMIT_FSIZE: $?"
+(ulimit -f 100; record -o log "$watch" often data 2>errors) || fail "RLIMIT_FSIZE: $?"
 [ "$(wc -l <errors)" = 1 ] && grep -q 'recording ends: .*File too large; the program goes on' errors || fail "RLIMIT_FSIZE: $(cat errors)"
 valid log
 
 mkdir full
 if mount -t tmpfs -o size=64k none full 2>/dev/null; then
     status=0
-    "$record" -o full/log "$watch" often data 2>errors || status=$?
+    record -o full/log "$watch" often data 2>errors || status=$?
     cp full/log log
     umount full
     [ $status = 0 ] || fail "full: status $status"
@@ -109,7 +109,7 @@ fi
 refused() {
     local status=0 wanted=$1 pattern=$2
     shift 2
-    "$record" "$@" >out 2>errors || status=$?
+    record "$@" >out 2>errors || status=$?
     [ $status = "$wanted" ] && [ "$(wc -l <errors)" = 1 ] && grep -q "$pattern" errors || fail "$*: $status: $(cat errors)"
 }
 refused 125 'no file to write to' true

@@ -8,7 +8,7 @@ find scripts tests .ci -type f | while read -r file; do
 done | xargs shellcheck -x
 for compiler in gcc clang; do
     for source in shim/*.c tools/*.c; do
-        $compiler -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -pthread -O2 -Wall -Wextra \
+        $compiler -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -pthread -O2 -DKAIO_VERSION='""' -Wall -Wextra \
             -Werror -c -o /dev/null "$source"
     done
 done

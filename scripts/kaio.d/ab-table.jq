@@ -1,0 +1,59 @@
+# ab-table.jq - the figures of kaio ab as text.
+include "ab-numbers";
+
+def left($n): . + " " * ($n - length);
+def right($n): " " * ($n - length) + .;
+def line($a; $b; $c; $d): "\($a | left(28))\($b | right(13))\($c | right(13))   \($d)" | sub(" +$"; "");
+
+def grouped: tostring | [while(length > 0; .[:-3]) | .[-3:]] | reverse | join(",");
+# three digits that count
+def short: if . >= 99.95 then round | grouped elif . >= 9.995 then fixed(1) else fixed(2) end;
+def seconds: if . == null then "–" elif . >= 0.9995 then short + " s" else . * 1000 | short + " ms" end;
+def microseconds: if . == null then "–" elif . >= 999.5 then . / 1000 | short + " ms" else short + " µs" end;
+def bytes: if . == null then "–"
+    elif . >= 1073741824 then . / 1073741824 | short + " GiB"
+    elif . >= 1048576 then . / 1048576 | short + " MiB"
+    elif . >= 1024 then . / 1024 | short + " KiB" else "\(.) B" end;
+def whole_bytes: bytes | sub("\\.0+ "; " ");
+def count: if . == null then "–" else round | grouped end;
+
+def ratio: if . == null then ""
+    elif (.min | short) == (.max | short) then "\(.median | short) ×"
+    else "\(.median | short) × (\(.min | short)–\(.max | short))" end;
+def row($title; f): line($title; .glibc.median | f; .libkaio.median | f; .ratio | ratio);
+
+# both sides of what the library reported
+def pair($title; get; f): select([.glibc, .libkaio | get] != [0, 0]) | line($title; .glibc | get | f; .libkaio | get | f; "");
+def three($title; get): pair($title + ", median"; get | .p50; microseconds),
+    pair("  p99"; get | .p99; microseconds), pair("  longest"; get | .max; microseconds);
+def sizes: [.size_histogram // [] | .[]] | (map(.[1]) | add) as $all | sort_by(-.[1]) | .[:3]
+    | map("\(.[0] | whole_bytes) (\(.[1] * 100 / $all | round) %)") | join(", ");
+
+(.figures | map({key: .name, value: .}) | from_entries) as $f
+| [ "",
+    line("median of \(.pairs) run\(if .pairs > 1 then "s" else "" end)"; "glibc"; "libkaio"; "glibc / libkaio"),
+    ($f.wall_s | row("wall time"; seconds)),
+    ($f.user_s | row("user time"; seconds)),
+    ($f.system_s | row("system time"; seconds)),
+    ($f.max_rss_kib | row("peak memory"; if . then . * 1024 else . end | bytes)),
+    ($f.voluntary_switches | row("voluntary switches"; count)),
+    ($f.involuntary_switches | row("involuntary switches"; count)),
+    ($f.threads | row("threads created (warm-up)"; count)),
+    "",
+    line("AIO, in a run of its own"; "glibc"; "libkaio"; ""),
+    (.aio | pair("reads"; .requests.read; count), pair("writes"; .requests.write; count),
+        pair("syncs"; if .requests then .requests.fsync + .requests.fdatasync else null end; count),
+        pair("read"; .bytes.read; bytes), pair("written"; .bytes.write; bytes),
+        three("call to completion"; .latency_us), three("inside the call"; .call_us),
+        (.libkaio // .glibc // {} | sizes | select(. != "") | "request sizes: up to " + .)),
+    "",
+    "libkaio: " + .verdict + (if .pairs < 3 then "; so few pairs may be chance" else "" end),
+    (if .aio.libkaio and (.aio.libkaio.requests | add) == 0 then
+        "No AIO request was seen: the command made none, or it ends by _exit(), as fio without --thread does."
+     elif .request_ratio and (.request_ratio > 1.1 or .request_ratio < 0.9) then
+        "It made \(.request_ratio | short) times as many requests with libkaio: it seems to run for a time, not for an amount of work."
+     else empty end),
+    (if ([.runs[] | select(.how == "timed").wall_s] | max) < 0.1 then
+        "The runs are short: to start the command (with libkaio: 1 ms more) is much of what was measured."
+     else empty end)
+  ] | .[]

@@ -1,0 +1,51 @@
+# program.sh - read by run, ab and check: the program that is meant, and what it has to do with AIO.
+# shellcheck shell=sh disable=SC2034,SC2154
+
+# find_program NAME: $program is the file that will run: a path as it is, a name by PATH (never a
+# shell built-in). Fails if it cannot be run with the library.
+find_program() {
+    case $1 in
+    */*) program=$1 ;;
+    *) in_path "$1" || fail 127 "$1: not found in PATH" ;;
+    esac
+    [ -e "$program" ] || fail 127 "$program: no such file"
+    if [ -d "$program" ]; then fail 126 "$program: is a directory"; fi
+    [ -x "$program" ] || fail 126 "$program: is not executable"
+    "$tools/kaio-check" "$library" "$program" || exit
+}
+
+in_path() { # NAME: $program is where it is
+    rest=$PATH:
+    while [ -n "$rest" ]; do
+        program=${rest%%:*}
+        program=${program:-.}/$1
+        rest=${rest#*:}
+        if [ -f "$program" ] && [ -x "$program" ]; then return; fi
+    done
+    return 1
+}
+
+# set_preload: $preload is LD_PRELOAD with the library in front of what is there
+set_preload() {
+    case $library in
+    *[[:space:]:]*) fail 125 "LD_PRELOAD cannot hold a path with a space or a colon: $library" ;;
+    esac
+    preload=$library${LD_PRELOAD:+:$LD_PRELOAD}
+}
+
+# libraries FILE: the paths of what ld.so would load with it, but for libc itself
+libraries() {
+    LD_PRELOAD='' ldd "$1" 2>/dev/null | sed -n 's/^.* => \(\/.*\) (0x.*$/\1/p' | grep -v '/libc\.so\.6$'
+}
+
+# interpreter FILE: of a script
+interpreter() {
+    head -c 256 "$1" 2>/dev/null | tr '\0' ' ' | sed -n '1s/^#! *\([^ ]*\).*/\1/p'
+}
+
+# aio_users FILE: the program and those of its libraries that use POSIX AIO: FILE CALL..., a line each
+aio_users() {
+    # paths have no spaces here: ldd(1) could not tell either
+    # shellcheck disable=SC2046
+    "$tools/kaio-check" --imports "$1" $(libraries "$1")
+}

@@ -1,0 +1,37 @@
+# usage: kaio [run] [OPTION ...] [--] COMMAND [ARGUMENT ...]
+#
+# Runs COMMAND with libkaio in front of glibc's AIO, and becomes it: LD_PRELOAD=libkaio.so COMMAND
+# with the mistakes caught. What LD_PRELOAD holds already stays.
+#
+# Exit status: COMMAND's; 125 if kaio itself fails, 126 if COMMAND cannot be run with libkaio
+# (static, setuid, another architecture, not executable), 127 if it is not found.
+#
+# Options of the library; each is also an environment variable:
+
+# shellcheck shell=sh disable=SC2154
+# shellcheck source=scripts/kaio.d/options.sh
+. "$commands/options.sh"
+# shellcheck source=scripts/kaio.d/program.sh
+. "$commands/program.sh"
+
+while [ $# -gt 0 ]; do
+    case $1 in
+    -h | --help)
+        help run
+        exec "$tools/kaio-check" --options
+        ;;
+    --) shift; break ;;
+    -*)
+        take_option "$@"
+        [ $taken != 0 ] || fail 125 "$1 is not an option; 'kaio run --help' lists them"
+        shift $taken
+        ;;
+    *) break ;;
+    esac
+done
+check_options
+[ $# -gt 0 ] || fail 125 "no command; 'kaio --help' shows how it is used"
+find_program "$1"
+set_preload
+export LD_PRELOAD="$preload"
+exec "$@"

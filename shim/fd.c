@@ -1,0 +1,51 @@
+/* fd.c - the library's own descriptors, eventfds and the reaper's epoll set: out of the program's
+ * way, told from the program's, and moved when it wants their number. Called under the lock or
+ * without; a number that changes meanwhile is told by its mark.
+ */
+#include "kaio.h"
+
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Our descriptors start here where the limit allows: out of the way, and within the first 64: past
+ * them the kernel makes a larger table, for which a process with threads waits 15 ms (RCU). */
+#define FD_FLOOR 40
+#define FD_MARK  61 /* what F_GETSIG answers for ours: a number that no program chooses */
+
+int kaio_fd_raise(int fd) {
+    if (fd < 0) return fd;
+    int high = fcntl(fd, F_DUPFD_CLOEXEC, FD_FLOOR);
+    if (high < 0) high = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    if (high < 0 && fd >= 3) high = fd;
+    else syscall(SYS_close, fd);
+    if (high >= 0) fcntl(high, F_SETSIG, FD_MARK);
+    return high;
+}
+
+/* A program may close all numbers unseen (close_range()) and put files of its own there. */
+bool kaio_fd_is_marked(int fd) {
+    return fd >= 0 && fcntl(fd, F_GETSIG) == FD_MARK;
+}
+
+static _Atomic int *our_fd(int fd) {
+    if (fd < 3) return NULL;
+    if (fd == kaio_epfd || fd == kaio_record_fd)
+        return fd == kaio_epfd ? &kaio_epfd : &kaio_record_fd;
+    struct kaio_thread *t = kaio_threads;
+    while (t && t->efd != fd) t = t->next;
+    return t ? &t->efd : NULL;
+}
+
+/* Programs that close all numbers mean files of their own. */
+bool kaio_fd_is_ours(int fd) {
+    return our_fd(fd) && kaio_fd_is_marked(fd);
+}
+
+/* The program is about to put a file on this number: ours moves. A thread asleep in read() holds
+ * the open file and does not notice. */
+void kaio_fd_evade(int fd) {
+    if (getpid() != kaio.pid) return; /* a vfork()ed child, on the memory of its parent */
+    _Atomic int *ours = our_fd(fd);
+    if (ours && kaio_fd_is_marked(fd)) *ours = fcntl(fd, F_DUPFD_CLOEXEC, FD_FLOOR);
+}

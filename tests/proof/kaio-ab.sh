@@ -1,0 +1,161 @@
+#!/usr/bin/env bash
+# kaio ab: what it measures, merges and refuses. Beside the library itself a stub in its place plays
+# what the library must never do, and writes reports whose sums are known.
+set -eu
+kaio=$TESTS_TOP/scripts/kaio
+fail() { echo "$1"; cat out errors; exit 1; }
+
+# ab STATUS ARGUMENT...: kaio ab must end so
+ab() {
+    local status=0 wanted=$1
+    shift
+    "$kaio" ab "$@" >out 2>errors || status=$?
+    [ $status = "$wanted" ] || fail "kaio ab $*: status $status, not $wanted"
+}
+# says PATTERN: on one of its outputs
+says() { cat out errors | grep -Eq -- "$1" || fail "nowhere: $1"; }
+
+# the verdict, from canned runs: three pairs
+verdict() { # GLIBC LIBKAIO VERDICT: wall times
+    paste -d' ' <(tr ' ' '\n' <<<"$1") <(tr ' ' '\n' <<<"$2") | awk '
+        { printf "{\"side\":\"glibc\",\"how\":\"timed\",\"pair\":%d,\"wall_s\":%s}\n", NR, $1
+          printf "{\"side\":\"libkaio\",\"how\":\"timed\",\"pair\":%d,\"wall_s\":%s}\n", NR, $2 }' >runs
+    [ "$(jq -nr --slurpfile runs runs --argjson glibc '[]' --argjson libkaio '[]' --arg kernel k --arg date d \
+        --argjson cpus 2 --argjson pairs 3 -L "$TESTS_TOP/scripts/kaio.d" \
+        -f "$TESTS_TOP/scripts/kaio.d/ab.jq" --args -- x | jq -r .verdict)" = "$3" ] ||
+        fail "verdict of $1 and $2"
+}
+: >out; : >errors
+verdict "2.1 2.0 1.9" "1 1 1" "1.9–2.1 × faster"
+verdict "2.1 20 1.9" "1 1 1" "2–20 × faster"
+verdict "1 1 1" "2 1.5 1.6" "1.5–2.0 × slower"
+verdict "1 1.1 1" "1.1 1 1" "no difference beyond the noise (0.91–1.10 ×)"
+verdict "1.01 1.01 1.01" "1 1 1" "no difference beyond the noise (1.01 ×)"
+
+# the command itself: both sides in turn, --prepare before each, no input, nothing left behind
+mkdir tmp
+export TMPDIR=$PWD/tmp
+# shellcheck disable=SC2016 # expanded by the command
+ab 0 -n 2 --same-output --json json --prepare 'echo p >>order' -- \
+    sh -c 'case $LD_PRELOAD in *libkaio*) echo "l$KAIO_MODE";; *) echo g;; esac >>order; cat; echo same'
+[ "$(tr -d '\n' <order)" = "pgplpgplplpgploffpl" ] || fail "order: $(tr '\n' ' ' <order)"
+says 'neither .*sh nor its libraries use POSIX AIO'
+says '^libkaio: (no difference|[0-9.–]+ × )'
+[ "$(jq -c '[.command[0], .pairs, (.runs | length), .kernel]' json)" = "[\"sh\",2,8,\"$(uname -r)\"]" ] || fail "json"
+[ -z "$(ls tmp)" ] || fail "scratch files are left"
+
+# what is measured: threads, CPU time, memory, switches
+cat >burn.c <<'C'
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+static void *nothing(void *p) { return p; }
+int main(void) {
+    pthread_t thread;
+    for (int i = 0; i < 5; i++) if (!pthread_create(&thread, NULL, nothing, NULL)) pthread_join(thread, NULL);
+    volatile char *memory = malloc(64 << 20);
+    memset((char *)memory, 1, 64 << 20);
+    volatile long n = 0;
+    while (n < 50000000) n++;                        /* user time */
+    while (clock() < CLOCKS_PER_SEC / 5) continue; /* system time, mostly */
+    for (int i = 0; i < 30; i++) usleep(1000);
+    return 0;
+}
+C
+gcc -O0 -pthread -o burn burn.c
+ab 0 -n1 --json=json ./burn
+jq -e '(.figures | map({key: .name, value: .}) | from_entries) as $f
+    | [$f[] | .glibc.median, .libkaio.median] as $all
+    | [$f.threads.glibc.median, $f.threads.libkaio.median] == [5, 5]
+    and $f.user_s.glibc.median + $f.system_s.glibc.median >= 0.19 and $f.wall_s.glibc.median >= 0.21
+    and $f.user_s.glibc.median > 0.05 and $f.system_s.glibc.median < 0.2
+    and $f.max_rss_kib.libkaio.median > 65536 and $f.max_rss_kib.libkaio.median < 90000
+    and $f.voluntary_switches.glibc.median >= 30 and ($all | length) == 14' json >/dev/null || fail "figures: $(jq -c .figures json)"
+
+# commands that fail, and what kaio refuses
+ab 3 -- sh -c 'echo output; echo why >&2; exit 3'
+says 'fails without libkaio \(exit status 3\)'
+says '^    output$'
+says '^    why$'
+# shellcheck disable=SC2016
+ab 137 -- sh -c 'kill -9 $$'
+says 'signal 9'
+ab 125 --same-output -- date +%N
+says 'output changes without libkaio, too'
+ab 125 --prepare 'echo no room; false' true
+says 'no room'
+ab 125 -n 0 true
+ab 125 -n many true
+ab 125 --json /nonexistent/json true
+ab 125 --nonsense true
+ab 125
+ab 127 no-such-command
+mkdir empty
+for tool in sh dirname readlink; do ln -s "$(command -v $tool)" empty/; done
+status=0
+PATH=$PWD/empty "$kaio" ab /bin/true >out 2>errors || status=$?
+[ $status = 125 ] && grep -q 'apt-get install jq' errors || fail "jq is missing"
+
+# the library's own reports of both sides
+fio --name=x --filename=data --size=1m --rw=write --bs=64k >/dev/null
+ab 0 -n 1 --json json --svg svg fio --name=x --filename=data --size=1m --rw=randrw --ioengine=posixaio --iodepth=8 \
+    --thread
+jq -e '.aio | .glibc.requests == .libkaio.requests and .glibc.requests.read + .glibc.requests.write == 256
+    and .glibc.latency_us.count >= 256 and .libkaio.latency_us.count >= 256
+    and .libkaio.latency_us.p50 > 0 and .libkaio.latency_us.p50 <= .libkaio.latency_us.p99
+    and .glibc.size_histogram == [[4096, 256]] and .libkaio.call_us.max > 0' json >/dev/null || fail "reports: $(jq -c .aio json)"
+says '^call to completion, median +[0-9].* [mµ]s +[0-9].* [mµ]s$'
+grep -q '</svg>' svg || fail "svg"
+
+# a stub in the library's place: reports of two processes, and the two kinds of bugs
+mkdir -p copy/build
+cp -r "$TESTS_TOP/scripts" copy/
+cp "$TESTS_TOP"/build/kaio-* copy/build/
+cat >stub.c <<'C'
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+static const char *stats;
+static int off;
+__attribute__((constructor)) static void loaded(void) {
+    const char *stub = getenv("STUB"), *mode = getenv("KAIO_MODE");
+    stats = getenv("KAIO_STATS");
+    off = mode && !strcmp(mode, "off");
+    if (stub && !strcmp(stub, "exit")) _exit(7);
+    if (stub && !strcmp(stub, "print")) printf("printed\n"), fflush(stdout);
+}
+__attribute__((destructor)) static void report(void) {
+    char path[4096];
+    const char *p = stats ? strstr(stats, "%p") : NULL;
+    if (!p) return;
+    snprintf(path, sizeof path, "%.*s%d%s", (int)(p - stats), stats, (int)getpid(), p + 2);
+    FILE *out = fopen(path, "a");
+    fprintf(out, "{\"requests\":{\"read\":10,\"write\":2,\"fsync\":1,\"fdatasync\":1},\"bytes\":{\"read\":40960,"
+        "\"write\":8192},\"size_histogram\":[[4096,12]],\"latency_us\":{\"p50\":10,\"p99\":%d,\"max\":95.5,"
+        "\"histogram\":[[10,7],[%d,5]]},\"call_us\":{\"p50\":1,\"p99\":1,\"max\":1,\"histogram\":[[1,12]]}}\n",
+        off ? 1000 : 100, off ? 1000 : 100);
+    fclose(out);
+}
+C
+gcc -shared -fPIC -o copy/build/libkaio.so stub.c
+kaio=$PWD/copy/scripts/kaio
+ab 0 -n 1 --json json --svg svg -- bash -c 'bash -c true; true' # dash ends by _exit()
+[ "$(jq -c '.aio.libkaio | .processes, .requests.read, .bytes.write, .size_histogram, .latency_us' json | tr '\n' ' ')" = \
+    '2 20 16384 [[4096,24]] {"count":24,"p50":10,"p99":95.5,"max":95.5,"histogram":[[10,14],[100,10]]} ' ] ||
+    fail "merged: $(jq -c .aio json)"
+says '^syncs +4 +4$'
+says 'request sizes: up to 4 KiB \(100 %\)'
+grep -q '</svg>' svg && grep -q 'glibc: median 10 ' svg && grep -q 'libkaio: median 10 ' svg || fail "svg"
+export STUB=exit
+ab 1 -- sh -c 'echo before'
+says '^\*\*\* kaio: with libkaio the command ends with exit status 7'
+says 'bug in libkaio; please report'
+STUB=print
+ab 0 -n 1 -- sh -c 'echo same'
+ab 1 -n 1 --same-output -- sh -c 'echo same'
+says '^\*\*\* kaio: with libkaio the command prints something else'
+says '^> printed$'
+[ -z "$(ls tmp)" ] || fail "scratch files are left"

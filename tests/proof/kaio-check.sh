@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# kaio check: what it finds about programs, processes, files and the kernel, and that it writes nothing
+# to what it is shown.
+set -eu
+kaio=$TESTS_TOP/scripts/kaio
+fail() { echo "$1"; cat out; exit 1; }
+
+# expect STATUS PATTERN ARGUMENT...: kaio check must end so, with a line of that pattern
+expect() {
+    local status=0 wanted=$1 pattern=$2
+    shift 2
+    "$kaio" check "$@" >out 2>&1 || status=$?
+    [ $status = "$wanted" ] || fail "kaio check $*: status $status, not $wanted"
+    grep -Eq "$pattern" out || fail "kaio check $*: no line '$pattern'"
+    ! grep -Evq '^$|^(ok|warn|no) +[^ ]' out || fail "kaio check $*: not a finding"
+}
+
+cat >user.c <<'C'
+#include <aio.h>
+int use(struct aiocb *cb) { return aio_read(cb) + lio_listio(LIO_WAIT, &cb, 1, 0); }
+C
+cat >main.c <<'C'
+int use(void *);
+int main(int argc, char *argv[]) { return argc > 9 ? use(argv) : 0; }
+C
+cat >plain.c <<'C'
+int main(void) { return 0; }
+C
+gcc -shared -fPIC -o libuser.so user.c
+gcc -o through main.c -L. -luser -Wl,-rpath,"$PWD"
+gcc -o plain plain.c
+gcc -static -o static plain.c
+printf '#!%s\n' "$PWD/through" >script
+chmod +x script
+
+expect 0 '^ok +kernel: Linux [0-9]'
+expect 0 '^(ok|warn) +fs.aio-nr: [0-9]+ of fs.aio-max-nr [0-9]+'
+expect 0 '^ok +uses POSIX AIO: .*/fio calls .*aio_read' fio
+expect 0 '^ok +uses POSIX AIO: .*/libuser.so calls aio_read lio_listio' ./through
+expect 0 '^ok +uses POSIX AIO: .*/libuser.so' ./script
+expect 0 '^warn +no POSIX AIO in it' ./plain
+expect 1 '^no +.*statically linked' ./static
+expect 1 '^no +no-such-thing: neither' no-such-thing
+
+# paths: a file keeps its bytes and its time, and nothing stays beside it
+mkdir directory
+echo text >directory/file
+touch -d '2001-01-01' directory/file
+sum=$(stat -c '%s %Y' directory/file; cat directory/file; ls -a directory)
+expect 0 'filesystem' directory/file
+expect 0 '^(ok|warn) +(direct reads|O_DIRECT)' directory
+[ "$sum" = "$(stat -c '%s %Y' directory/file; cat directory/file; ls -a directory)" ] || fail "it has written"
+memory=$(mktemp -d /dev/shm/kaio-check.XXXXXX)
+trap 'rm -rf "$memory"' EXIT
+expect 0 '^ok +reads and writes: by the calling thread' "$memory"
+mkfifo directory/fifo
+expect 0 '^ok +a stream' directory/fifo
+expect 0 'no scratch file can be made' /proc/self
+
+# a process: without, with, with a context, switched off
+sleep 60 &
+expect 1 'libkaio is not loaded' $!
+kill $!
+"$kaio" sleep 60 &
+for _ in $(seq 100); do grep -qs libkaio /proc/$!/maps && break; sleep 0.05; done
+expect 0 '^ok +process .*libkaio is loaded: /' $!
+expect 0 '^ok +active, without a kernel context' $!
+kill $!
+"$kaio" --mode off sleep 60 &
+for _ in $(seq 100); do grep -qs libkaio /proc/$!/maps && break; sleep 0.05; done
+expect 1 '^no +not active' $!
+kill $!
+"$kaio" fio --name=x --ioengine=posixaio --rw=randread --bs=4k --size=1m --direct=1 --iodepth=4 --thread \
+    --time_based --runtime=30 >fio.log 2>&1 &
+for _ in $(seq 200); do grep -qs '/\[aio\]' /proc/$!/maps && break; sleep 0.05; done
+if grep -qs '/\[aio\]' /proc/$!/maps; then expect 0 '^ok +active: it has a kernel context' $!
+else echo "skipped: a process with a context (no O_DIRECT here)"; fi
+kill $!
+wait || :
+
+# the host's requests used up: in a mount namespace the figures are ours to choose
+if unshare -m true 2>/dev/null; then
+    mkdir proc
+    echo 65500 >proc/aio-nr
+    echo 65536 >proc/aio-max-nr
+    # shellcheck disable=SC2016 # expanded inside
+    unshare -m sh -c 'mount --bind proc/aio-nr /proc/sys/fs/aio-nr &&
+        mount --bind proc/aio-max-nr /proc/sys/fs/aio-max-nr && exec "$0" check' "$kaio" >out 2>&1 || :
+    grep -q '^warn *fs.aio-nr: 65500 .*: sysctl -w fs.aio-max-nr=1048576$' out || fail "requests used up"
+else
+    echo "skipped: fs.aio-max-nr used up (no mount namespace)"
+fi

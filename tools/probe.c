@@ -1,0 +1,238 @@
+/* probe.c - what the kernel allows, and which lane each kind of access to a file would take.
+ *
+ * Files are tried as the library would: an iocb or preadv2() with RWF_NOWAIT. Nothing is ever
+ * written to what the user names: a scratch file without a name is made beside it. Devices are only
+ * read.
+ */
+#include "check.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <linux/aio_abi.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#define DEPTH   256 /* what the library asks for, see KAIO_DEPTH */
+#define BLOCK   4096
+#define SCRATCH (16 * BLOCK)
+
+static int bad; /* a "no" was among the findings */
+
+__attribute__((format(printf, 2, 3))) static void finding(const char *kind, const char *format,
+                                                          ...) {
+    va_list args;
+    va_start(args, format);
+    printf("%s\t", kind);
+    vprintf(format, args);
+    printf("\n");
+    va_end(args);
+    if (!strcmp(kind, "no")) bad = 1;
+}
+
+static unsigned long number_in(const char *path) {
+    unsigned long n = 0;
+    FILE *file = fopen(path, "r");
+    if (file && fscanf(file, "%lu", &n) != 1) n = 0;
+    if (file) fclose(file);
+    return n;
+}
+
+static int context(aio_context_t *ctx) {
+    *ctx = 0;
+    return syscall(SYS_io_setup, DEPTH, ctx) ? -errno : 0;
+}
+
+int kaio_probe_system(void) {
+    struct utsname name;
+    int major = 0, minor = 0;
+    uname(&name);
+    sscanf(name.release, "%d.%d", &major, &minor);
+    if (major > 4 || (major == 4 && minor >= 19)) finding("ok", "kernel: Linux %s", name.release);
+    else finding("no", "kernel: Linux %s; libkaio needs 4.19 or later", name.release);
+
+    unsigned long used = number_in("/proc/sys/fs/aio-nr"),
+                  most = number_in("/proc/sys/fs/aio-max-nr");
+    unsigned long more = most >= 1 << 20 ? 2 * most : 1 << 20, left = most > used ? most - used : 0;
+    aio_context_t ctx;
+    int err = context(&ctx);
+    if (!err) {
+        syscall(SYS_io_destroy, ctx);
+        finding("ok", "io_setup: allowed");
+    } else if (err != -EAGAIN) {
+        finding(
+            "no",
+            "io_setup: %s: a sandbox refuses it; libkaio goes on with its workers; allow io_setup, "
+            "io_submit, io_getevents and io_cancel in its seccomp profile",
+            strerror(-err));
+    }
+    if (err == -EAGAIN || left < DEPTH)
+        finding("warn",
+                "fs.aio-nr: %lu of fs.aio-max-nr %lu used, a process wants %d; as root: sysctl -w "
+                "fs.aio-max-nr=%lu",
+                used, most, DEPTH, more);
+    else
+        finding("ok", "fs.aio-nr: %lu of fs.aio-max-nr %lu used, enough for %lu processes more",
+                used, most, left / DEPTH);
+    return bad;
+}
+
+/* The answer to one iocb that may not block: bytes or -errno. */
+static long offer(aio_context_t ctx, int op, int fd, void *buf, off_t offset) {
+    struct iocb iocb = {.aio_lio_opcode = (unsigned short)op,
+                        .aio_fildes = (unsigned)fd,
+                        .aio_buf = (unsigned long)buf,
+                        .aio_nbytes = BLOCK,
+                        .aio_offset = offset,
+                        .aio_rw_flags = RWF_NOWAIT};
+    struct iocb *list[] = {&iocb};
+    struct io_event event;
+    if (syscall(SYS_io_submit, ctx, 1l, list) != 1) return -errno;
+    while (syscall(SYS_io_getevents, ctx, 1l, 1l, &event, NULL) != 1) continue;
+    return (long)event.res;
+}
+
+static const char *why(long res) {
+    return res < 0 ? strerror((int)-res) : "a short count";
+}
+
+static int direct(int fd, int on) {
+    int flags = fcntl(fd, F_GETFL);
+    return fcntl(fd, F_SETFL, on ? flags | O_DIRECT : flags & ~O_DIRECT) ? -errno : 0;
+}
+
+static void probe_direct(int fd, char *buf, int may_write) {
+    aio_context_t ctx;
+    int err = direct(fd, 1);
+    if (err) {
+        finding("warn", "O_DIRECT: not possible here (%s): only buffered access", strerror(-err));
+        return;
+    }
+    if (context(&ctx)) {
+        finding("warn", "O_DIRECT: possible, but by workers, since io_setup is refused");
+        return;
+    }
+    long res = offer(ctx, IOCB_CMD_PREAD, fd, buf, 0);
+    if (res == BLOCK) finding("ok", "direct reads: by the kernel, in parallel");
+    else finding("warn", "direct reads: by workers (the kernel answers: %s)", why(res));
+    if (may_write) {
+        res = offer(ctx, IOCB_CMD_PWRITE, fd, buf, 0);
+        if (res == BLOCK) finding("ok", "direct writes over data: by the kernel, in parallel");
+        else
+            finding("warn", "direct writes: by workers, one at a time (the kernel answers: %s)",
+                    why(res));
+        long end = offer(ctx, IOCB_CMD_PWRITE, fd, buf, SCRATCH);
+        if (res == BLOCK && end == BLOCK)
+            finding("ok", "direct writes past the end: by the kernel, in parallel");
+        else if (res == BLOCK)
+            finding("warn",
+                    "direct writes past the end or into holes: by workers, one at a time; write "
+                    "the file once beforehand");
+    }
+    syscall(SYS_io_destroy, ctx);
+    direct(fd, 0);
+}
+
+static void probe_buffered(int fd, char *buf, int may_write) {
+    struct iovec iov = {buf, BLOCK};
+    int memory = fcntl(fd, F_GET_SEALS) >= 0; /* tmpfs alone answers */
+    if (memory) {
+        finding("ok", "reads and writes: by the calling thread; the data is memory");
+        return;
+    }
+    if (pread(fd, buf, BLOCK, 0) != BLOCK) {
+        finding("no", "buffered reads: %s", strerror(errno));
+        return;
+    }
+    ssize_t res = preadv2(fd, &iov, 1, 0, RWF_NOWAIT);
+    if (res == BLOCK) {
+        finding("ok", "reads of cached data: by the calling thread, without a wake-up");
+        finding("ok", "reads of uncached data: by workers, several per file");
+    } else {
+        finding("warn",
+                "buffered reads: by workers, since the filesystem cannot read without waiting (%s)",
+                res < 0 ? strerror(errno) : "a short count");
+    }
+    if (!may_write) return;
+    res = pwritev2(fd, &iov, 1, 0, RWF_NOWAIT);
+    if (res == BLOCK) finding("ok", "buffered writes: by the calling thread");
+    else
+        finding("warn",
+                "buffered writes: by workers, one at a time per descriptor, since the filesystem "
+                "cannot write without waiting (%s); O_DIRECT writes run in parallel",
+                res < 0 ? strerror(errno) : "a short count");
+}
+
+/* A file without a name in the directory; -errno if there can be none. */
+static int scratch_file(const char *directory) {
+    static char data[SCRATCH];
+    char name[4096];
+    int fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd < 0) { /* NFS and others have no O_TMPFILE */
+        snprintf(name, sizeof name, "%s/.kaio-check.XXXXXX", directory);
+        fd = mkostemp(name, O_CLOEXEC);
+        if (fd < 0) return -errno;
+        unlink(name);
+    }
+    memset(data, 'k', sizeof data);
+    ssize_t n = pwrite(fd, data, sizeof data, 0);
+    if (n == sizeof data && !fsync(fd)) {
+        /* direct writes do not wait for cached pages to go, they are declined */
+        posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+        return fd;
+    }
+    int err = n < 0 ? errno : ENOSPC;
+    close(fd);
+    return -err;
+}
+
+static int is_stream(const char *path, const struct stat *st) {
+    if (S_ISFIFO(st->st_mode) || S_ISSOCK(st->st_mode)) {
+        finding("ok", "a stream: waiting requests are polled by the kernel, without a thread");
+    } else if (S_ISCHR(st->st_mode)) {
+        finding(
+            "warn",
+            "%s: a character device: not tried; a terminal's waiting requests take a thread each",
+            path);
+    } else {
+        return 0;
+    }
+    return 1;
+}
+
+int kaio_probe_path(const char *path) {
+    struct stat st;
+    if (stat(path, &st)) {
+        finding("no", "%s: %s", path, strerror(errno));
+        return bad;
+    }
+    if (is_stream(path, &st)) return bad;
+    char *buf = aligned_alloc(BLOCK, BLOCK), *copy = strdup(path);
+    int device = S_ISBLK(st.st_mode);
+    const char *directory = S_ISDIR(st.st_mode) ? path : dirname(copy);
+    int fd = device ? open(path, O_RDONLY | O_CLOEXEC) : scratch_file(directory);
+    if (device && fd < 0) {
+        finding("warn", "%s: cannot be opened (%s), so nothing was tried", path, strerror(errno));
+    } else if (fd < 0) {
+        finding(
+            "warn",
+            "%s: no scratch file can be made there (%s), so nothing was tried; name a directory of "
+            "the same filesystem that you may write to",
+            directory, strerror(-fd));
+    } else {
+        if (fcntl(fd, F_GET_SEALS) < 0) probe_direct(fd, buf, !device);
+        probe_buffered(fd, buf, !device);
+        if (device) finding("warn", "writes: not tried on a device");
+        close(fd);
+    }
+    free(buf);
+    free(copy);
+    return bad;
+}
