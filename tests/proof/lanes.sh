@@ -46,7 +46,7 @@ lane write "not supported by the file"
 lane append "O_APPEND write"
 lane memory caller
 lane "large memory" "large buffered copy"
-lane stream kernel
+lane stream caller
 lane offset kernel
 lane proc "not supported by the file"
 
