@@ -47,7 +47,7 @@ lane append "O_APPEND write"
 lane memory caller
 lane "large memory" "large buffered copy"
 lane stream caller
-lane offset kernel
+lane offset caller
 lane proc "not supported by the file"
 
 for type in xfs btrfs; do
