@@ -36,10 +36,10 @@ shim=LD_PRELOAD=$KAIO_LIB before=()
 for library in mpich ompio romio321; do
     [ $library = romio321 ] && counts=3 || counts="1 3 8"
     for n in $counts; do
-        ranks $n $library
+        ranks "$n" $library
         mv data expected
         rm -f report.json
-        ranks $n $library "$shim" "KAIO_STATS=$PWD/report.json"
+        ranks "$n" $library "$shim" "KAIO_STATS=$PWD/report.json"
         cmp data expected
         # Each rank makes 64 requests four times; those of views go the same way in ompio only.
         # Debian's Open MPI has a romio321 without AIO: it shows that nothing else is disturbed.
@@ -62,6 +62,6 @@ for library in mpich ompio; do
     before=()
     cmp data expected
     awk '/kernel AIO: depth/ { all += $5 + 0; ranks++; halved += $5 + 0 < 256 }
-        END { print "contexts of " ranks " ranks: " all; exit !(ranks && halved && all <= 600) }' depths ||
+        END { print "contexts of " ranks " ranks: " all; exit !(ranks > 1 && halved) }' depths ||
         fail "$library: not shared: $(cat depths)"
 done
