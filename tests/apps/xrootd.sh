@@ -15,7 +15,7 @@ user=()
 [ "$(id -u)" != 0 ] || user=(setpriv --reuid=nobody --regid=nogroup --clear-groups)
 cp "$KAIO_LIB" "$server/libkaio.so"
 # "Debug": without it this version leaves asynchronous I/O off for files on disk, "force" or not.
-# "nosf": no sendfile(). 16 KiB and more is asynchronous; the rest of the numbers are the defaults.
+# "nosf": not sendfile(), which would serve reads. The numbers are the defaults.
 cat >"$server/config" <<CONFIG
 all.export /data
 oss.localroot $server/root
