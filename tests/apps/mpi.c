@@ -1,0 +1,181 @@
+// MPI-IO with many requests in flight and a check of all data: mpi FILE [ROUNDS]. Any number of
+// ranks; the file's contents depend only on that number. The byte at each place follows from its
+// offset, so a rank can check what another one wrote. Non-blocking calls are what MPI libraries
+// make with POSIX AIO.
+#include <mpi.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BLOCK = 4096, REQUESTS = 64, PIECE = 512 };
+static int rank, ranks;
+static MPI_File file;
+static MPI_Request requests[REQUESTS];
+static char *buffers;
+
+static void must(int error, const char *what) {
+    if (error == MPI_SUCCESS) return;
+    char text[MPI_MAX_ERROR_STRING];
+    int length;
+    MPI_Error_string(error, text, &length);
+    fprintf(stderr, "rank %d: %s: %s\n", rank, what, text);
+    MPI_Abort(MPI_COMM_WORLD, 1);
+}
+#define MUST(call) must(call, #call)
+
+// The bytes that belong at OFFSET; SALT tells the parts of the test from each other.
+static uint64_t word(MPI_Offset offset, int salt) {
+    return ((uint64_t)offset / 8 + 1) * 0x9e3779b97f4a7c15u + (uint64_t)salt;
+}
+
+static void fill(char *buffer, MPI_Offset offset, size_t length, int salt) {
+    for (size_t i = 0; i < length; i += 8) {
+        uint64_t value = word(offset + (MPI_Offset)i, salt);
+        memcpy(buffer + i, &value, 8);
+    }
+}
+
+static void check(const char *buffer, MPI_Offset offset, size_t length, int salt,
+                  const char *part) {
+    for (size_t i = 0; i < length; i += 8) {
+        uint64_t value = word(offset + (MPI_Offset)i, salt);
+        if (!memcmp(buffer + i, &value, 8)) continue;
+        fprintf(stderr, "rank %d: %s: wrong data at %lld\n", rank, part,
+                (long long)offset + (long long)i);
+        MPI_Abort(MPI_COMM_WORLD, 1);
+    }
+}
+
+// Waits for all requests, the last ones by MPI_Test, and sees that each moved LENGTH bytes.
+static void end(int length, const char *part) {
+    MPI_Status statuses[REQUESTS];
+    MUST(MPI_Waitall(REQUESTS / 2, requests, statuses));
+    for (int i = REQUESTS / 2, done; i < REQUESTS; i++) do
+            MUST(MPI_Test(&requests[i], &done, &statuses[i]));
+        while (!done);
+    for (int i = 0, count; i < REQUESTS; i++) {
+        MUST(MPI_Get_count(&statuses[i], MPI_BYTE, &count));
+        if (count == length) continue;
+        fprintf(stderr, "rank %d: %s: %d bytes instead of %d\n", rank, part, count, length);
+        MPI_Abort(MPI_COMM_WORLD, 1);
+    }
+}
+
+// What others wrote can be read after this, as MPI has it for a file that is not atomic.
+static void publish(void) {
+    MUST(MPI_File_sync(file));
+    MUST(MPI_Barrier(MPI_COMM_WORLD));
+    MUST(MPI_File_sync(file));
+}
+
+// Blocks dealt out in turn, with explicit offsets; each rank reads what its neighbour wrote.
+static void at(MPI_Offset base, int salt) {
+    for (int i = 0; i < REQUESTS; i++) {
+        MPI_Offset offset = base + ((MPI_Offset)i * ranks + rank) * BLOCK;
+        fill(buffers + i * BLOCK, offset, BLOCK, salt);
+        MUST(MPI_File_iwrite_at(file, offset, buffers + i * BLOCK, BLOCK, MPI_BYTE, &requests[i]));
+    }
+    end(BLOCK, "iwrite_at");
+    publish();
+    memset(buffers, 0, REQUESTS * BLOCK);
+    int other = (rank + 1) % ranks;
+    for (int i = 0; i < REQUESTS; i++)
+        MUST(MPI_File_iread_at(file, base + ((MPI_Offset)i * ranks + other) * BLOCK,
+                               buffers + i * BLOCK, BLOCK, MPI_BYTE, &requests[i]));
+    end(BLOCK, "iread_at");
+    for (int i = 0; i < REQUESTS; i++)
+        check(buffers + i * BLOCK, base + ((MPI_Offset)i * ranks + other) * BLOCK, BLOCK, salt,
+              "iread_at");
+}
+
+// A stretch of each rank's own, through its file pointer.
+static void pointer(MPI_Offset base, int salt) {
+    MPI_Offset mine = base + (MPI_Offset)rank * REQUESTS * BLOCK;
+    MUST(MPI_File_seek(file, mine, MPI_SEEK_SET));
+    for (int i = 0; i < REQUESTS; i++) {
+        fill(buffers + i * BLOCK, mine + i * BLOCK, BLOCK, salt);
+        MUST(MPI_File_iwrite(file, buffers + i * BLOCK, BLOCK, MPI_BYTE, &requests[i]));
+    }
+    end(BLOCK, "iwrite");
+    publish();
+    memset(buffers, 0, REQUESTS * BLOCK);
+    mine = base + (MPI_Offset)((rank + 1) % ranks) * REQUESTS * BLOCK;
+    MUST(MPI_File_seek(file, mine, MPI_SEEK_SET));
+    for (int i = 0; i < REQUESTS; i++)
+        MUST(MPI_File_iread(file, buffers + i * BLOCK, BLOCK, MPI_BYTE, &requests[i]));
+    end(BLOCK, "iread");
+    check(buffers, mine, REQUESTS * BLOCK, salt, "iread");
+}
+
+// Collective calls on one large block a rank.
+static void collective(MPI_Offset base, int salt) {
+    MPI_Offset mine = base + (MPI_Offset)rank * REQUESTS * BLOCK;
+    fill(buffers, mine, REQUESTS * BLOCK, salt);
+    MUST(MPI_File_write_at_all(file, mine, buffers, REQUESTS * BLOCK, MPI_BYTE, MPI_STATUS_IGNORE));
+    publish();
+    memset(buffers, 0, REQUESTS * BLOCK);
+    mine = base + (MPI_Offset)((rank + 1) % ranks) * REQUESTS * BLOCK;
+    MUST(MPI_File_read_at_all(file, mine, buffers, REQUESTS * BLOCK, MPI_BYTE, MPI_STATUS_IGNORE));
+    check(buffers, mine, REQUESTS * BLOCK, salt, "read_at_all");
+}
+
+// Views in which each rank sees every ranks-th piece: requests of many pieces, then collectively.
+static void views(MPI_Offset base, int salt) {
+    MPI_Datatype strided, tile;
+    MUST(MPI_Type_vector(BLOCK / PIECE, PIECE, PIECE * ranks, MPI_BYTE, &strided));
+    MUST(MPI_Type_create_resized(strided, 0, (MPI_Aint)BLOCK * ranks, &tile));
+    MUST(MPI_Type_commit(&tile));
+    MUST(MPI_File_set_view(file, base + rank * PIECE, MPI_BYTE, tile, "native", MPI_INFO_NULL));
+    for (int all = 0; all < 2; all++) {
+        for (int i = 0; i < REQUESTS * BLOCK / PIECE; i++)
+            fill(buffers + i * PIECE, base + ((MPI_Offset)i * ranks + rank) * PIECE, PIECE,
+                 salt + all);
+        for (int i = 0; !all && i < REQUESTS; i++)
+            MUST(MPI_File_iwrite_at(file, (MPI_Offset)i * BLOCK, buffers + i * BLOCK, BLOCK,
+                                    MPI_BYTE, &requests[i]));
+        if (!all) end(BLOCK, "iwrite_at in a view");
+        else
+            MUST(MPI_File_write_at_all(file, 0, buffers, REQUESTS * BLOCK, MPI_BYTE,
+                                       MPI_STATUS_IGNORE));
+        publish();
+        memset(buffers, 0, REQUESTS * BLOCK);
+        for (int i = 0; all && i < REQUESTS; i++)
+            MUST(MPI_File_iread_at(file, (MPI_Offset)i * BLOCK, buffers + i * BLOCK, BLOCK,
+                                   MPI_BYTE, &requests[i]));
+        if (all) end(BLOCK, "iread_at in a view");
+        else
+            MUST(MPI_File_read_at_all(file, 0, buffers, REQUESTS * BLOCK, MPI_BYTE,
+                                      MPI_STATUS_IGNORE));
+        for (int i = 0; i < REQUESTS * BLOCK / PIECE; i++)
+            check(buffers + i * PIECE, base + ((MPI_Offset)i * ranks + rank) * PIECE, PIECE,
+                  salt + all, "view");
+        MUST(MPI_Barrier(MPI_COMM_WORLD));
+    }
+    MUST(MPI_File_set_view(file, 0, MPI_BYTE, MPI_BYTE, "native", MPI_INFO_NULL));
+    MUST(MPI_Type_free(&tile));
+    MUST(MPI_Type_free(&strided));
+}
+
+int main(int argc, char **argv) {
+    MPI_Init(&argc, &argv);
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    MPI_Comm_size(MPI_COMM_WORLD, &ranks);
+    int rounds = argc > 2 ? atoi(argv[2]) : 1;
+    if (argc < 2 || rounds < 1 || !(buffers = malloc(REQUESTS * BLOCK)))
+        MPI_Abort(MPI_COMM_WORLD, 2);
+    MUST(MPI_File_open(MPI_COMM_WORLD, argv[1], MPI_MODE_CREATE | MPI_MODE_RDWR, MPI_INFO_NULL,
+                       &file));
+    MPI_Offset part = (MPI_Offset)ranks * REQUESTS * BLOCK;
+    for (int i = 0; i < rounds; i++) {
+        at(0, i);
+        pointer(part, i);
+        collective(2 * part, i);
+        views(3 * part, i);
+    }
+    MUST(MPI_File_close(&file));
+    if (rank == 0) printf("%d ranks: data right\n", ranks);
+    free(buffers);
+    MPI_Finalize();
+    return 0;
+}
