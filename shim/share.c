@@ -25,7 +25,7 @@
 static struct {
     atomic_bool begun;
     char path[KAIO_PATH_MAX];
-} share __attribute__((aligned(4096)));
+} __attribute__((aligned(4096))) share; /* whole pages: nothing else is wiped with it */
 
 static bool live;
 static char directory[KAIO_PATH_MAX / 2];

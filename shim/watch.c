@@ -30,7 +30,7 @@ static struct {
     struct kaio_counts own; /* where nothing is published */
     struct kaio_counts *_Atomic shared;
     struct place table[TABLE_SIZE];
-} watch __attribute__((aligned(4096)));
+} __attribute__((aligned(4096))) watch; /* whole pages: nothing else is wiped with it */
 
 bool kaio_watching, kaio_stats_on;
 __thread uint64_t kaio_call_start_ns;
