@@ -37,7 +37,7 @@ build/man/%: man/% build/kaio-check Makefile
 	awk -v version=$(VERSION) '/^\.\\" @--/ { gsub(/.*@--|@/, ""); \
 		system("build/kaio-check --" $$0); next } { gsub(/@VERSION@/, version); print; fflush() }' $< >$@
 
-build/kaio-top: tools/kaio-top.c tools/top.c tools/top.h shim/stats.h Makefile
+build/kaio-top: tools/kaio-top.c tools/top.c shim/json.c tools/top.h shim/stats.h Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^)
 

@@ -1,12 +1,12 @@
-/* json.c - the report of KAIO_STATS=FILE.json: one object on one line, appended to the file, so
- * that several processes may name the same one. The keys are documented in shim/README.md and stay.
+/* json.c - a process's figures as one object on one line: the report of KAIO_STATS=FILE.json, where
+ * several processes may append to the same file, and what `kaio top --report` makes of the pages
+ * that KAIO_STATS=DIRECTORY/ left; so it knows nothing of the library but stats.h. The keys are
+ * documented in shim/README.md and stay.
  */
-#include "kaio.h"
 #include "stats.h"
 
-#include <errno.h>
-#include <stdio.h>
-#include <unistd.h>
+#include <stdbool.h>
+#include <string.h>
 
 typedef unsigned long long ull;
 
@@ -83,6 +83,7 @@ static void put_sizes(FILE *out, const struct kaio_counts *c) {
 /* By lane: requests, bytes, and how long they took, by operation; and of all together. */
 static void put_lanes(FILE *out, const struct kaio_counts *c) {
     static struct kaio_hist all;
+    memset(&all, 0, sizeof all);
     fprintf(out, "\"lanes\":{");
     for (int lane = 0; lane < KAIO_STATS_LANES; lane++) {
         uint64_t requests = 0;
@@ -107,11 +108,15 @@ static void put_lanes(FILE *out, const struct kaio_counts *c) {
     put_times(out, "completion_us", &all);
 }
 
+const char *kaio_json_setup(const struct kaio_counts *c) {
+    return c->setup > 0 ? "yes" : c->setup ? strerror(-c->setup) : "not needed";
+}
+
 void kaio_json_write(FILE *out, const struct kaio_counts *c) {
-    fprintf(out, "{\"version\":1,\"pid\":%d,\"command\":", (int)getpid());
-    put_string(out, program_invocation_short_name);
-    fprintf(out, ",\"mode\":\"%s\",\"elapsed_s\":%llu.%03llu,", modes[kaio_config.mode],
-            THOUSANDTHS((kaio_now_ns() - c->start_ns) / 1000000));
+    fprintf(out, "{\"version\":1,\"pid\":%u,\"command\":", c->pid);
+    put_string(out, c->command);
+    fprintf(out, ",\"mode\":\"%s\",\"elapsed_s\":%llu.%03llu,", modes[c->mode],
+            THOUSANDTHS((c->end_ns - c->start_ns) / 1000000));
     put_counts(out, "requests", ops, c->requests, KAIO_STATS_OPS);
     put_counts(out, "bytes", ops, c->bytes, 2);
     put_sizes(out, c);
@@ -121,7 +126,7 @@ void kaio_json_write(FILE *out, const struct kaio_counts *c) {
     fprintf(out, ",\"batches\":{\"io_submit\":%llu,\"iocbs\":%llu},\"stream_waits\":%llu,",
             (ull)c->submits, (ull)c->submitted, (ull)c->streams);
     fprintf(out, "\"workers_peak\":%llu,\"io_setup\":", (ull)c->worker_peak);
-    put_string(out, kaio_stats_setup());
+    put_string(out, kaio_json_setup(c));
     putc(',', out);
     put_times(out, "latency_us", &c->latency);
     put_times(out, "call_us", &c->call);

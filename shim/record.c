@@ -42,8 +42,8 @@ static struct {
     char path[KAIO_PATH_MAX + 32];
     _Atomic uint64_t files[FILES]; /* a hash of the path; + 1: its lines are being written */
     _Atomic uint64_t streams, names;
-    atomic_long room; /* bytes to be written before has_room() looks */
-} record __attribute__((aligned(4096)));
+    atomic_long room;                    /* bytes to be written before has_room() looks */
+} __attribute__((aligned(4096))) record; /* whole pages: nothing else is wiped with it */
 
 _Atomic int kaio_record_fd = -1; /* lives on in a child, until it opens its own */
 

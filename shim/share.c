@@ -1,8 +1,13 @@
-/* share.c - KAIO_STATS=live: the counts lie in a file in memory that `kaio top` reads.
+/* share.c - the counts lie in a file that others read, which survives any end of the process:
+ *
+ * KAIO_STATS=live        libkaio-UID-PID in memory, for `kaio top`. Removed at exit. What a process
+ *                        left that was killed or has become another program is removed by the next
+ *                        one that publishes, and by `kaio top`.
+ * KAIO_STATS=DIRECTORY/  libkaio-UID-PID.NANOSECONDS there, for `kaio top --report`. Stays. No name
+ *                        comes twice, so what a process counted before execve() stays, too.
  *
  * Made by the first request of a process (a forked child's own, too), mapped, and closed; only the
- * owner can read it. Removed at exit. What a process left that was killed or has become another
- * program is removed by the next one that publishes, and by `kaio top`.
+ * owner can read it.
  *
  * Nothing here may stop the program: the file's memory is reserved before it is touched, and what
  * fails leaves the counts in our own pages. Raw system calls, for aio_read() is no cancellation
@@ -23,19 +28,22 @@
 
 /* Zeros in a child. */
 static struct {
-    atomic_bool begun;
-    char path[KAIO_PATH_MAX];
-} share __attribute__((aligned(4096)));
+    _Atomic enum { NOT_YET, BEGUN, DONE } state;
+    char path[KAIO_PATH_MAX + 64];
+} __attribute__((aligned(4096))) share; /* whole pages: nothing else is wiped with it */
 
-static bool live;
-static char directory[KAIO_PATH_MAX / 2];
+static bool live, kept;
+static char directory[KAIO_PATH_MAX];
 
 void kaio_share_load(void) {
+    const char *slash = strrchr(kaio_config.stats, '/');
     live = !strcmp(kaio_config.stats, "live");
-    if (!live) return;
+    kept = slash && !slash[1];
+    if (!live && !kept) return;
     const char *own = secure_getenv("XDG_RUNTIME_DIR");
     bool usable = own && *own == '/' && strlen(own) < sizeof directory && !access(own, W_OK | X_OK);
-    strcpy(directory, usable ? own : "/dev/shm");
+    strcpy(directory, kept ? kaio_config.stats : usable ? own : "/dev/shm");
+    if (kept) directory[strlen(directory) - 1] = 0; /* the slash */
     madvise(&share, sizeof share, MADV_WIPEONFORK);
 }
 
@@ -55,11 +63,16 @@ static void sweep(void) {
     closedir(dir);
 }
 
-/* A file of our own number is that of a process which was us before execve(), or is gone. */
+static void name_file(void) {
+    int n = snprintf(share.path, sizeof share.path, "%s/" KAIO_PAGE_PREFIX "%u-%d", directory,
+                     geteuid(), (int)getpid());
+    if (kept) sprintf(share.path + n, ".%llu", (unsigned long long)kaio_now_ns());
+}
+
 static int make_file(void) {
     int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
     size_t size = sizeof(struct kaio_counts);
-    unlink(share.path);
+    if (live) unlink(share.path); /* of one that was us before execve(), or is gone */
     int fd = (int)syscall(SYS_openat, AT_FDCWD, share.path, flags, 0600);
     if (fd < 0 || syscall(SYS_fallocate, fd, 0, 0l, size) == 0) return fd;
     int err = errno;
@@ -71,8 +84,7 @@ static int make_file(void) {
 
 static void publish(void) {
     size_t size = sizeof(struct kaio_counts);
-    snprintf(share.path, sizeof share.path, "%s/" KAIO_PAGE_PREFIX "%u-%d", directory, geteuid(),
-             (int)getpid());
+    name_file();
     int fd = make_file();
     struct kaio_counts *page = MAP_FAILED;
     if (fd >= 0) page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -81,25 +93,36 @@ static void publish(void) {
         share.path[0] = 0;
     } else {
         madvise(page, size, MADV_DONTFORK);
-        page->size = size;
-        page->pid = (uint32_t)getpid();
-        page->mode = (uint32_t)kaio_config.mode;
-        snprintf(page->command, sizeof page->command, "%s", program_invocation_short_name);
         kaio_watch_share(page);
         page->magic = KAIO_PAGE_MAGIC;
     }
     if (fd >= 0) syscall(SYS_close, fd);
 }
 
-/* One thread makes it; what others count meanwhile stays in our own pages. */
+/* One thread makes it; others that come meanwhile wait, for what they counted would be lost. No
+ * handler comes between: it would wait for the thread that it interrupts. */
 void kaio_share_begin(void) {
-    if (!live || atomic_load_explicit(&share.begun, memory_order_relaxed)) return;
-    if (atomic_exchange_explicit(&share.begun, true, memory_order_relaxed)) return;
-    sweep();
-    publish();
+    if (!(live || kept)) return;
+    if (atomic_load_explicit(&share.state, memory_order_acquire) == DONE) return;
+    sigset_t all, mask;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &mask);
+    unsigned state = NOT_YET;
+    if (atomic_compare_exchange_strong_explicit(&share.state, &state, BEGUN, memory_order_relaxed,
+                                                memory_order_relaxed)) {
+        if (live) sweep();
+        publish();
+        /* release: pairs with both acquires */
+        atomic_store_explicit(&share.state, DONE, memory_order_release);
+    }
+    const struct timespec little = {.tv_nsec = 20000};
+    while (atomic_load_explicit(&share.state, memory_order_acquire) != DONE)
+        syscall(SYS_nanosleep, &little, NULL);
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
 }
 
-/* At exit. Counting goes on in memory that has no name. */
-void kaio_share_end(void) {
-    if (share.path[0]) unlink(share.path);
+/* At exit; true: there is no other report. Counting goes on, live in memory that has no name. */
+bool kaio_share_end(void) {
+    if (live && share.path[0]) unlink(share.path);
+    return live || kept;
 }

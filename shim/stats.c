@@ -23,6 +23,7 @@ static const char *const reasons[KAIO_REASONS] = {
 };
 _Static_assert(KAIO_REASONS == KAIO_STATS_WHYS, "stats.h has another number of reasons");
 _Static_assert(KAIO_LANES - 1 == KAIO_STATS_LANES, "stats.h has another number of lanes");
+_Static_assert(KAIO_OFF + 1 == KAIO_STATS_MODES, "stats.h has another number of modes");
 
 static void add(kaio_count *count, uint64_t n) {
     atomic_fetch_add_explicit(count, n, memory_order_relaxed);
@@ -55,10 +56,7 @@ void kaio_stats_update(void) {
     set(&c->submits, kaio.submits);
     set(&c->submitted, kaio.submitted);
     set(&c->streams, kaio.by_stream);
-}
-
-const char *kaio_stats_setup(void) {
-    return kaio.ctx ? "yes" : kaio.setup_error ? strerror(-kaio.setup_error) : "not needed";
+    atomic_store_explicit(&c->setup, kaio.ctx ? 1 : kaio.setup_error, memory_order_relaxed);
 }
 
 static void put(FILE *out, const char *what, uint64_t n) {
@@ -66,7 +64,7 @@ static void put(FILE *out, const char *what, uint64_t n) {
 }
 
 /* The lanes, and why others were declined: what the library has done. */
-static void put_lanes(FILE *out) {
+static void put_lanes(FILE *out, const struct kaio_counts *c) {
     uint64_t copied = 0, requests = 0;
     for (struct kaio_thread *t = kaio_threads; t; t = t->next) copied += t->copied;
     for (int op = 0; op < KAIO_BARRIER; op++) requests += kaio.by_op[op];
@@ -87,7 +85,7 @@ static void put_lanes(FILE *out) {
             (unsigned long long)(kaio.by_op[KAIO_FSYNC] + kaio.by_op[KAIO_FDSYNC]),
             (unsigned long long)kaio.submits, (unsigned long long)kaio.submitted);
     fprintf(out, "  workers at once %llu; context: %s\n", (unsigned long long)kaio.worker_peak,
-            kaio_stats_setup());
+            kaio_json_setup(c));
 }
 
 static void put_times(FILE *out, const char *what, const struct kaio_hist *h) {
@@ -115,21 +113,20 @@ static bool is_json(const char *path) {
 }
 
 void kaio_stats_report(void) {
-    kaio_share_end();
     if (*kaio_config.record) kaio_record_report();
-    if (!kaio_stats_on || !strcmp(kaio_config.stats, "live")) return;
+    if (!kaio_stats_on) return;
+    struct kaio_counts *c = kaio_watch_now();
     kaio_stats_update();
-    struct kaio_counts *sum = kaio_alloc(sizeof *sum);
+    if (kaio_share_end()) return;
     char *text = kaio_alloc(TEXT_MAX);
-    int fd = sum && text ? kaio_output_open(kaio_config.stats) : -1;
+    int fd = text ? kaio_output_open(kaio_config.stats) : -1;
     FILE *out = fd >= 0 ? fmemopen(text, TEXT_MAX - 1, "w") : NULL;
     if (!out) return;
-    kaio_watch_sum(sum);
     if (is_json(kaio_config.stats)) {
-        kaio_json_write(out, sum);
+        kaio_json_write(out, c);
     } else {
-        put_lanes(out);
-        put_calls(out, sum);
+        put_lanes(out, c);
+        put_calls(out, c);
     }
     fclose(out);
     syscall(SYS_write, fd, text, strlen(text));

@@ -1,6 +1,6 @@
 /* stats.h - the figures of one process, as the library counts them and as `kaio top` reads them
- * from the page that KAIO_STATS=live publishes (share.c). Plain words: only counted up, but for
- * gauges.
+ * from the page that KAIO_STATS=live or =DIRECTORY/ publishes (share.c). Plain words: only counted
+ * up, but for gauges.
  *
  * Histograms are log-linear, as HdrHistogram's: exact below 16, then 16 equal steps for each power
  * of two, so a value is at most 1/16 (6.25 %) below the upper bound that stands for it.
@@ -11,16 +11,18 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #define KAIO_HIST_STEPS 16
 #define KAIO_HIST_BUCKETS                                                                          \
     (37 * KAIO_HIST_STEPS)                  /* up to 2^40 ns, 18 minutes; the last takes more */
 #define KAIO_SIZE_BUCKETS 48                /* powers of two, up to the address space */
-#define KAIO_PAGE_MAGIC   0x31306f69616bull /* "kaio01": changes with the layout */
-#define KAIO_PAGE_PREFIX  "libkaio-"        /* libkaio-UID-PID, in $XDG_RUNTIME_DIR or /dev/shm */
+#define KAIO_PAGE_MAGIC   0x32306f69616bull /* "kaio02": changes with the layout */
+#define KAIO_PAGE_PREFIX  "libkaio-"        /* share.c has the rest of the name */
 #define KAIO_STATS_OPS    4                 /* read, write, fsync, fdatasync */
 #define KAIO_STATS_LANES  3                 /* kernel, worker, caller */
 #define KAIO_STATS_WHYS   8                 /* enum kaio_reason */
+#define KAIO_STATS_MODES  4                 /* enum kaio_mode */
 
 typedef _Atomic uint64_t kaio_count;
 
@@ -31,8 +33,10 @@ struct kaio_hist {
 struct kaio_counts {
     uint64_t magic, size; /* of the struct; magic is written last */
     uint32_t pid, mode;
-    uint64_t start_ns; /* CLOCK_MONOTONIC */
-    char command[32];
+    uint64_t start_ns;     /* CLOCK_MONOTONIC */
+    kaio_count end_ns;     /* of what is counted: the last call, or the report */
+    _Atomic int32_t setup; /* 1: there is a context; 0: not needed; else why not: -errno */
+    char command[256];
     /* watch.c, at the calls: in every mode */
     kaio_count requests[KAIO_STATS_OPS], bytes[2], sizes[KAIO_SIZE_BUCKETS];
     kaio_count in_progress; /* a gauge: asked for, and the end not seen by the program */
@@ -81,6 +85,10 @@ static inline uint64_t kaio_hist_share(const struct kaio_hist *h, double share) 
     }
     return 0;
 }
+
+/* json.c; the tools have it, too */
+void kaio_json_write(FILE *out, const struct kaio_counts *c);
+const char *kaio_json_setup(const struct kaio_counts *c);
 
 /* Names of lanes, operations and reasons in JSON: stable. */
 #define KAIO_NAMES_OPS                                                                             \

@@ -14,7 +14,10 @@
 #include "stats.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define TABLE_BITS 14
 #define TABLE_SIZE (1u << TABLE_BITS)
@@ -30,22 +33,27 @@ static struct {
     struct kaio_counts own; /* where nothing is published */
     struct kaio_counts *_Atomic shared;
     struct place table[TABLE_SIZE];
-} watch __attribute__((aligned(4096)));
+} __attribute__((aligned(4096))) watch; /* whole pages: nothing else is wiped with it */
 
 bool kaio_watching, kaio_stats_on;
 __thread uint64_t kaio_call_start_ns;
 
-/* Of the process; of a forked child, that of its first request. */
-static uint64_t process_start(void) {
-    if (watch.own.start_ns == 0) watch.own.start_ns = kaio_now_ns();
-    return watch.own.start_ns;
+/* When the process was loaded; in a forked child, at its first request. */
+static void identify(void) {
+    struct kaio_counts *own = &watch.own;
+    if (own->start_ns) return;
+    own->size = sizeof *own;
+    own->pid = (uint32_t)getpid();
+    own->mode = (uint32_t)kaio_config.mode;
+    snprintf(own->command, sizeof own->command, "%s", program_invocation_short_name);
+    own->start_ns = kaio_now_ns();
 }
 
 void kaio_watch_load(void) {
     kaio_stats_on = *kaio_config.stats;
     kaio_watching = kaio_stats_on || *kaio_config.record;
     if (!kaio_watching) return;
-    process_start();
+    identify();
     madvise(&watch, sizeof watch, MADV_WIPEONFORK);
     kaio_share_load();
     kaio_record_load();
@@ -57,24 +65,26 @@ struct kaio_counts *kaio_watch_counts(void) {
     return shared ? shared : &watch.own;
 }
 
+/* Before anything is counted. */
 void kaio_watch_share(struct kaio_counts *shared) {
-    shared->start_ns = process_start();
+    memcpy(shared, &watch.own, KAIO_COUNTS_BEGIN);
     atomic_store_explicit(&watch.shared, shared, memory_order_release);
-}
-
-/* What others counted while the page was being made is in our own. */
-void kaio_watch_sum(struct kaio_counts *sum) {
-    struct kaio_counts *now = kaio_watch_counts();
-    kaio_count *to = (kaio_count *)((char *)sum + KAIO_COUNTS_BEGIN);
-    const kaio_count *own = (kaio_count *)((char *)&watch.own + KAIO_COUNTS_BEGIN);
-    const kaio_count *shared = (kaio_count *)((char *)now + KAIO_COUNTS_BEGIN);
-    for (size_t i = 0; i < KAIO_COUNTS_WORDS; i++)
-        to[i] = own[i] + (now == &watch.own ? 0 : shared[i]);
-    sum->start_ns = process_start();
 }
 
 static void add(kaio_count *count, uint64_t n) {
     atomic_fetch_add_explicit(count, n, memory_order_relaxed);
+}
+
+static void ends(struct kaio_counts *c, uint64_t now) {
+    atomic_store_explicit(&c->end_ns, now, memory_order_relaxed);
+}
+
+/* For a report. */
+struct kaio_counts *kaio_watch_now(void) {
+    struct kaio_counts *c = kaio_watch_counts();
+    identify();
+    ends(c, kaio_now_ns());
+    return c;
 }
 
 void kaio_watch_time(struct kaio_hist *hist, uint64_t value) {
@@ -159,9 +169,10 @@ unsigned kaio_watch_op(enum kaio_op op) {
 uint64_t kaio_watch_begin(struct aiocb *const list[], int n, int op) {
     int saved = errno;
     uint64_t now = kaio_now_ns();
+    identify();
     if (kaio_stats_on) kaio_share_begin();
     struct kaio_counts *c = kaio_watch_counts();
-    process_start();
+    ends(c, now);
     for (int i = 0; i < n; i++) {
         enum kaio_op one;
         if (!operation(list[i], op, &one)) continue;
@@ -188,5 +199,8 @@ void kaio_watch_end(struct aiocb *const list[], int op, uint64_t start_ns, int r
 void kaio_watch_seen(const struct aiocb *cb) {
     struct kaio_counts *c = kaio_watch_counts();
     uint64_t start_ns;
-    if (take_out(c, cb, &start_ns)) kaio_watch_time(&c->latency, kaio_now_ns() - start_ns);
+    if (!take_out(c, cb, &start_ns)) return;
+    uint64_t now = kaio_now_ns();
+    kaio_watch_time(&c->latency, now - start_ns);
+    ends(c, now);
 }

@@ -25,7 +25,7 @@ unsigned kaio_watch_op(enum kaio_op op);
 struct kaio_counts *kaio_watch_counts(void);
 void kaio_watch_time(struct kaio_hist *hist, uint64_t value);
 void kaio_watch_share(struct kaio_counts *shared);
-void kaio_watch_sum(struct kaio_counts *sum);
+struct kaio_counts *kaio_watch_now(void);
 /* The answer of a call that makes requests; off, it costs a branch. */
 #define WATCHED(list, n, op, call)                                                                 \
     ({                                                                                             \
@@ -40,16 +40,12 @@ void kaio_watch_sum(struct kaio_counts *sum);
 void kaio_stats_complete(const struct kaio_req *req, long res); /* under the lock */
 void kaio_stats_copied(size_t nbytes);
 void kaio_stats_update(void); /* under the lock: what others count there */
-const char *kaio_stats_setup(void);
 void kaio_stats_report(void);
-
-/* json.c */
-void kaio_json_write(FILE *out, const struct kaio_counts *c);
 
 /* share.c */
 void kaio_share_load(void);
 void kaio_share_begin(void);
-void kaio_share_end(void);
+bool kaio_share_end(void);
 
 /* record.c */
 extern _Atomic int kaio_record_fd;

@@ -3,6 +3,7 @@
  * It reads the files that KAIO_STATS=live publishes (shim/share.c, shim/stats.h) once a second and
  * shows the differences. The files are read, not mapped: nothing that their owner does to them can
  * stop this program. Those of processes that are gone are removed.
+ * --report prints what KAIO_STATS=DIRECTORY/ left, as the library's own reports (shim/json.c).
  *
  * The screen is drawn with a dozen escape sequences that every terminal of this century knows:
  * curses would spare some twenty lines and cost a library.
@@ -59,21 +60,27 @@ static struct process *add(pid_t pid) {
     return p;
 }
 
-/* Only files of the user who is in the name: in /dev/shm anybody may make one. */
-static bool read_page(int dir, const char *name, uid_t uid, struct kaio_counts *page) {
+/* owner: NULL if it does not matter */
+static bool read_page(int dir, const char *name, const uid_t *owner, struct kaio_counts *page) {
     struct stat st;
     int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) return false;
-    bool good = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_uid == uid &&
+    bool good = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (!owner || st.st_uid == *owner) &&
                 pread(fd, page, sizeof *page, 0) == (ssize_t)sizeof *page &&
-                page->magic == KAIO_PAGE_MAGIC && page->size == sizeof *page;
+                page->magic == KAIO_PAGE_MAGIC && page->size == sizeof *page &&
+                page->mode < KAIO_STATS_MODES;
     close(fd);
     page->command[sizeof page->command - 1] = 0;
-    for (char *c = page->command; *c; c++)
-        if ((unsigned char)*c < ' ' || *c == 0x7f || *c == '"' || *c == '\\') *c = '?';
     return good;
 }
 
+/* What the terminal, and JSON, can bear. */
+static void clean(char *c) {
+    for (; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7f || *c == '"' || *c == '\\') *c = '?';
+}
+
+/* Only files of the user who is in the name: in /dev/shm anybody may make one. */
 static void look_at(int dir, const char *name, pid_t wanted) {
     unsigned uid;
     int pid, n = 0;
@@ -82,13 +89,14 @@ static void look_at(int dir, const char *name, pid_t wanted) {
         return;
     if ((geteuid() && uid != geteuid()) || (wanted && pid != wanted)) return;
     struct process *p = find(pid);
-    bool good = read_page(dir, name, uid, &page);
+    bool good = read_page(dir, name, &uid, &page);
     bool works = p && good && memcmp(&p->now.requests, &page.requests, sizeof page.requests);
     if (!works && !is_mapped(pid, name)) {
         unlinkat(dir, name, 0);
         return;
     }
     if (!good) return;
+    clean(page.command);
     if (!p) p = add(pid);
     bool same = p->at_ns && p->now.start_ns == page.start_ns; /* not after execve() */
     p->then = same ? p->now : page;
@@ -129,15 +137,21 @@ static void scan(pid_t wanted) {
 }
 
 static int usage(FILE *out, int status) {
-    fputs("usage: kaio top [PID] [--once] [--json]\n\n"
+    fputs("usage: kaio top [PID] [--once] [--json]\n"
+          "       kaio top --report FILE ...\n\n"
           "Shows what programs started with KAIO_STATS=live ask of libkaio.so, and how it is "
           "served:\n"
           "each second, until q is pressed.\n"
           "  PID      only this process\n"
           "  --once   measure one second, print it, and end\n"
-          "  --json   as JSON: an array of processes on a line, each second or once\n\n"
+          "  --json   as JSON: an array of processes on a line, each second or once\n"
+          "  --report what processes left in the directory of KAIO_STATS=DIRECTORY/, however they "
+          "ended:\n"
+          "           a line of JSON for each FILE, as KAIO_STATS=FILE.json writes it\n\n"
           "    KAIO_STATS=live kaio ./app &\n"
-          "    kaio top\n",
+          "    kaio top\n\n"
+          "    KAIO_STATS=stats/ kaio ./app\n"
+          "    kaio top --report stats/*\n",
           out);
     return status;
 }
@@ -145,6 +159,16 @@ static int usage(FILE *out, int status) {
 static int fail(const char *what, const char *hint) {
     fprintf(stderr, "kaio top: %s%s\n", what, hint);
     return 125;
+}
+
+static int report(char *files[]) {
+    static struct kaio_counts page;
+    int status = 0;
+    for (; *files; files++) {
+        if (read_page(AT_FDCWD, *files, NULL, &page)) kaio_json_write(stdout, &page);
+        else status = fail(*files, " holds no figures that this version of libkaio wrote");
+    }
+    return status;
 }
 
 static void print(pid_t wanted, bool json) {
@@ -156,6 +180,7 @@ static void print(pid_t wanted, bool json) {
 int main(int argc, char *argv[]) {
     bool once = false, json = false;
     pid_t wanted = 0;
+    if (argc > 2 && !strcmp(argv[1], "--report")) return report(argv + 2);
     for (int i = 1; i < argc; i++) {
         char *end;
         if (!strcmp(argv[i], "--once")) once = true;

@@ -30,10 +30,6 @@ static const struct kaio_counts *between(const struct process *p, double *second
     return &d;
 }
 
-static const char *mode_of(const struct process *p) {
-    return p->now.mode < 4 ? modes[p->now.mode] : "?";
-}
-
 static double us(const struct kaio_hist *h, double share) {
     return (double)kaio_hist_share(h, share) / 1e3;
 }
@@ -53,7 +49,7 @@ static void text_process(FILE *out, const struct process *p) {
     const struct kaio_counts *d = between(p, &s);
     for (int op = 0; op < KAIO_STATS_OPS; op++) n += (double)d->requests[op];
     fprintf(out, "%8d %-15.15s %-6s %7llu %9.0f %8.1f %8.1f %8.1f %7llu\n", (int)p->pid,
-            p->now.command, mode_of(p), (ull)d->in_progress, n / s,
+            p->now.command, modes[p->now.mode], (ull)d->in_progress, n / s,
             (double)(d->bytes[0] + d->bytes[1]) / s / 1e6, us(&d->latency, 0.5),
             us(&d->latency, 0.99), (ull)d->workers);
     for (int lane = 0; lane < KAIO_STATS_LANES; lane++) text_lane(out, d, lane, s);
@@ -107,7 +103,7 @@ static void json_process(FILE *out, const struct process *p) {
     double s;
     const struct kaio_counts *d = between(p, &s);
     fprintf(out, "{\"pid\":%d,\"command\":\"%s\",\"mode\":\"%s\",\"interval_s\":%.3f,", (int)p->pid,
-            p->now.command, mode_of(p), s);
+            p->now.command, modes[p->now.mode], s);
     fprintf(out, "\"in_flight\":%llu,\"workers\":%llu,", (ull)d->in_progress, (ull)d->workers);
     json_counts(out, "requests", ops, p->now.requests, KAIO_STATS_OPS, 1);
     json_counts(out, "requests_per_s", ops, d->requests, KAIO_STATS_OPS, s);

@@ -40,18 +40,19 @@ def sizes: [.size_histogram // [] | .[]] | (map(.[1]) | add) as $all | sort_by(-
     ($f.involuntary_switches | row("involuntary switches"; count)),
     ($f.threads | row("threads created (warm-up)"; count)),
     "",
-    line("AIO, in a run of its own"; "glibc"; "libkaio"; ""),
-    (.aio | pair("reads"; .requests.read; count), pair("writes"; .requests.write; count),
+    (select(.aio.glibc or .aio.libkaio) | line("AIO, in a run of its own"; "glibc"; "libkaio"; "")),
+    (.aio | select(.glibc or .libkaio) | pair("reads"; .requests.read; count), pair("writes"; .requests.write; count),
         pair("syncs"; if .requests then .requests.fsync + .requests.fdatasync else null end; count),
         pair("read"; .bytes.read; bytes), pair("written"; .bytes.write; bytes),
         three("call to completion"; .latency_us), three("inside the call"; .call_us),
         (.libkaio // .glibc // {} | sizes | select(. != "") | "request sizes: up to " + .)),
-    "",
-    "libkaio: " + .verdict + (if .pairs < 3 then "; so few pairs may be chance" else "" end),
-    (if .aio.libkaio and (.aio.libkaio.requests | add) == 0 then
-        "No AIO request was seen: the command made none, or it ends by _exit(), as fio without --thread does."
+    (select(.aio.glibc or .aio.libkaio) | ""),
+    "libkaio: " + .verdict + (if .for_a_time then ", in one run of each side" elif .pairs < 3 then "; so few pairs may be chance" else "" end),
+    (if (.aio.glibc or .aio.libkaio) | not then "No AIO request was seen."
+     elif .for_a_time then
+        "The command seems to run for a time, not for an amount of work: times and switches are not for the same work."
      elif .request_ratio and (.request_ratio > 1.1 or .request_ratio < 0.9) then
-        "It made \(.request_ratio | short) times as many requests with libkaio: it seems to run for a time, not for an amount of work."
+        "It made \(.request_ratio | short) times as many requests with libkaio: it did not do the same work on both sides."
      else empty end),
     (if ([.runs[] | select(.how == "timed").wall_s] | max) < 0.1 then
         "The runs are short: to start the command (with libkaio: 1 ms more) is much of what was measured."

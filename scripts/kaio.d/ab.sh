@@ -70,7 +70,7 @@ scratch=$(mktemp -d) || fail 125 "no scratch directory; set TMPDIR to a director
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
-mkdir "$scratch/glibc" "$scratch/libkaio" # for the library's reports
+mkdir "$scratch/glibc" "$scratch/libkaio" # for the library's figures
 
 progress() { # TEXT: a line that the next one replaces
     if [ -t 2 ]; then printf '\r%-78.78s\r' "$1" >&2; fi
@@ -132,8 +132,8 @@ check_output() { # COMMAND...
     fail 125 "the command's output changes without libkaio, too, so --same-output can tell nothing: leave it out"
 }
 
-# run SIDE HOW PAIR COMMAND...: once. HOW: timed; threads, which are counted; report, which the library
-# writes, on the side of glibc too (KAIO_MODE=off), where it only watches.
+# run SIDE HOW PAIR COMMAND...: once. HOW: timed; threads, which are counted; report, where the library
+# counts, on the side of glibc too (KAIO_MODE=off), where it only watches.
 run() {
     side=$1 how=$2 pair=$3 trace='' report='' off='' loaded=''
     shift 3
@@ -141,7 +141,7 @@ run() {
     case $how in
     threads) trace=-t ;;
     report)
-        report=$scratch/$side/%p.json
+        report=$scratch/$side/
         if [ "$side" = glibc ]; then off=off loaded="with libkaio loaded (KAIO_MODE=off)"; fi
         ;;
     esac
@@ -176,8 +176,8 @@ done
 for side in glibc libkaio; do
     progress "what AIO does, $side"
     run "$side" report 0 "$@"
-    # a report that is no JSON counts as none
-    cat "$scratch/$side"/*.json 2>/dev/null | jq -c . >"$scratch/$side.reports" 2>/dev/null
+    # what is no page, or none, counts as none
+    "$tools/kaio-top" --report "$scratch/$side"/* >"$scratch/$side.reports" 2>/dev/null
 done
 progress ''
 

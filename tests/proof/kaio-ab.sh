@@ -16,14 +16,18 @@ ab() {
 says() { cat out errors | grep -Eq -- "$1" || fail "nowhere: $1"; }
 
 # the verdict, from canned runs: three pairs
-verdict() { # GLIBC LIBKAIO VERDICT: wall times
+verdict() { # GLIBC LIBKAIO VERDICT [GLIBC LIBKAIO]: wall times; requests
     paste -d' ' <(tr ' ' '\n' <<<"$1") <(tr ' ' '\n' <<<"$2") | awk '
         { printf "{\"side\":\"glibc\",\"how\":\"timed\",\"pair\":%d,\"wall_s\":%s}\n", NR, $1
           printf "{\"side\":\"libkaio\",\"how\":\"timed\",\"pair\":%d,\"wall_s\":%s}\n", NR, $2 }' >runs
-    [ "$(jq -nr --slurpfile runs runs --argjson glibc '[]' --argjson libkaio '[]' --arg kernel k --arg date d \
+    [ "$(jq -nr --slurpfile runs runs --argjson glibc "$(made "${4-}")" --argjson libkaio "$(made "${5-}")" --arg kernel k --arg date d \
         --argjson cpus 2 --argjson pairs 3 -L "$TESTS_TOP/scripts/kaio.d" \
         -f "$TESTS_TOP/scripts/kaio.d/ab.jq" --args -- x | jq -r .verdict)" = "$3" ] ||
         fail "verdict of $1 and $2"
+}
+# made N: a report of so many requests
+made() {
+    echo "[${1:+{\"requests\":{\"read\":$1\},\"bytes\":{\},\"size_histogram\":[],\"latency_us\":{\"histogram\":[]\},\"call_us\":{\"histogram\":[]\}\}}]"
 }
 : >out; : >errors
 verdict "2.1 2.0 1.9" "1 1 1" "1.9–2.1 × faster"
@@ -31,6 +35,10 @@ verdict "2.1 20 1.9" "1 1 1" "2–20 × faster"
 verdict "1 1 1" "2 1.5 1.6" "1.5–2.0 × slower"
 verdict "1 1.1 1" "1.1 1 1" "no difference beyond the noise (0.91–1.10 ×)"
 verdict "1.01 1.01 1.01" "1 1 1" "no difference beyond the noise (1.01 ×)"
+verdict "1.05 1.04 1.05" "1 1 1" "5.0 × as many requests in the same time" 100 500
+verdict "1 1 1" "1 1 1" "0.50 × as many requests in the same time" 100 50
+verdict "1.05 1.05 1.05" "1 1 1" "1.05 × faster" 100 105
+verdict "2 2 2" "1 1 1" "2.0 × faster" 100 500
 
 # the command itself: both sides in turn, --prepare before each, no input, nothing left behind
 mkdir tmp
@@ -41,6 +49,7 @@ ab 0 -n 2 --same-output --json json --prepare 'echo p >>order' -- \
 [ "$(tr -d '\n' <order)" = "pgplpgplplpgploffpl" ] || fail "order: $(tr '\n' ' ' <order)"
 says 'neither .*sh nor its libraries use POSIX AIO'
 says '^libkaio: (no difference|[0-9.–]+ × )'
+says 'No AIO request was seen'
 [ "$(jq -c '[.command[0], .pairs, (.runs | length), .kernel]' json)" = "[\"sh\",2,8,\"$(uname -r)\"]" ] || fail "json"
 [ -z "$(ls tmp)" ] || fail "scratch files are left"
 
@@ -100,8 +109,7 @@ PATH=$PWD/empty "$kaio" ab /bin/true >out 2>errors || status=$?
 
 # the library's own reports of both sides
 fio --name=x --filename=data --size=1m --rw=write --bs=64k >/dev/null
-ab 0 -n 1 --json json --svg svg fio --name=x --filename=data --size=1m --rw=randrw --ioengine=posixaio --iodepth=8 \
-    --thread
+ab 0 -n 1 --json json --svg svg fio --name=x --filename=data --size=1m --rw=randrw --ioengine=posixaio --iodepth=8
 jq -e '.aio | .glibc.requests == .libkaio.requests and .glibc.requests.read + .glibc.requests.write == 256
     and .glibc.latency_us.count >= 256 and .libkaio.latency_us.count >= 256
     and .libkaio.latency_us.p50 > 0 and .libkaio.latency_us.p50 <= .libkaio.latency_us.p99
@@ -109,17 +117,36 @@ jq -e '.aio | .glibc.requests == .libkaio.requests and .glibc.requests.read + .g
 says '^call to completion, median +[0-9].* [mµ]s +[0-9].* [mµ]s$'
 grep -q '</svg>' svg || fail "svg"
 
-# a stub in the library's place: reports of two processes, and the two kinds of bugs
+says '^libkaio: '
+
+# a process that is killed, one that becomes another program, one that ends by _exit()
+watch=$TESTS_TOP/build/tests/proof/watch
+# shellcheck disable=SC2016 # expanded by the command
+ab 0 -n 1 --json json -- sh -c 'for end; do "$0" $end data; done; exit 0' "$watch" killed executed crowd
+jq -e '.aio | [.glibc, .libkaio][] | .processes == 4 and .requests.read == 101 + 3 + 3 + 800' json >/dev/null ||
+    fail "any end: $(jq -c .aio json)"
+
+# a command that runs for a time
+ab 0 -n 1 -- fio --name=x --filename=data --size=1m --rw=randread --ioengine=posixaio --iodepth=32 --time_based \
+    --runtime=1
+says '^libkaio: [0-9.]+ × as many requests in the same time, in one run of each side$'
+says 'seems to run for a time'
+
+# a stub in the library's place: what two processes counted, and the two kinds of bugs
 mkdir -p copy/build
 cp -r "$TESTS_TOP/scripts" copy/
 cp "$TESTS_TOP"/build/kaio-* copy/build/
 cat >stub.c <<'C'
-#include <stdio.h>
+#include "shim/stats.h"
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 static const char *stats;
 static int off;
+static struct kaio_counts page = {
+    .magic = KAIO_PAGE_MAGIC, .size = sizeof page, .requests = {10, 2, 1, 1}, .bytes = {40960, 8192}, .sizes = {[12] = 12},
+};
 __attribute__((constructor)) static void loaded(void) {
     const char *stub = getenv("STUB"), *mode = getenv("KAIO_MODE");
     stats = getenv("KAIO_STATS");
@@ -129,22 +156,21 @@ __attribute__((constructor)) static void loaded(void) {
 }
 __attribute__((destructor)) static void report(void) {
     char path[4096];
-    const char *p = stats ? strstr(stats, "%p") : NULL;
-    if (!p) return;
-    snprintf(path, sizeof path, "%.*s%d%s", (int)(p - stats), stats, (int)getpid(), p + 2);
-    FILE *out = fopen(path, "a");
-    fprintf(out, "{\"requests\":{\"read\":10,\"write\":2,\"fsync\":1,\"fdatasync\":1},\"bytes\":{\"read\":40960,"
-        "\"write\":8192},\"size_histogram\":[[4096,12]],\"latency_us\":{\"p50\":10,\"p99\":%d,\"max\":95.5,"
-        "\"histogram\":[[10,7],[%d,5]]},\"call_us\":{\"p50\":1,\"p99\":1,\"max\":1,\"histogram\":[[1,12]]}}\n",
-        off ? 1000 : 100, off ? 1000 : 100);
-    fclose(out);
+    if (!stats || stats[strlen(stats) - 1] != '/') return;
+    snprintf(path, sizeof path, "%sstub-%d", stats, (int)getpid());
+    page.latency.bucket[kaio_hist_index(10000)] = 7;
+    page.latency.bucket[kaio_hist_index(off ? 1000000 : 100000)] = 5;
+    page.call.bucket[kaio_hist_index(1000)] = 12;
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    if (write(fd, &page, sizeof page) != sizeof page) abort();
+    close(fd);
 }
 C
-gcc -shared -fPIC -o copy/build/libkaio.so stub.c
+gcc -shared -fPIC -I "$TESTS_TOP" -o copy/build/libkaio.so stub.c
 kaio=$PWD/copy/scripts/kaio
-ab 0 -n 1 --json json --svg svg -- bash -c 'bash -c true; true' # dash ends by _exit()
+ab 0 -n 1 --json json --svg svg -- bash -c 'bash -c true; true' # not dash: it ends by _exit()
 [ "$(jq -c '.aio.libkaio | .processes, .requests.read, .bytes.write, .size_histogram, .latency_us' json | tr '\n' ' ')" = \
-    '2 20 16384 [[4096,24]] {"count":24,"p50":10,"p99":95.5,"max":95.5,"histogram":[[10,14],[100,10]]} ' ] ||
+    '2 20 16384 [[4096,24]] {"count":24,"p50":10.239,"p99":102.399,"max":102.399,"histogram":[[10.239,14],[102.399,10]]} ' ] ||
     fail "merged: $(jq -c .aio json)"
 says '^syncs +4 +4$'
 says 'request sizes: up to 4 KiB \(100 %\)'

@@ -1,18 +1,24 @@
 #!/usr/bin/env bash
 # KAIO_STATS: what is counted is what was asked for, with the shim as with glibc; forked children count
-# for themselves; the figures add up; KAIO_STATS=live leaves nothing behind; the USDT probes are there.
+# for themselves; the figures add up; KAIO_STATS=live leaves nothing behind, KAIO_STATS=DIRECTORY/ the
+# figures of any end; the USDT probes are there.
 set -eu
 dd if=/dev/urandom of=data bs=1M count=1 status=none
 fail() { echo "$1"; exit 1; }
 watch=$TESTS_TOP/build/tests/proof/watch
+top=$TESTS_TOP/build/kaio-top
 
 # counted MODE COMMAND...: runs it; report.json is its report
+where=report.json
 counted() {
-    rm -f report.json
-    local mode=$1
+    rm -rf report.json pages
+    mkdir pages
+    local mode=$1 status=0
     shift
-    KAIO_MODE=$mode KAIO_STATS=report.json LD_PRELOAD=$KAIO_LIB "$@" >out 2>&1 || fail "$*: $(cat out)"
+    KAIO_MODE=$mode KAIO_STATS=$where LD_PRELOAD=$KAIO_LIB "$@" >out 2>&1 || status=$?
+    [ $status = "${expected-0}" ] || fail "$*: status $status: $(cat out)"
     [ ! -s out ] || fail "$*: output: $(cat out)"
+    [ "$where" != pages/ ] || "$top" --report pages/* >report.json
 }
 # holds FILTER: true for the (last) report
 holds() {
@@ -20,9 +26,10 @@ holds() {
 }
 sums='def sum(h): [h.histogram[][1]] | add // 0; all(.latency_us, .call_us, .completion_us; sum(.) == .count)'
 
-for mode in auto off worker kernel; do
-    counted $mode "$TESTS_TOP/build/tests/proof/every" data
-    holds '.version == 1 and .command == "every" and .mode == "'$mode'" and .pid > 0 and .elapsed_s > 0'
+for case in auto:report.json auto:pages/ off:report.json off:pages/ worker:report.json worker:pages/ kernel:report.json; do
+    mode=${case%:*} where=${case#*:}
+    counted "$mode" "$TESTS_TOP/build/tests/proof/every" data
+    holds '.version == 1 and .command == "every" and .mode == "'"$mode"'" and .pid > 0 and .elapsed_s > 0'
     holds '.requests == {read: 145, write: 1, fsync: 1, fdatasync: 1}'
     holds '.bytes == {read: (144 * 4096 + 1), write: 4096}'
     holds '.size_histogram == [[1, 1], [4096, 145]]'
@@ -31,13 +38,14 @@ for mode in auto off worker kernel; do
     holds '.in_progress == 64 and .unseen == 0'
     holds "$sums"
     holds '.latency_us | .p50 <= .p99 and .p99 <= .p999 and .p999 <= .max and .p50 > 0'
-    if [ $mode = off ]; then
+    if [ "$mode" = off ]; then
         holds '.completion_us.count == 0 and ([.lanes[].requests] | add) == 0'
     else
         holds '.completion_us.count == 148 and ([.lanes[].requests] | add) == 148'
         holds '([.lanes[].bytes] | add) == 145 * 4096 + 1'
     fi
 done
+where=report.json
 counted worker "$TESTS_TOP/build/tests/proof/every" data
 holds '.declined.no_context == 148 and .workers_peak >= 1 and .batches.io_submit == 0'
 
@@ -56,6 +64,42 @@ counted auto "$watch" forked data # under glibc the child hangs
 [ "$(jq -c '[.requests.read, .bytes.read, .latency_us.count, .unseen]' report.json | paste -sd' ')" = \
     '[5,2560,5,0] [11,45056,11,0]' ] || fail "forked: $(cat report.json)"
 "$watch" histogram data || fail "histogram"
+
+# a directory: whatever the end; a page for each process and each program
+where=pages/
+# reads: of each page, by process
+reads() { [ "$(jq -s 'sort_by(.pid, .elapsed_s)[].requests.read' report.json | paste -sd+)" = "$1" ] || fail "not $1: $(cat report.json)"; }
+for mode in auto off; do
+    if [ $mode = auto ]; then
+        counted auto "$watch" quits data
+        reads 7+5
+        holds '.bytes.read == 2560 and .latency_us.count == 5 and .in_progress == 0'
+        jq -es 'map(.completion_us.count) | sort == [5, 7]' report.json >/dev/null || fail "mixed up: $(cat report.json)"
+        counted auto "$watch" forked data
+        reads 11+5
+    fi
+    expected=137 counted $mode "$watch" killed data
+    reads 101
+    holds '.latency_us.count == 100 and .in_progress == 1 and .elapsed_s >= 0.02 and .elapsed_s < 60'
+    holds '.command == "watch" and .mode == "'$mode'" and .io_setup == "'"$([ $mode = off ] && echo not needed || echo yes)"'"'
+    counted $mode "$watch" executed data
+    [ "$(find pages -name 'libkaio-*' -perm 600 | wc -l)" = 2 ] || fail "pages: $(ls -l pages)"
+    reads 3+3
+    for _ in 1 2 3 4 5; do
+        counted $mode "$watch" crowd data
+        reads 800
+    done
+done
+dd if=/dev/zero of=zeros bs=1M count=1 status=none
+status=''
+"$top" --report zeros pages/* nowhere >report.json 2>errors || status=$?
+[ "$status" = 125 ] && unset status && [ "$(wc -l <errors)" = 2 ] || fail "no pages: $(cat errors)"
+reads 800
+XDG_RUNTIME_DIR=$PWD/pages KAIO_STATS=live LD_PRELOAD=$KAIO_LIB "$watch" slow data
+XDG_RUNTIME_DIR=$PWD/pages "$top" --once --json >out
+[ "$(find pages -type f | wc -l)" = 1 ] || fail "a page was swept, or another left: $(ls pages)"
+KAIO_STATS=nowhere/ KAIO_LOG=$PWD/log LD_PRELOAD=$KAIO_LIB "$watch" quits data
+grep -q 'nothing is published: nowhere/libkaio-.*: No such file' log || fail "no directory: $(cat log)"
 
 rm -f report.*
 KAIO_STATS=$PWD/report.%p.json LD_PRELOAD=$KAIO_LIB sh -c 'exec "$0" unseen data' "$watch"

@@ -5,6 +5,8 @@
 #include <aio.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define MANY 20000 /* more than the library has room to time */
+#define CROWD 8
+#define MANY  20000 /* more than the library has room to time */
 
 static int fd;
 static char buf[1 << 20];
@@ -126,6 +129,44 @@ static void executed(void) {
     execl("/proc/self/exe", "watch", "unseen", "data", NULL);
 }
 
+/* Ends that no destructor sees. */
+static void quits(void) {
+    reads(7, 4096);
+    pid_t child = fork();
+    if (child == 0) reads(5, 512);
+    else waitpid(child, NULL, 0);
+    _exit(0);
+}
+
+static void killed(void) {
+    int ends[2];
+    need(pipe(ends) == 0, "pipe");
+    struct aiocb cb = request(ends[0], 1);
+    need(aio_read(&cb) == 0, "aio_read"); /* for ever in progress */
+    usleep(20000);
+    reads(100, 4096);
+    raise(SIGKILL);
+}
+
+/* The first requests of several threads at once. */
+static void *member(void *barrier) {
+    pthread_barrier_wait(barrier);
+    reads(100, 4096);
+    pthread_barrier_wait(barrier);
+    return NULL;
+}
+
+static void crowd(void) {
+    static pthread_barrier_t barrier;
+    pthread_t thread;
+    pthread_barrier_init(&barrier, NULL, CROWD + 1);
+    for (int i = 0; i < CROWD; i++)
+        need(pthread_create(&thread, NULL, member, &barrier) == 0, "pthread_create");
+    pthread_barrier_wait(&barrier);
+    pthread_barrier_wait(&barrier);
+    _exit(0);
+}
+
 static void often(void) {
     reads(5000, 4096);
 }
@@ -144,10 +185,11 @@ int main(int argc, char *argv[]) {
     static const struct {
         const char *name;
         void (*run)(void);
-    } parts[] = {{"forked", forked},      {"rejected", rejected}, {"unseen", unseen},
-                 {"slow", slow},          {"many", many},         {"running", running},
-                 {"files", files},        {"often", often},       {"executed", executed},
-                 {"histogram", histogram}};
+    } parts[] = {{"forked", forked},       {"rejected", rejected}, {"unseen", unseen},
+                 {"slow", slow},           {"many", many},         {"running", running},
+                 {"files", files},         {"often", often},       {"executed", executed},
+                 {"histogram", histogram}, {"quits", quits},       {"killed", killed},
+                 {"crowd", crowd}};
     if (argc != 3 || (fd = open(argv[2], O_RDONLY)) < 0) return 2;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (!strcmp(parts[i].name, argv[1])) return parts[i].run(), 0;
