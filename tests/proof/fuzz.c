@@ -31,6 +31,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -111,6 +112,7 @@ static bool glibc; /* its aio_cancel() loses requests: they never end */
 static long ops = 20000;
 static atomic_long done, requests;
 static int directory, read_only, rt_signal;
+static int fault; /* errno that a system call gets injected, see faults.sh; requests may say it */
 static const char *const whats[] = {"nothing", "read", "write", "sync", "wrong"};
 
 static bool has(char letter) {
@@ -186,7 +188,8 @@ static void open_file(struct thread *t, struct object *o) {
         uint64_t word = next_random(&t->random);
         memcpy(o->model + i, &word, 8);
     }
-    need(pwrite(o->check, o->model, o->size, 0) == (ssize_t)o->size, "fill");
+    struct iovec all = {o->model, o->size};
+    need(pwritev(o->check, &all, 1, 0) == (ssize_t)o->size, "fill");
     bool cold = o->kind == BUFFERED && one_in(t, 2) && fdatasync(o->check) == 0;
     if (cold) posix_fadvise(o->check, 0, 0, POSIX_FADV_DONTNEED);
     o->fd = open(path, O_RDWR | O_CLOEXEC | (o->kind == DIRECT ? O_DIRECT : 0) |
@@ -243,7 +246,8 @@ static void object_check(struct object *o) {
             o->model = o->lanes[0].bytes[1].p;
         }
         unsigned char *found = malloc(o->size + 2);
-        ssize_t n = pread(o->check, found, o->size + 1, 0);
+        struct iovec all = {found, o->size + 1}; /* a call that gets no fault, as below */
+        ssize_t n = preadv(o->check, &all, 1, 0);
         if (n != (ssize_t)o->size)
             broken(NULL, "%c: size %zd, not %zu", KINDS[o->kind], n, o->size);
         for (size_t i = 0; i < o->size; i++)
@@ -452,33 +456,37 @@ static void end_in_lane(struct slot *s) {
     }
 }
 
+/* May it have ended with nothing done? */
+static bool may_fail(const struct slot *s) {
+    if (s->err == ECANCELED) return s->cancelled || s->overtaken;
+    if (fault && (s->err == fault || s->err == EAGAIN)) return true;
+    return s->err == EBADF && s->overtaken;
+}
+
 static void end_of_file(struct slot *s) {
     struct object *o = s->object;
     size_t offset = (size_t)s->cb->aio_offset, n = s->cb->aio_nbytes;
     locked(s, -1);
-    bool none =
-        s->err == ECANCELED ? s->cancelled || s->overtaken : s->err == EBADF && s->overtaken;
-    if (s->err && !none) broken(s, "another error");
+    bool part = s->overtaken || fault;
+    if (s->err && !may_fail(s)) broken(s, "another error");
     if (s->err) return;
     if (s->what == WRITE) {
-        if ((size_t)s->r != n && !s->overtaken) broken(s, "short write");
+        if ((size_t)s->r != n && !part) broken(s, "short write");
         memcpy(o->model + offset, s->buf, (size_t)s->r);
         if (s->r > 0 && offset + (size_t)s->r > o->size) o->size = offset + (size_t)s->r;
         return;
     }
     size_t expected = offset >= o->size ? 0 : o->size - offset < n ? o->size - offset : n;
-    if ((size_t)s->r != expected && !(s->overtaken && (size_t)s->r < expected))
+    if ((size_t)s->r != expected && !(part && (size_t)s->r < expected))
         broken(s, "count is not %zu", expected);
     if (memcmp(s->buf, o->model + offset, (size_t)s->r)) broken(s, "other data");
 }
 
 static void end_of_stream(struct slot *s) {
     size_t n = s->cb->aio_nbytes;
-    bool none = s->err == ECANCELED
-                    ? s->cancelled || s->overtaken
-                    : s->overtaken && (s->err == EBADF || s->err == EPIPE || s->err == ECONNRESET);
-    if (s->err && !none) broken(s, "another error");
-    bool part = s->overtaken || (s->cancelled && s->r > 0); /* it had begun */
+    bool cut = s->overtaken && (s->err == EPIPE || s->err == ECONNRESET);
+    if (s->err && !cut && !may_fail(s)) broken(s, "another error");
+    bool part = s->overtaken || fault || (s->cancelled && s->r > 0); /* it had begun */
     if (!s->err && s->what == WRITE && (size_t)s->r != n && !part) broken(s, "short write");
     if (!s->err && s->what == READ && (s->r > (ssize_t)n || (s->r < 1 && !s->overtaken)))
         broken(s, "count");
@@ -487,9 +495,7 @@ static void end_of_stream(struct slot *s) {
 
 static void end_of_sync(struct thread *t, struct slot *s) {
     bool stream = !is_file(s->object) && s->object->kind != APPEND;
-    bool none =
-        s->err == ECANCELED ? s->cancelled || s->overtaken : s->err == EBADF && s->overtaken;
-    if (none) return;
+    if (s->err && may_fail(s)) return;
     if (s->err != (stream ? EINVAL : 0)) broken(s, "another error");
     if (s->overtaken) return;
     for (struct slot *i = t->slots; i < t->slots + SLOTS; i++)
@@ -515,12 +521,13 @@ static bool look(struct thread *t, struct slot *s) {
     s->r = aio_return(s->cb);
     if (aio_return(s->cb) != s->r) broken(s, "aio_return changed its mind");
     if ((s->err != 0) != (s->r < 0)) broken(s, "error and result disagree");
-    if (s->notifies) await_notification(s, &s->notified);
-    else if (atomic_load(&s->notified)) broken(s, "notified unasked");
+    if (s->notifies && !(fault && s->err)) await_notification(s, &s->notified);
+    else if (!s->notifies && atomic_load(&s->notified)) broken(s, "notified unasked");
     if (s->object) s->object->flying--;
     if (s->list) s->list->pending--;
     if (s->what == WRONG) {
-        if (s->err != s->expected) broken(s, "not %s", strerrorname_np(s->expected));
+        if (s->err != s->expected && !(s->err && may_fail(s)))
+            broken(s, "not %s", strerrorname_np(s->expected));
     } else if (s->what == SYNC) {
         end_of_sync(t, s);
     } else if (s->lane) {
@@ -601,17 +608,16 @@ static void on_interruption(int signo) {
 
 /* Operations. */
 
-static void undo(struct slot *s) { /* it was not accepted */
-    if (s->object) s->object->flying--;
-    if (s->what != WRONG && !s->lane) locked(s, -1);
-    broken(s, "refused: %s", strerror(errno));
+static void refused(struct slot *s) { /* else it is looked at like any that has ended */
+    if (!fault || errno != EAGAIN || aio_error(s->cb) != EAGAIN)
+        broken(s, "refused: %s", strerror(errno));
 }
 
 static void op_request(struct thread *t) {
     struct slot *s = prepare(t, false);
     if (!s) return;
     int r = s->cb->aio_lio_opcode == LIO_READ ? aio_read(s->cb) : aio_write(s->cb);
-    if (r) undo(s);
+    if (r) refused(s);
 }
 
 static void op_sync(struct thread *t) {
@@ -621,7 +627,8 @@ static void op_sync(struct thread *t) {
     bool disk = o->kind == BUFFERED || o->kind == DIRECT || o->kind == APPEND;
     if (disk && !one_in(t, 4)) return;
     if (one_in(t, 3) && !glibc && (is_file(o) || o->kind == APPEND)) {
-        need((one_in(t, 2) ? fsync(o->fd) : fdatasync(o->fd)) == 0, "fsync");
+        int r = one_in(t, 2) ? fsync(o->fd) : fdatasync(o->fd);
+        need(r == 0 || errno == fault, "fsync");
         for (s = t->slots; s < t->slots + SLOTS; s++)
             if (s->what && !s->ended && s->object == o && aio_error(s->cb) == EINPROGRESS)
                 broken(s, "fsync() did not cover this");
@@ -642,7 +649,7 @@ static void op_sync(struct thread *t) {
     prepare_notification(t, s);
     o->flying++;
     atomic_fetch_add(&requests, 1);
-    if (aio_fsync(one_in(t, 2) ? O_SYNC : O_DSYNC, s->cb)) broken(s, "refused");
+    if (aio_fsync(one_in(t, 2) ? O_SYNC : O_DSYNC, s->cb)) refused(s);
 }
 
 static void op_list(struct thread *t) {
@@ -879,6 +886,7 @@ int main(int argc, char *argv[]) {
     const char *side = getenv("TEST_SIDE");
     glibc = side && !strcmp(side, "glibc");
     if (!has('t')) nthreads = 1;
+    if (getenv("FUZZ_FAULT")) fault = atoi(getenv("FUZZ_FAULT"));
     uint64_t state = strtoull(seed, NULL, 0);
     directory = open(".", O_RDONLY | O_CLOEXEC);
     read_only = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Random programs against a model (fuzz.c), in several settings: the same seed each time, then random
-# ones, some seconds; with TEST_LONG for 100 s. What fails is made smaller: kinds of files and calls
+# ones, some seconds; with TEST_LONG for 90 s. What fails is made smaller: kinds of files and calls
 # are left out, and operations halved, as long as it still fails. First the model itself, on glibc.
 #   fuzz.sh SEED [OPS [WITHOUT]]   only this one, in every setting (KAIO_LIB, TESTS_TOP are set)
 set -u
 fuzz=$TESTS_TOP/build/tests/proof/fuzz
 settings=("" "KAIO_MODE=worker" "KAIO_MODE=kernel" "KAIO_DEPTH=2 KAIO_WORKERS=2" "KAIO_ORDER=fd")
 seconds=12 failures=0 runs=0 total=0
-[ -z "${TEST_LONG-}" ] || seconds=100
+[ -z "${TEST_LONG-}" ] || seconds=90
 
 # run SETTING SEED OPS WITHOUT
 run() {
