@@ -19,6 +19,7 @@ static int cancel_one(struct kaio_batch *b, struct kaio_req *req) {
     case KAIO_BACKLOG:
         if (begun && !req->in_line) return AIO_NOTCANCELED;
         TAILQ_REMOVE(&kaio.backlog, req, link);
+        kaio.polls -= kaio_kernel_is_poll(req);
         break;
     case KAIO_QUEUED:
         if (begun) return AIO_NOTCANCELED;

@@ -93,8 +93,7 @@ static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_pol
     } else if (has_timeout(req)) {
         req->blocking = true;
         kaio_blocker_start(b, req);
-    } else if (can_poll && kaio_kernel_ready() &&
-               kaio.polling - kaio.epolled < (kaio.depth + 1) / 2) {
+    } else if (can_poll && kaio_kernel_ready() && kaio.polls < kaio.depth / 2) {
         kaio.by_stream++;
         kaio_kernel_poll(b, req);
     } else if (!can_poll || !kaio_kernel_ready() || !kaio_reaper_poll(b, req)) {

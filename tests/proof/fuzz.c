@@ -521,7 +521,7 @@ static bool look(struct thread *t, struct slot *s) {
     s->r = aio_return(s->cb);
     if (aio_return(s->cb) != s->r) broken(s, "aio_return changed its mind");
     if ((s->err != 0) != (s->r < 0)) broken(s, "error and result disagree");
-    if (s->notifies && !(fault && s->err)) await_notification(s, &s->notified);
+    if (s->notifies && !(fault && s->err == EAGAIN)) await_notification(s, &s->notified);
     else if (!s->notifies && atomic_load(&s->notified)) broken(s, "notified unasked");
     if (s->object) s->object->flying--;
     if (s->list) s->list->pending--;
