@@ -3,7 +3,8 @@
  * Everything that has not begun can be cancelled: it is taken off the list that its state names and
  * ends like any request, with ECANCELED and its notification. A poll is told to end, in the kernel
  * or in its blocker, which then finds a zombie. In the kernel or in a worker's hands: not
- * cancelled.
+ * cancelled. Nor is what has transferred a part: a stream's ends now, with that count; a file's
+ * goes on.
  */
 #include "kaio.h"
 
@@ -12,10 +13,18 @@
 
 /* The answer for one request; AIO_ALLDONE for what has ended. */
 static int cancel_one(struct kaio_batch *b, struct kaio_req *req) {
+    bool begun = req->done > 0;
     switch (req->state) {
     case KAIO_HELD: TAILQ_REMOVE(&req->file->held, req, link); break;
-    case KAIO_BACKLOG: TAILQ_REMOVE(&kaio.backlog, req, link); break;
-    case KAIO_QUEUED: kaio_worker_drop(req); break;
+    case KAIO_BACKLOG:
+        if (begun && !req->in_line) return AIO_NOTCANCELED;
+        TAILQ_REMOVE(&kaio.backlog, req, link);
+        kaio.polls -= kaio_kernel_is_poll(req);
+        break;
+    case KAIO_QUEUED:
+        if (begun) return AIO_NOTCANCELED;
+        kaio_worker_drop(req);
+        break;
     case KAIO_POLLING:
         if (req->blocker) kaio_blocker_cancel(req);
         else if (req->epolled) kaio_reaper_unpoll(req);
@@ -28,7 +37,7 @@ static int cancel_one(struct kaio_batch *b, struct kaio_req *req) {
     default: return AIO_ALLDONE;
     }
     kaio_complete(b, req, -ECANCELED);
-    return AIO_CANCELED;
+    return begun ? AIO_NOTCANCELED : AIO_CANCELED;
 }
 
 /* NOTCANCELED outweighs CANCELED, which outweighs ALLDONE. */

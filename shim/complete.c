@@ -56,8 +56,10 @@ void kaio_complete_notified(struct kaio_batch *b, struct kaio_req *req) {
     kaio_req_free(req);
 }
 
-/* res: bytes, or -errno. The caller has taken req off the list that its state names. */
+/* res: bytes, or -errno. The caller has taken req off the list that its state names. What has been
+ * transferred is the result, as of write(), whatever has stopped the rest. */
 void kaio_complete(struct kaio_batch *b, struct kaio_req *req, long res) {
+    if (res < 0 && req->done > 0) res = (long)req->done;
     kaio_req_move(req, KAIO_DONE);
     kaio.by_lane[req->lane]++;
     if (__builtin_expect(kaio_stats_on, false)) kaio_stats_complete(req, res);

@@ -203,6 +203,7 @@ struct kaio_global {
     int setup_error;                /* of io_setup(); final */
     unsigned depth;                 /* iocbs in the kernel at most; learned downwards */
     unsigned in_kernel;             /* offered, submitted and polling */
+    unsigned polls;                 /* POLL iocbs, also in the backlog or a batch */
     unsigned polling;               /* by POLL iocbs, or in the epoll set */
     unsigned epolled;               /* in the reaper's epoll set */
     struct kaio_reqs backlog;
@@ -297,6 +298,7 @@ bool kaio_kernel_ready(void);   /* the context, made now if need be */
 bool kaio_kernel_pending(void); /* events wait in the ring; no lock, async-signal-safe */
 void kaio_kernel_reap(struct kaio_batch *b);
 void kaio_kernel_offer(struct kaio_batch *b, struct kaio_req *req);
+bool kaio_kernel_is_poll(const struct kaio_req *req); /* is its iocb one? */
 void kaio_kernel_poll(struct kaio_batch *b, struct kaio_req *req);
 void kaio_kernel_unpoll(struct kaio_req *req);
 void kaio_kernel_backlog(struct kaio_batch *b);

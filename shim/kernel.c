@@ -73,10 +73,15 @@ bool kaio_kernel_pending(void) {
            __atomic_load_n(&kaio.in_kernel, __ATOMIC_RELAXED);
 }
 
+bool kaio_kernel_is_poll(const struct kaio_req *req) {
+    return req->iocb.aio_lio_opcode == IO_CMD_POLL;
+}
+
 static void event(struct kaio_batch *b, const struct io_event *ev) {
     struct kaio_req *req = ev->data;
     req->in_kernel = false;
     kaio.in_kernel--;
+    kaio.polls -= kaio_kernel_is_poll(req);
     if (req->state == KAIO_SUBMITTED) kaio_submit_result(b, req, (long)ev->res);
     else if (req->state == KAIO_POLLING) kaio_submit(b, req); /* ready, or its error is */
     else if (req->state == KAIO_ZOMBIE) kaio_req_free(req);
@@ -116,6 +121,7 @@ static bool needs_reaper(const struct kaio_req *req) {
 /* Into b->offer, or behind those for which the context has no room. The iocb is complete. */
 static void enqueue(struct kaio_batch *b, struct kaio_req *req) {
     bool room = kaio.in_kernel < kaio.depth;
+    kaio.polls += kaio_kernel_is_poll(req);
     if (room) kaio.in_kernel++;
     req->in_kernel = room;
     kaio_req_move(req, room ? KAIO_OFFERED : KAIO_BACKLOG);
@@ -164,6 +170,7 @@ void kaio_kernel_backlog(struct kaio_batch *b) {
     while (kaio.in_kernel < kaio.depth && !TAILQ_EMPTY(&kaio.backlog)) {
         struct kaio_req *req = TAILQ_FIRST(&kaio.backlog);
         TAILQ_REMOVE(&kaio.backlog, req, link);
+        kaio.polls -= kaio_kernel_is_poll(req);
         enqueue(b, req);
     }
 }
@@ -186,6 +193,7 @@ static bool is_cancelled(const struct kaio_req *req) {
 /* io_submit() did not take this request; err 0: because of one before it. */
 static void refused(struct kaio_batch *b, struct kaio_req *req, int err) {
     bool cancelled = is_cancelled(req);
+    kaio.polls -= kaio_kernel_is_poll(req);
     kaio.in_kernel--;
     req->in_kernel = false;
     if (req->state == KAIO_ZOMBIE) kaio_req_free(req);

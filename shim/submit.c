@@ -89,12 +89,11 @@ static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_pol
     if (!req->in_line && !line_up(req)) return; /* it was no stream when it was offered */
     can_poll = can_poll && !is_signalfd(req->iocb.aio_fildes);
     if (can_poll && fcntl(req->iocb.aio_fildes, F_GETFL) & O_NONBLOCK) {
-        kaio_complete(b, req, req->done ? (long)req->done : -EAGAIN);
+        kaio_complete(b, req, -EAGAIN);
     } else if (has_timeout(req)) {
         req->blocking = true;
         kaio_blocker_start(b, req);
-    } else if (can_poll && kaio_kernel_ready() &&
-               kaio.polling - kaio.epolled < (kaio.depth + 1) / 2) {
+    } else if (can_poll && kaio_kernel_ready() && kaio.polls < kaio.depth / 2) {
         kaio.by_stream++;
         kaio_kernel_poll(b, req);
     } else if (!can_poll || !kaio_kernel_ready() || !kaio_reaper_poll(b, req)) {
@@ -231,7 +230,7 @@ static void unsupported(struct kaio_batch *b, struct kaio_req *req) {
 static void result_of_closed(struct kaio_batch *b, struct kaio_req *req, long res) {
     if (res > 0) req->done += (size_t)res;
     if (res == -EAGAIN || res == -EOPNOTSUPP) res = req->in_line ? -ECANCELED : -EBADF;
-    kaio_complete(b, req, res < 0 && req->done == 0 ? res : (long)req->done);
+    kaio_complete(b, req, res < 0 ? res : (long)req->done);
 }
 
 /* The kernel's answer to an offer: res as in the event, or what io_submit() failed with. Errors
@@ -254,7 +253,7 @@ void kaio_submit_result(struct kaio_batch *b, struct kaio_req *req, long res) {
     } else if (res == -EINVAL || res == -ESPIPE || res == -ENOSYS) {
         declined(b, req, KAIO_R_ERROR);
     } else if (res < 0) {
-        kaio_complete(b, req, req->done ? (long)req->done : res);
+        kaio_complete(b, req, res);
     } else {
         req->done += (size_t)res;
         if (res > 0 && req->done < req->nbytes && has_rest(req)) declined(b, req, KAIO_R_SHORT);

@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <semaphore.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
@@ -472,6 +473,27 @@ static void direct(void) {
     close(fd);
 }
 
+/* What the pipe has taken of a write counts, whatever becomes of the rest. */
+static void partly_written(void) {
+    static char out[3 * 65536], in[4096];
+    int pipes[2], unread = 0;
+    open_pipe(pipes);
+    struct aiocb cb = request(pipes[1], out, sizeof out, 0);
+    need(aio_write(&cb) == 0, "aio_write");
+    while (unread < fcntl(pipes[0], F_GETPIPE_SZ))
+        need(ioctl(pipes[0], FIONREAD, &unread) == 0, "FIONREAD");
+    cancels("partly written", pipes[1], &cb);
+    ssize_t came = 0, n;
+    fcntl(pipes[0], F_SETFL, O_NONBLOCK);
+    for (bool ended = false; !ended;) {
+        ended = aio_error(&cb) != EINPROGRESS;
+        while ((n = read(pipes[0], in, sizeof in)) > 0) came += n;
+    }
+    int err = aio_error(&cb);
+    say("%s, what came is what it says: %d", name(err), aio_return(&cb) == came);
+    close_pipe(pipes);
+}
+
 static void test(void) {
     sigset_t set;
     SIGNAL = SIGRTMIN + 1;
@@ -487,6 +509,7 @@ static void test(void) {
     unpollables();
     cancelled_by_other();
     writes();
+    partly_written();
     files("one by one", false);
     files("all", true);
     direct();

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Random programs against a model (fuzz.c), in several settings: the same seed each time, then random
+# ones, some seconds; with TEST_LONG for 90 s. What fails is made smaller: kinds of files and calls
+# are left out, and operations halved, as long as it still fails. First the model itself, on glibc.
+#   fuzz.sh SEED [OPS [WITHOUT]]   only this one, in every setting (KAIO_LIB, TESTS_TOP are set)
+set -u
+fuzz=$TESTS_TOP/build/tests/proof/fuzz
+settings=("" "KAIO_MODE=worker" "KAIO_MODE=kernel" "KAIO_DEPTH=2 KAIO_WORKERS=2" "KAIO_ORDER=fd")
+seconds=12 failures=0 runs=0 total=0
+[ -z "${TEST_LONG-}" ] || seconds=90
+
+# run SETTING SEED OPS WITHOUT
+run() {
+    # shellcheck disable=SC2086 # several words
+    timeout -k 1 100 env $1 LD_PRELOAD="$KAIO_LIB" "$fuzz" "$2" "$3" "$4" >log 2>&1
+}
+
+# What depends on the moment may need several tries.
+fails() {
+    for _ in 1 2 3; do run "$@" || return 0; done
+    return 1
+}
+
+minimise() {
+    local setting=$1 seed=$2 ops=$3 without=$4 letter end=$((SECONDS + 60))
+    cp log smallest
+    for letter in t h f x l w y n z c b d m a p s e; do
+        [ $SECONDS -lt $end ] || break
+        if [[ $without$letter != *b*d*m*a*p*s*e* ]] && fails "$setting" "$seed" "$ops" "$without$letter"; then
+            without+=$letter
+            cp log smallest
+        fi
+    done
+    while [ $SECONDS -lt $end ] && [ "$ops" -gt 20 ] && fails "$setting" "$seed" $((ops / 2)) "$without"; do
+        ops=$((ops / 2))
+        cp log smallest
+    done
+    echo "smaller: $setting fuzz $seed $ops $without"
+    cat smallest
+}
+
+one() { # SETTING SEED OPS WITHOUT
+    runs=$((runs + 1)) total=$((total + $3))
+    run "$@" && return
+    failures=$((failures + 1))
+    echo "FAILED: $1 fuzz $2 $3 $4"
+    cat log
+    minimise "$@"
+}
+
+if [ $# -gt 0 ]; then
+    for setting in "${settings[@]}"; do one "$setting" "$1" "${2-20000}" "${3-}"; done
+    exit $failures
+fi
+TEST_SIDE=glibc timeout 60 "$fuzz" 1 4000 >log 2>&1 || { echo "the model fails on glibc:"; cat log; exit 1; }
+ops=1000
+[ -z "${TEST_LONG-}" ] || ops=20000
+for setting in "${settings[@]}"; do one "$setting" 1 $ops ''; done
+while [ $SECONDS -lt $seconds ] && [ $failures = 0 ]; do
+    seed=$((RANDOM << 15 | RANDOM))
+    echo "seed $seed"
+    one "${settings[runs % ${#settings[@]}]}" $seed $ops ''
+done
+echo "$runs runs, $total operations"
+[ $failures = 0 ]
