@@ -3,7 +3,7 @@
 CC ?= gcc
 CFLAGS ?= -O2 -g
 KAIO_CFLAGS = -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -ftls-model=initial-exec \
-	-Wall -Wextra -Werror -fstack-protector-strong -pthread
+	-Wall -Wextra -Werror -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -pthread
 KAIO_LDFLAGS = -shared -pthread -Wl,-z,relro,-z,now,-z,noexecstack,-soname,libkaio.so
 OBJECTS = $(patsubst shim/%.c,build/shim/%.o,$(wildcard shim/*.c))
 
