@@ -38,7 +38,7 @@ def sizes: [.size_histogram // [] | .[]] | (map(.[1]) | add) as $all | sort_by(-
     ($f.max_rss_kib | row("peak memory"; if . then . * 1024 else . end | bytes)),
     ($f.voluntary_switches | row("voluntary switches"; count)),
     ($f.involuntary_switches | row("involuntary switches"; count)),
-    ($f.threads | row("threads created (warm-up)"; count)),
+    ($f.threads | row("threads created"; count)),
     "",
     (select(.aio.glibc or .aio.libkaio) | line("AIO, in a run of its own"; "glibc"; "libkaio"; "")),
     (.aio | select(.glibc or .libkaio) | pair("reads"; .requests.read; count), pair("writes"; .requests.write; count),

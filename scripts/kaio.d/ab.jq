@@ -41,8 +41,8 @@ def verdict:
 
 def requests: .requests | add;
 
-[figure("timed"; "wall_s", "user_s", "system_s", "max_rss_kib", "voluntary_switches", "involuntary_switches"),
- figure("threads"; "threads")] as $figures
+[figure("timed"; "wall_s", "user_s", "system_s", "max_rss_kib", "voluntary_switches", "involuntary_switches",
+        "threads")] as $figures
 | {glibc: ($glibc | merge), libkaio: ($libkaio | merge)} as $aio
 | (if $aio.glibc and $aio.libkaio and ($aio.glibc | requests) > 0
    then ($aio.libkaio | requests) / ($aio.glibc | requests) else null end) as $requests

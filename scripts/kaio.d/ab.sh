@@ -1,8 +1,8 @@
 # usage: kaio ab [OPTION ...] [--] COMMAND [ARGUMENT ...]
 #
-# Compares COMMAND with itself: on glibc's AIO and on libkaio. First a run of each side that is not
-# timed (it warms up, and its threads are counted, by ptrace); then pairs of timed runs, the side that
-# begins alternating; then a run of each side in which the library writes down what AIO did.
+# Compares COMMAND with itself: on glibc's AIO and on libkaio. First a run of each side to warm up; then
+# pairs of timed runs, the side that begins alternating; then a run of each side in which the library
+# writes down what AIO did.
 # Prints medians, the ratio of each pair, and a verdict. COMMAND reads /dev/null; its output is kept,
 # and shown if it fails.
 #
@@ -132,20 +132,17 @@ check_output() { # COMMAND...
     fail 125 "the command's output changes without libkaio, too, so --same-output can tell nothing: leave it out"
 }
 
-# run SIDE HOW PAIR COMMAND...: once. HOW: timed; threads, which are counted; report, where the library
+# run SIDE HOW PAIR COMMAND...: once. HOW: warm-up; timed; report, where the library
 # counts, on the side of glibc too (KAIO_MODE=off), where it only watches.
 run() {
-    side=$1 how=$2 pair=$3 trace='' report='' off='' loaded=''
+    side=$1 how=$2 pair=$3 report='' off='' loaded=''
     shift 3
     if [ "$side" = libkaio ]; then loaded="with libkaio"; fi
-    case $how in
-    threads) trace=-t ;;
-    report)
+    if [ "$how" = report ]; then
         report=$scratch/$side/
         if [ "$side" = glibc ]; then off=off loaded="with libkaio loaded (KAIO_MODE=off)"; fi
-        ;;
-    esac
-    measure ${trace:+-t} ${loaded:+-e "LD_PRELOAD=$preload"} ${report:+-e "KAIO_STATS=$report"} \
+    fi
+    measure ${loaded:+-e "LD_PRELOAD=$preload"} ${report:+-e "KAIO_STATS=$report"} \
         ${off:+-e "KAIO_MODE=off"} "$scratch/result" "$@"
     check_outcome
     if [ "$same" ]; then check_output "$@"; fi
@@ -158,7 +155,7 @@ if [ -z "$(aio_users "${started:-$program}")" ]; then
 fi
 for side in glibc libkaio; do
     progress "warm-up, $side"
-    run "$side" threads 0 "$@"
+    run "$side" warm-up 0 "$@"
 done
 sides="glibc libkaio" pair=1
 while [ "$pair" -le "$pairs" ]; do

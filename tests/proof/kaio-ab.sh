@@ -61,9 +61,10 @@ cat >burn.c <<'C'
 #include <time.h>
 #include <unistd.h>
 static void *nothing(void *p) { return p; }
-int main(void) {
+int main(int argc, char **argv) {
     pthread_t thread;
-    for (int i = 0; i < 5; i++) if (!pthread_create(&thread, NULL, nothing, NULL)) pthread_join(thread, NULL);
+    for (int i = 0; i < (argc > 1 ? atoi(argv[1]) : 5); i++) if (!pthread_create(&thread, NULL, nothing, NULL)) pthread_join(thread, NULL);
+    if (argc > 1) return 0;
     volatile char *memory = malloc(64 << 20);
     memset((char *)memory, 1, 64 << 20);
     volatile long n = 0;
@@ -82,6 +83,13 @@ jq -e '(.figures | map({key: .name, value: .}) | from_entries) as $f
     and $f.user_s.glibc.median > 0.05 and $f.system_s.glibc.median < 0.2
     and $f.max_rss_kib.libkaio.median > 65536 and $f.max_rss_kib.libkaio.median < 90000
     and $f.voluntary_switches.glibc.median >= 30 and ($all | length) == 14' json >/dev/null || fail "figures: $(jq -c .figures json)"
+
+# all threads, also those of children, however many; in each run, so with a range
+ab 0 -n2 --json=json -- sh -c './burn 12345; true'
+jq -e '.figures[] | select(.name == "threads") | [.glibc.min, .glibc.max, .libkaio.min, .libkaio.max] ==
+    [12345, 12345, 12345, 12345] and .ratio.min == 1 and .ratio.max == 1' json >/dev/null ||
+    fail "threads: $(jq -c '.figures[] | select(.name == "threads")' json)"
+says '^threads created +12,345 +12,345 +1.00 ×'
 
 # commands that fail, and what kaio refuses
 ab 3 -- sh -c 'echo output; echo why >&2; exit 3'
