@@ -250,8 +250,7 @@ EXPORT void aio_init(const struct aioinit *init) {
     if (is_off()) NEXT(aio_init)(init);
 }
 
-/* The rest are caught because POSIX ties them to requests in progress. A process without any pays
- * one branch. */
+/* The rest: POSIX ties them to requests in progress. A process without any pays one branch. */
 static bool has_requests(void) {
     return __builtin_expect(atomic_load_explicit(&kaio.started, memory_order_relaxed), false);
 }

@@ -119,6 +119,7 @@ struct kaio_file {
     uint8_t epoch;
     uint8_t refused;     /* 1 << op: learned to be declined; costs speed when stale */
     uint8_t kind;        /* enum kaio_kind, of the descriptor when last looked */
+    bool anonymous;      /* a stream without a type: eventfd, signalfd, ... */
     bool direct;         /* submit.c: O_DIRECT when last asked, */
     uint8_t trust;       /* and for how many more reads that is believed */
     atomic_bool memory;  /* tmpfs: has no RWF_NOWAIT, and waits for nothing */

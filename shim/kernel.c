@@ -114,7 +114,7 @@ void kaio_kernel_reap(struct kaio_batch *b) {
 
 /* Somebody must act on the end of these, whatever the program's threads do. */
 static bool needs_reaper(const struct kaio_req *req) {
-    return req->iocb.aio_lio_opcode == IO_CMD_POLL || kaio_notify_wanted(&req->sigev) ||
+    return kaio_kernel_is_poll(req) || kaio_notify_wanted(&req->sigev) ||
            (req->lio && kaio_notify_wanted(&req->lio->sigev));
 }
 
@@ -201,7 +201,7 @@ static void refused(struct kaio_batch *b, struct kaio_req *req, int err) {
     kaio_req_move(req, KAIO_OFFERED);
     if (err == 0 || has_lost_eventfd(req, err)) {
         enqueue(b, req);
-    } else if (req->iocb.aio_lio_opcode == IO_CMD_POLL && err != -EAGAIN) {
+    } else if (kaio_kernel_is_poll(req) && err != -EAGAIN) {
         kaio_submit_unpollable(b, req);
     } else if (err != -EAGAIN) {
         kaio_submit_result(b, req, err);
@@ -228,8 +228,7 @@ void kaio_kernel_submit(struct kaio_batch *b) {
     struct kaio_req *req;
     while (n < most && (req = TAILQ_FIRST(&b->offer))) {
         TAILQ_REMOVE(&b->offer, req, link);
-        bool poll = req->iocb.aio_lio_opcode == IO_CMD_POLL;
-        kaio_req_move(req, poll ? KAIO_POLLING : KAIO_SUBMITTED);
+        kaio_req_move(req, kaio_kernel_is_poll(req) ? KAIO_POLLING : KAIO_SUBMITTED);
         if (req->op == KAIO_WRITE) kaio_raised_before(b);
         iocbs[n] = &req->iocb;
         files[n] = req->file; /* an accepted request may be gone when io_submit() returns */
@@ -243,7 +242,7 @@ void kaio_kernel_submit(struct kaio_batch *b) {
     for (long i = 0; i < n; i++) kaio_file_unsubmitted(files[i], -1);
     for (long i = 0; i < taken; i++) {     /* io_cancel() came too early for these */
         req = (struct kaio_req *)iocbs[i]; /* maybe another by now; requests are never unmapped */
-        if (req->iocb.aio_lio_opcode == IO_CMD_POLL && is_cancelled(req)) kaio_kernel_unpoll(req);
+        if (kaio_kernel_is_poll(req) && is_cancelled(req)) kaio_kernel_unpoll(req);
     }
     for (long i = taken; i < n; i++) {
         req = (struct kaio_req *)iocbs[i];

@@ -14,31 +14,31 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define TRUST         32          /* direct reads of a file before its flags are asked again */
+#define TRUST         32          /* reads of a file before its flags are asked again */
 #define ADDRESS_SPACE (1ul << 47) /* x86-64: no buffer is larger; iocbs would clamp the length */
 
 /* Does the descriptor have positions (regular files, block devices, some character devices), or a
- * peer? *size is that of a regular file, else -1. */
-static enum kaio_kind kind_of(int fd, off_t *size) {
-    struct statx st;
-    *size = -1;
-    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_SIZE, &st))
+ * peer? */
+static enum kaio_kind kind_of(int fd, struct statx *st) {
+    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_SIZE, st))
         return KAIO_UNKNOWN; /* pread() will tell what is wrong */
-    if (S_ISREG(st.stx_mode)) *size = (off_t)st.stx_size;
-    bool file = S_ISREG(st.stx_mode) || S_ISBLK(st.stx_mode) || S_ISDIR(st.stx_mode) ||
-                (S_ISCHR(st.stx_mode) && lseek(fd, 0, SEEK_CUR) >= 0);
+    mode_t mode = st->stx_mode;
+    bool file = S_ISREG(mode) || S_ISBLK(mode) || S_ISDIR(mode) ||
+                (S_ISCHR(mode) && lseek(fd, 0, SEEK_CUR) >= 0);
     return file ? KAIO_FILE_LIKE : KAIO_STREAM;
 }
 
 bool kaio_submit_is_stream(int fd) {
-    off_t size;
-    return kind_of(fd, &size) == KAIO_STREAM;
+    struct statx st;
+    return kind_of(fd, &st) == KAIO_STREAM;
 }
 
 static bool is_stream(struct kaio_req *req) {
-    off_t size;
-    req->file->kind = kind_of(req->iocb.aio_fildes, &size);
-    return req->file->kind == KAIO_STREAM;
+    struct statx st;
+    req->file->kind = kind_of(req->iocb.aio_fildes, &st);
+    bool stream = req->file->kind == KAIO_STREAM;
+    req->file->anonymous = stream && !(st.stx_mode & S_IFMT);
+    return stream;
 }
 
 /* A file as it was when last looked. If it has changed unseen (fclose()), pread() says ESPIPE, see
@@ -73,12 +73,10 @@ static bool line_up(struct kaio_req *req) {
 
 /* A signalfd is ready for whose signal has come, and the kernel's poll asks on a thread of its own.
  * Anonymous files have no type: others need not be asked for their name. */
-static bool is_signalfd(int fd) {
-    struct statx st;
+static bool is_signalfd(const struct kaio_req *req) {
     char path[32], file[] = "anon_inode:[signalfd]", found[sizeof file];
-    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE, &st)) return false;
-    if (st.stx_mode & S_IFMT) return false;
-    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    if (!req->file->anonymous) return false;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", req->iocb.aio_fildes);
     return readlink(path, found, sizeof found) == sizeof file - 1 &&
            !memcmp(found, file, sizeof file - 1);
 }
@@ -87,7 +85,7 @@ static bool is_signalfd(int fd) {
  * the kernel cannot poll gets a thread. */
 static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_poll) {
     if (!req->in_line && !line_up(req)) return; /* it was no stream when it was offered */
-    can_poll = can_poll && !is_signalfd(req->iocb.aio_fildes);
+    can_poll = can_poll && !is_signalfd(req);
     if (can_poll && fcntl(req->iocb.aio_fildes, F_GETFL) & O_NONBLOCK) {
         kaio_complete(b, req, -EAGAIN);
     } else if (has_timeout(req)) {
@@ -104,7 +102,7 @@ static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_pol
 static void declined(struct kaio_batch *b, struct kaio_req *req, enum kaio_reason reason) {
     kaio.declined[reason]++;
     KAIO_PROBE(decline, req->cb, reason);
-    if (req->op <= KAIO_WRITE && may_be_stream(req)) {
+    if (req->in_line || (req->op <= KAIO_WRITE && may_be_stream(req))) {
         stream_wait(b, req, reason == KAIO_R_AGAIN || reason == KAIO_R_SHORT);
     } else if (kaio_config.mode == KAIO_KERNEL && !req->blocking && reason != KAIO_R_CONTEXT &&
                reason != KAIO_R_APPEND) {
@@ -207,9 +205,9 @@ void kaio_submit_unpollable(struct kaio_batch *b, struct kaio_req *req) {
 /* Is there more to transfer after a short count? */
 static bool has_rest(const struct kaio_req *req) {
     if (req->op == KAIO_WRITE) return true;
-    off_t size;
-    if (kind_of(req->iocb.aio_fildes, &size) == KAIO_STREAM) return false;
-    return size < 0 || req->offset + (off_t)req->done < size;
+    struct statx st;
+    if (kind_of(req->iocb.aio_fildes, &st) != KAIO_FILE_LIKE) return false;
+    return !S_ISREG(st.stx_mode) || req->offset + (off_t)req->done < (off_t)st.stx_size;
 }
 
 static void unsupported(struct kaio_batch *b, struct kaio_req *req) {

@@ -101,8 +101,7 @@ static bool arm_any(struct wait *w) {
     return true;
 }
 
-/* Under the lock: from now on, whoever ends one of the requests wakes this thread. False: no need
- * to sleep. */
+/* Under the lock: whoever ends one from now on wakes this thread. False: no need to sleep. */
 static bool arm(struct kaio_batch *b, struct wait *w) {
     set_foreign(w, false);
     w->worker_has_it = w->unflagged = false;
