@@ -3,9 +3,9 @@
  * and the second direction of one in the reaper's set. It may wait for ever and must not take a
  * worker's place.
  *
- * kaio_blocker_start() is called under the lock; the rest runs on the new thread. While it polls,
- * the request is POLLING and may be cancelled: cancel.c then wakes the thread, which finds a
- * ZOMBIE, or DONE.
+ * kaio_blocker_start() is called under the lock, kaio_blocker_create() by kaio_leave(); the rest
+ * runs on the new thread. Until that is there, and while it polls, the request is POLLING and may
+ * be cancelled: cancel.c then wakes the thread, which finds a ZOMBIE, or DONE.
  */
 #include "kaio.h"
 
@@ -18,21 +18,33 @@
 #include <termios.h>
 #include <unistd.h>
 
-/* False: cancelled. Then it is a ZOMBIE, or DONE until its notification has been made. */
+/* Under the lock: the request is no blocker's any more. False: it has been cancelled. Then it is a
+ * ZOMBIE, or DONE until its notification has been made. */
+static bool blocker_end(struct kaio_req *req, enum kaio_state state) {
+    bool cancelled = req->state != KAIO_POLLING;
+    if (cancelled) kaio_file_unsubmitted(req->file, -1);
+    else kaio_req_move(req, state);
+    req->blocker = false; /* only now: kaio_req_move() does not count the polls of blockers */
+    if (req->state == KAIO_ZOMBIE) kaio_req_free(req);
+    return !cancelled;
+}
+
 static bool blocker_begin(struct kaio_req *req) {
     struct kaio_batch b;
     kaio_enter(&b);
-    bool cancelled = req->state != KAIO_POLLING;
-    if (cancelled) kaio_file_unsubmitted(req->file, -1);
-    else kaio_req_move(req, KAIO_OFFERED);
-    req->blocker = false; /* only now: kaio_req_move() does not count the polls of blockers */
-    if (req->state == KAIO_ZOMBIE) kaio_req_free(req);
+    bool begins = blocker_end(req, KAIO_OFFERED);
     kaio_leave(&b);
-    return !cancelled;
+    return begins;
 }
 
 /* Under the lock. close() waits until the blocker is out of poll(), which holds the file open. */
 void kaio_blocker_cancel(struct kaio_req *req) {
+    if (req->unstarted) {
+        TAILQ_REMOVE(&kaio.blockers, req, link);
+        req->unstarted = false;
+        blocker_end(req, KAIO_RUNNING);
+        return;
+    }
     kaio.wake |= kaio_bit(req->owner);
     kaio_file_unsubmitted(req->file, 1); /* taken back in blocker_begin() */
 }
@@ -129,14 +141,24 @@ static void *blocker_main(void *arg) {
     return NULL;
 }
 
+/* POLLING already, so that it can be cancelled before the thread is there. */
 void kaio_blocker_start(struct kaio_batch *b, struct kaio_req *req) {
-    req->blocker =
-        true; /* polling already, so that it can be cancelled before the thread is there */
+    req->blocker = true;
     req->owner = b->self;
     kaio_req_move(req, KAIO_POLLING);
+    req->unstarted = true;
+    TAILQ_INSERT_TAIL(&kaio.blockers, req, link);
+    if (b->careful && kaio_reaper_ready(b)) kaio_reaper_kick();
+}
+
+bool kaio_blocker_create(struct kaio_batch *b) {
+    struct kaio_req *req = TAILQ_FIRST(&kaio.blockers);
+    if (!req || b->careful) return false;
+    TAILQ_REMOVE(&kaio.blockers, req, link);
+    req->unstarted = false;
+    kaio_unlock();
     int err = kaio_thread_start(blocker_main, req);
-    if (err == 0) return;
-    kaio_req_move(req, KAIO_RUNNING);
-    req->blocker = false;
-    kaio_complete(b, req, err);
+    kaio_lock();
+    if (err && blocker_end(req, KAIO_RUNNING)) kaio_complete(b, req, err);
+    return true;
 }

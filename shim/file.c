@@ -144,7 +144,7 @@ void kaio_file_sync(int fd) {
     struct aiocb cb = {.aio_fildes = fd, .aio_sigevent.sigev_notify = SIGEV_NONE};
     const struct aiocb *list[] = {&cb};
     struct kaio_batch b;
-    kaio_enter(&b);
+    kaio_enter_careful(&b);
     bool waits = file->active[0] || file->active[1] || !TAILQ_EMPTY(&file->held);
     struct kaio_req *req = waits ? kaio_req_get(&cb, KAIO_BARRIER, fd) : NULL;
     if (req) kaio_file_start(&b, req);
@@ -179,7 +179,7 @@ void kaio_file_release(int fd) {
     struct kaio_batch b;
     bool stream = kaio_submit_is_stream(fd), done = false;
     while (!done) {
-        kaio_enter(&b);
+        kaio_enter_careful(&b);
         kaio_kernel_reap(&b);
         if (stream) kaio_cancel_stream(&b, file);
         done = let_go(file);

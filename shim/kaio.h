@@ -95,17 +95,13 @@ struct kaio_req {
     bool joined;      /* held: a sync that the one in progress covers, too */
     bool blocking;    /* may wait inside the call: KAIO_MODE=kernel, SO_RCVTIMEO */
     bool in_kernel;   /* an iocb of it is in kaio.in_kernel */
+    bool unstarted;   /* in kaio.blockers */
     bool blocker;     /* polling: by a thread of its own, which still refers to it */
     bool epolled;     /* polling: in the reaper's epoll set */
     bool counted;     /* in file->active[epoch] */
     bool failed;      /* once done: for its list */
 };
 TAILQ_HEAD(kaio_reqs, kaio_req);
-
-#ifndef TAILQ_FOREACH_SAFE /* BSD has it, glibc's <sys/queue.h> has not */
-#define TAILQ_FOREACH_SAFE(var, head, field, next)                                                 \
-    for ((var) = TAILQ_FIRST(head); (var) && ((next) = TAILQ_NEXT(var, field), 1); (var) = (next))
-#endif
 
 /* One per descriptor number ever used. The counts are of requests on it. */
 struct kaio_file {
@@ -216,8 +212,12 @@ struct kaio_global {
     pthread_cond_t work;             /* with lock; wait_for_work() in worker.c sleeps on it */
     /* reaper.c */
     struct kaio_thread *reaper;
+    struct kaio_reqs blockers; /* blocker.c: their threads are to be started */
     struct kaio_reqs handover; /* SIGEV_THREAD notifications that others must not start */
     struct kaio_lios handover_lists;
+    bool reaper_due; /* its record is there, its thread not yet */
+    atomic_bool
+        unattended; /* it is needed, but there is none; until it runs who waits looks itself */
     bool watching;
     unsigned owed; /* held + backlog + waits for other threads' requests */
     /* stats.c */
@@ -326,6 +326,7 @@ bool kaio_copy_read(struct aiocb *cb);                    /* without the lock; t
 
 /* blocker.c */
 void kaio_blocker_start(struct kaio_batch *b, struct kaio_req *req);
+bool kaio_blocker_create(struct kaio_batch *b); /* one's thread; drops the lock */
 void kaio_blocker_cancel(struct kaio_req *req); /* the caller ends it */
 
 /* complete.c */
@@ -357,7 +358,9 @@ int kaio_cancel(int fd, struct aiocb *cb); /* AIO_CANCELED, AIO_NOTCANCELED or A
 void kaio_cancel_stream(struct kaio_batch *b, struct kaio_file *file);
 
 /* reaper.c */
-bool kaio_reaper_ready(const struct kaio_batch *b); /* the thread, started now if need be */
+bool kaio_reaper_ready(const struct kaio_batch *b); /* made now if need be; false: there is none */
+bool kaio_reaper_start(const struct kaio_batch *b); /* its thread; drops the lock */
+void kaio_reaper_kick(void);
 void kaio_reaper_watch(const struct kaio_batch *b); /* it reaps for all while kaio.owed > 0 */
 bool kaio_reaper_poll(const struct kaio_batch *b, struct kaio_req *req); /* false: it cannot */
 void kaio_reaper_unpoll(struct kaio_req *req);

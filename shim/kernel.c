@@ -39,7 +39,7 @@ static int context_make(void) {
         if (err != -EAGAIN) break; /* EAGAIN: fs.aio-max-nr has less left than was asked for */
     }
     if (err < 0) {
-        kaio_log("no kernel AIO: io_setup: %s; workers do everything", strerror(-err));
+        kaio_log("no kernel AIO: io_setup: %s; workers do everything", strerrordesc_np(-err));
         kaio.ctx = NULL;
         return err;
     }

@@ -142,6 +142,7 @@ static void begin(void) {
     TAILQ_INIT(&kaio.free_lios);
     TAILQ_INIT(&kaio.backlog);
     TAILQ_INIT(&kaio.ready);
+    TAILQ_INIT(&kaio.blockers);
     TAILQ_INIT(&kaio.handover);
     TAILQ_INIT(&kaio.handover_lists);
     kaio.started = true;
@@ -246,7 +247,8 @@ void kaio_leave(struct kaio_batch *b) {
         kaio_kernel_reap(b);
         kaio_kernel_backlog(b);
         if (kaio.owed && !kaio.watching) kaio_reaper_watch(b);
-    } while (submit(b) || wake(b) || notify(b) || kaio_worker_call(b) || run(b));
+    } while (submit(b) || wake(b) || notify(b) || kaio_reaper_start(b) || kaio_blocker_create(b) ||
+             kaio_worker_call(b) || run(b));
     bool raised = b->writes && kaio.raised != b->raised;
     if (__builtin_expect(kaio_stats_on, false)) kaio_stats_update();
     kaio_unlock();

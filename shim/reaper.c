@@ -119,22 +119,40 @@ static void *reaper_main(void *self) {
     }
 }
 
+/* A careful caller cannot have it started; the next one that can does so. */
 bool kaio_reaper_ready(const struct kaio_batch *b) {
-    if (kaio.reaper || b->careful) return kaio.reaper;
+    if (kaio.reaper) return true;
+    if (b->careful) {
+        kaio.unattended = true;
+        return false;
+    }
     struct kaio_thread *thread = kaio_thread_record();
     if (!kaio_fd_is_marked(thread->efd)) thread->efd = -1; /* closed unseen, a new one is as good */
     kaio_epfd = kaio_fd_raise(epoll_create1(EPOLL_CLOEXEC));
     if (kaio_epfd >= 0 && kaio_thread_efd(thread) >= 0) watch(thread);
-    if (kaio_thread_start(reaper_main, thread) == 0) {
-        kaio.reaper = thread;
-        return true;
+    kaio.reaper = thread;
+    kaio.reaper_due = true;
+    return true;
+}
+
+/* Not under the lock: pthread_create() takes locks of libc's, which a thread may hold that is in a
+ * signal handler and waits for ours. If it fails, whoever leaves next tries again. */
+bool kaio_reaper_start(const struct kaio_batch *b) {
+    if (b->careful) return false;
+    if (kaio.unattended) kaio_reaper_ready(b);
+    if (!kaio.reaper_due) return false;
+    kaio.reaper_due = false;
+    struct kaio_thread *thread = kaio.reaper;
+    kaio_unlock();
+    int err = kaio_thread_start(reaper_main, thread);
+    kaio_lock();
+    kaio.reaper_due = err != 0;
+    if (err && !kaio.unattended) {
+        kaio_log("the reaper could not be started");
+        kaio.wake = ~0ul; /* who sleeps looks itself from now on */
     }
-    kaio_log("the reaper could not be started");
-    if (kaio_epfd >= 0) syscall(SYS_close, kaio_epfd);
-    kaio_epfd = -1;
-    thread->watched = false;
-    thread->taken = false;
-    return false;
+    kaio.unattended = err != 0;
+    return err == 0;
 }
 
 void kaio_reaper_watch(const struct kaio_batch *b) {
@@ -143,28 +161,16 @@ void kaio_reaper_watch(const struct kaio_batch *b) {
     kaio.watching = true;
 }
 
-static void kick(void) {
+void kaio_reaper_kick(void) {
     uint64_t one = 1;
     if (kaio_fd_is_marked(kaio.reaper->efd)) syscall(SYS_write, kaio.reaper->efd, &one, sizeof one);
 }
 
-/* A program's thread starts none, it may be in a signal handler: SIGEV_THREAD goes to the reaper.
- */
+/* A program's thread starts none, it may be in a signal handler: SIGEV_THREAD goes to the reaper,
+ * whenever that comes. */
 void kaio_reaper_hand(struct kaio_batch *b) {
-    struct kaio_req *req, *next_req;
-    struct kaio_lio *lio, *next_lio;
-    bool any = false;
-    TAILQ_FOREACH_SAFE(req, &b->notify, link, next_req) {
-        if (!kaio_reaper_ready(b)) continue;
-        TAILQ_REMOVE(&b->notify, req, link);
-        TAILQ_INSERT_TAIL(&kaio.handover, req, link);
-        any = true;
-    }
-    TAILQ_FOREACH_SAFE(lio, &b->lists, link, next_lio) {
-        if (!kaio_reaper_ready(b)) continue;
-        TAILQ_REMOVE(&b->lists, lio, link);
-        TAILQ_INSERT_TAIL(&kaio.handover_lists, lio, link);
-        any = true;
-    }
-    if (any) kick();
+    if (TAILQ_EMPTY(&b->notify) && TAILQ_EMPTY(&b->lists)) return;
+    TAILQ_CONCAT(&kaio.handover, &b->notify, link);
+    TAILQ_CONCAT(&kaio.handover_lists, &b->lists, link);
+    if (kaio_reaper_ready(b)) kaio_reaper_kick();
 }

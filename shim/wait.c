@@ -7,12 +7,10 @@
  * reaper's duty meanwhile (kaio.owed). So nobody depends on a sleeper that a signal, a time-out or
  * a cancellation takes away.
  *
- * aio_suspend() is async-signal-safe: signals are blocked while the lock is held, and an
- * inner wait (in a handler, on top of an outer one) may take the outer one's wake-up, but gives one
- * back when it ends. A blocking read() restarts after an SA_RESTART handler as glibc's futex does.
- *
- * It runs no request itself: in pread() of a file no signal and no cancellation would reach it
- * (but see run_carefully() in worker.c, which has nobody else).
+ * aio_suspend() is async-signal-safe: signals are blocked while the lock is held, no thread is
+ * started, and an inner wait (in a handler, on top of an outer one) may take the outer one's
+ * wake-up, but gives one back when it ends. It runs no request itself: in pread() of a file no
+ * signal and no cancellation would reach it (but see run_carefully() in worker.c).
  */
 #include "kaio.h"
 
@@ -22,6 +20,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define NAP_NS      250000
 #define SPIN_ROUNDS 400 /* some 10 us, for a request that a worker is about to end */
 
 struct wait {
@@ -111,7 +110,8 @@ static bool arm(struct kaio_batch *b, struct wait *w) {
     if (w->file) w->file->waiters |= kaio_bit(w->self);
     if (w->lio) arm_list(w);
     if (!arm_any(w)) return false;
-    if (w->foreign) b->careful = false; /* without the reaper it would sleep for ever */
+    if (kaio.owed) kaio_reaper_ready(b);
+    w->unflagged |= kaio.unattended; /* nobody reaps for it */
     /* From here on, what this thread itself ends, in its leave or in a handler, must wake it. */
     w->self->asleep = true;
     atomic_store_explicit(&w->self->woken, false, memory_order_relaxed); /* see kaio_wait_wake() */
@@ -123,7 +123,9 @@ static bool arm(struct kaio_batch *b, struct wait *w) {
  * What is glanced at here may end meanwhile; then the caller's next look sees that. */
 static bool arm_own(struct wait *w) {
     struct kaio_thread *self = kaio_self;
-    if (!self || self->unflagged || !kaio_fd_is_marked(self->efd)) return false;
+    /* relaxed: if it turns true later, kaio_reaper_start() wakes all */
+    bool unattended = atomic_load_explicit(&kaio.unattended, memory_order_relaxed);
+    if (unattended || !self || self->unflagged || !kaio_fd_is_marked(self->efd)) return false;
     w->worker_has_it = w->unflagged = false;
     for (int i = 0; i < w->n; i++) {
         if (!w->list[i] || !in_progress(w->list[i])) continue;
@@ -150,8 +152,8 @@ static bool time_left(const struct timespec *deadline, struct timespec *left) {
 
 /* Without an eventfd (EMFILE, or closed by the program) there is nobody to wake us: look again. */
 static int nap(const struct wait *w) {
-    static const struct timespec ms = {0, 1000000};
-    long r = w->cancellable ? nanosleep(&ms, NULL) : syscall(SYS_nanosleep, &ms, NULL);
+    static const struct timespec moment = {0, NAP_NS};
+    long r = w->cancellable ? nanosleep(&moment, NULL) : syscall(SYS_nanosleep, &moment, NULL);
     return r ? -EINTR : 0;
 }
 

@@ -294,6 +294,6 @@ bool kaio_worker_call(struct kaio_batch *b) {
     if (err == 0) return true;
     kaio.workers--;
     kaio.starting--;
-    kaio_log("a worker could not be started: %s", strerror(-err));
+    kaio_log("a worker could not be started: %s", strerrordesc_np(-err));
     return give_up(b);
 }
