@@ -45,12 +45,11 @@ void kaio_blocker_cancel(struct kaio_req *req) {
         blocker_end(req, KAIO_RUNNING);
         return;
     }
-    kaio.wake |= kaio_bit(req->owner);
     kaio_file_unsubmitted(req->file, 1); /* taken back in blocker_begin() */
 }
 
-/* Until the stream is ready, or kaio_blocker_cancel() writes our eventfd, or somebody whose bit is
- * the same. Answers poll()'s events. */
+/* Until the stream is ready, or cancel.c ends the request and so wakes us, or somebody is woken
+ * whose bit is the same. Answers poll()'s events. */
 static short blocker_sleep(struct kaio_req *req) {
     struct kaio_batch b;
     kaio_enter(&b);
@@ -58,7 +57,7 @@ static short blocker_sleep(struct kaio_req *req) {
     struct pollfd fds[2] = {{.fd = req->iocb.aio_fildes},
                             {.fd = kaio_thread_efd(b.self), .events = POLLIN}};
     fds[0].events = req->op == KAIO_READ ? POLLIN : POLLOUT;
-    req->owner = b.self;
+    req->waiters |= kaio_bit(b.self);
     atomic_store_explicit(&b.self->woken, false, memory_order_relaxed); /* as in wait.c */
     req->blocker = true;
     kaio_req_move(req, KAIO_POLLING);
@@ -144,7 +143,6 @@ static void *blocker_main(void *arg) {
 /* POLLING already, so that it can be cancelled before the thread is there. */
 void kaio_blocker_start(struct kaio_batch *b, struct kaio_req *req) {
     req->blocker = true;
-    req->owner = b->self;
     kaio_req_move(req, KAIO_POLLING);
     req->unstarted = true;
     TAILQ_INSERT_TAIL(&kaio.blockers, req, link);

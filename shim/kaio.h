@@ -32,6 +32,7 @@
 #define KAIO_SUBMIT_FEW  32          /* the same, on a stack that may be small */
 #define KAIO_FEW         64          /* requests that workers serve before a context is made */
 #define KAIO_LARGE_BYTES (512 << 10) /* buffered requests from here on are never copied inline */
+#define KAIO_NAP_NS      250000      /* who has nobody to wake it looks again after so long */
 
 enum kaio_op { KAIO_READ, KAIO_WRITE, KAIO_INVALID, KAIO_FSYNC, KAIO_FDSYNC, KAIO_BARRIER };
 
@@ -152,6 +153,7 @@ struct kaio_thread {
     struct kaio_thread *next; /* all of them, in kaio_threads */
     _Atomic int
         efd; /* the eventfd that wakes it; -1: none yet, or none to be had; -2: closed unseen */
+    _Atomic int timer; /* a timerfd, for wait.c to look again each KAIO_NAP_NS; the same */
     uint32_t index;
     atomic_bool taken;
     _Atomic uint64_t copied; /* reads that the thread has done the short way; only it counts */
@@ -255,6 +257,7 @@ void kaio_enter_careful(struct kaio_batch *b);      /* the same, maybe in a sign
 void kaio_leave(struct kaio_batch *b);              /* carries out b and gives both back */
 struct kaio_thread *kaio_thread_record(void);       /* a free one; under the lock */
 int kaio_thread_efd(struct kaio_thread *thread);    /* made when first needed; under the lock */
+void kaio_thread_timer(struct kaio_thread *thread); /* the same */
 void kaio_thread_check(struct kaio_thread *thread); /* is it still its own? under the lock */
 void kaio_thread_drain(struct kaio_thread *thread); /* reads its eventfd, without waiting */
 void kaio_poll(void);          /* reaps what is in the ring; async-signal-safe */

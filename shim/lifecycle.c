@@ -8,8 +8,8 @@
  *
  * Fork: struct kaio_global lies in pages of its own that the kernel replaces by zeros in a child
  * (MADV_WIPEONFORK, Linux 4.14), however the child was made, so it starts clean and unlocked. Only
- * the threads' records outlive it; the child closes their eventfds, which it shares with the
- * parent.
+ * the threads' records outlive it; the child closes their descriptors, which it shares with
+ * the parent.
  */
 #include "kaio.h"
 
@@ -18,6 +18,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -55,6 +56,7 @@ static struct kaio_thread *thread_new(void) {
     struct kaio_thread *thread = &chunk[--left];
     thread->index = count++;
     thread->efd = -1;
+    thread->timer = -1;
     thread->next = kaio_threads;
     kaio_threads = thread;
     return thread;
@@ -85,6 +87,15 @@ int kaio_thread_efd(struct kaio_thread *thread) {
     return thread->efd;
 }
 
+/* It ticks, so a wait in a handler on top of another takes nothing from that one for good. While
+ * nobody reads it, it costs nothing. */
+void kaio_thread_timer(struct kaio_thread *thread) {
+    static const struct itimerspec ticks = {{0, KAIO_NAP_NS}, {0, KAIO_NAP_NS}};
+    if (kaio_fd_is_marked(thread->timer)) return;
+    thread->timer = kaio_fd_raise(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC));
+    if (thread->timer >= 0) timerfd_settime(thread->timer, 0, &ticks, NULL);
+}
+
 /* Its number may have changed or been lost since it was polled (kaio_fd_evade(), close_range()). */
 void kaio_thread_drain(struct kaio_thread *thread) {
     uint64_t count;
@@ -93,11 +104,12 @@ void kaio_thread_drain(struct kaio_thread *thread) {
     if (kaio_fd_is_marked(efd)) syscall(SYS_preadv2, efd, &iov, 1, -1l, -1l, RWF_NOWAIT);
 }
 
-/* In a forked child: the eventfds are shared with the parent. kaio itself is zeros. */
+/* In a forked child: the descriptors are shared with the parent. kaio itself is zeros. */
 static void child_clean(void) {
     for (struct kaio_thread *t = kaio_threads; t; t = t->next) {
         if (kaio_fd_is_marked(t->efd)) syscall(SYS_close, t->efd);
-        t->efd = -1;
+        if (kaio_fd_is_marked(t->timer)) syscall(SYS_close, t->timer);
+        t->efd = t->timer = -1;
         t->taken = false;
         t->copied = 0;
     }

@@ -20,7 +20,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define NAP_NS      250000
 #define SPIN_ROUNDS 400 /* some 10 us, for a request that a worker is about to end */
 
 struct wait {
@@ -64,8 +63,8 @@ static void set_foreign(struct wait *w, bool foreign) {
 
 /* Does the kernel signal another thread of the program for it, or will it? */
 static bool is_foreign(const struct wait *w, const struct kaio_req *req) {
-    bool worked_off = req->state == KAIO_QUEUED || req->state == KAIO_RUNNING;
-    return !worked_off && req->owner != w->self && req->owner != kaio.reaper;
+    bool ours = req->state == KAIO_QUEUED || req->state == KAIO_RUNNING || req->blocker;
+    return !ours && req->owner != w->self && req->owner != kaio.reaper;
 }
 
 /* A hint: is a worker about to end it? relaxed: maybe of another request by now */
@@ -112,6 +111,7 @@ static bool arm(struct kaio_batch *b, struct wait *w) {
     if (!arm_any(w)) return false;
     if (kaio.owed) kaio_reaper_ready(b);
     w->unflagged |= kaio.unattended; /* nobody reaps for it */
+    if (w->self->efd < 0 || w->unflagged) kaio_thread_timer(w->self);
     /* From here on, what this thread itself ends, in its leave or in a handler, must wake it. */
     w->self->asleep = true;
     atomic_store_explicit(&w->self->woken, false, memory_order_relaxed); /* see kaio_wait_wake() */
@@ -150,25 +150,30 @@ static bool time_left(const struct timespec *deadline, struct timespec *left) {
     return left->tv_sec >= 0;
 }
 
-/* Without an eventfd (EMFILE, or closed by the program) there is nobody to wake us: look again. */
+static long read_fd(const struct wait *w, int fd) {
+    uint64_t count;
+    return w->cancellable ? read(fd, &count, sizeof count)
+                          : syscall(SYS_read, fd, &count, sizeof count);
+}
+
+/* There is nobody to wake us (no eventfd: EMFILE, or closed by the program; or no reaper), so look
+ * again after a moment. Without a time limit by a read(), which an SA_RESTART handler restarts. */
 static int nap(const struct wait *w) {
-    static const struct timespec moment = {0, NAP_NS};
-    long r = w->cancellable ? nanosleep(&moment, NULL) : syscall(SYS_nanosleep, &moment, NULL);
-    return r ? -EINTR : 0;
+    static const struct timespec moment = {0, KAIO_NAP_NS};
+    int timer = w->deadline ? -1 : w->self->timer;
+    long r = timer >= 0       ? read_fd(w, timer)
+             : w->cancellable ? nanosleep(&moment, NULL)
+                              : syscall(SYS_nanosleep, &moment, NULL);
+    return r < 0 && errno == EINTR ? -EINTR : 0;
 }
 
 /* Until woken (0; there need be no reason), interrupted (-EINTR) or too late (-EAGAIN). */
 static int sleep_on(const struct wait *w) {
-    uint64_t count;
     int efd = w->self->efd;
     struct timespec left = {0, 0};
     if (w->deadline && !time_left(w->deadline, &left)) return -EAGAIN;
     if (efd < 0 || w->unflagged) return nap(w);
-    if (!w->deadline) {
-        long r = w->cancellable ? read(efd, &count, sizeof count)
-                                : syscall(SYS_read, efd, &count, sizeof count);
-        return r >= 0 ? 0 : errno == EINTR ? -EINTR : nap(w);
-    }
+    if (!w->deadline) return read_fd(w, efd) >= 0 ? 0 : errno == EINTR ? -EINTR : nap(w);
     struct pollfd ready = {.fd = efd, .events = POLLIN};
     int n = ppoll(&ready, 1, &left, NULL);
     if (n <= 0) return n == 0 ? -EAGAIN : -EINTR;

@@ -257,13 +257,15 @@ static void *interrupt(void *arg) {
     return NULL;
 }
 
-/* Then feeds the pipe when the main thread sleeps again. */
+/* Ends one item, then signals, then ends the other, each when the main thread sleeps (again). */
 static void *interrupt_and_feed(void *arg) {
-    int *to = arg;
+    int(*pipes)[2] = arg;
+    until_asleep(getpid());
+    need(write(pipes[0][1], "x", 1) == 1, "write");
     until_asleep(getpid());
     kill(getpid(), SIGUSR1);
     for (int seen = 0; seen < 10; sleep_ms(2)) seen = handled && sleeps(getpid()) ? seen + 1 : 0;
-    need(write(*to, "x", 1) == 1, "write");
+    need(write(pipes[1][1], "y", 1) == 1, "write");
     return NULL;
 }
 
@@ -272,26 +274,28 @@ static void restarted(int fd) {
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     sigset_t set, old;
     pthread_t thread;
-    char byte = 0;
-    int pipes[2];
-    need(pipe(pipes) == 0 && sigaction(SIGUSR1, &action, NULL) == 0, "pipe");
+    char bytes[2] = "--";
+    int pipes[2][2];
+    need(pipe(pipes[0]) == 0 && pipe(pipes[1]) == 0, "pipe");
+    need(sigaction(SIGUSR1, &action, NULL) == 0, "sigaction");
     sigemptyset(&set);
     sigaddset(&set, SIGUSR1);
     pthread_sigmask(SIG_BLOCK, &set, &old); /* for the other thread */
-    need(pthread_create(&thread, NULL, interrupt_and_feed, &pipes[1]) == 0, "thread");
+    need(pthread_create(&thread, NULL, interrupt_and_feed, pipes) == 0, "thread");
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     fill(3, (int[FILES]){fd, fd, fd});
-    cbs[1] = request(pipes[0], &byte, 1, 0);
-    cbs[1].aio_lio_opcode = LIO_READ;
+    for (int i = 0; i < 2; i++) {
+        cbs[i] = request(pipes[i][0], &bytes[i], 1, 0);
+        cbs[i].aio_lio_opcode = LIO_READ;
+    }
     handled = 0;
     answered("SA_RESTART", lio_listio(LIO_WAIT, list, 3, NULL));
     say("handler ran %d", handled);
     pthread_join(thread, NULL);
     for (int i = 0; i < 3; i++) report("item", &cbs[i]);
-    say("%c", byte);
+    say("%.2s", bytes);
     handled = 0;
-    close(pipes[0]);
-    close(pipes[1]);
+    for (int i = 0; i < 4; i++) close(pipes[i / 2][i % 2]);
 }
 
 /* What the requests of an interrupted LIO_WAIT do when data comes for them. No aio_suspend() here:

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Races in windows of a few microseconds, which these programs hold open (hold.h) or need not: a poll
 # cancelled around its io_submit; no thread for two callers at a time; a fork beside the first request; a
-# signal that fails while another thread asks. And what a forked child must not lose (neighbour.c).
+# signal that fails while another thread asks; no thread for the reaper. And what a forked child must not
+# lose (neighbour.c).
 set -eu
 failures=0
-for run in held_poll 'no_worker KAIO_MODE=worker' first_fork 'failed_signal KAIO_MODE=worker' neighbour; do
+for run in held_poll no_reaper 'no_worker KAIO_MODE=worker' first_fork 'failed_signal KAIO_MODE=worker' neighbour; do
     read -ra words <<<"$run"
     status=0
     timeout -k 1 30 env TEST_SIDE=shim LD_PRELOAD="$KAIO_LIB" "${words[@]:1}" \
