@@ -6,7 +6,7 @@ around=() # words that stand before the command: bench's time(1)
 # fio_side SIDE DIRECTORY SECONDS FIO-ARGUMENT...: runs fio once.
 # SIDE: glibc or shim (engine posixaio), or the name of a native engine.
 fio_side() {
-    local side=$1 directory=$2 seconds=$3 engine=posixaio preload=
+    local side=$1 where=$2 seconds=$3 engine=posixaio preload=
     shift 3
     case $side in
     glibc) ;;
@@ -14,8 +14,8 @@ fio_side() {
     *) engine=$side ;;
     esac
     "${around[@]}" env LD_PRELOAD="$preload" timeout --foreground $((seconds + 60)) fio --name=x \
-        --directory="$directory" --ioengine="$engine" --runtime="$seconds" --time_based \
-        --group_reporting --randrepeat=0 "$@" 2>"$directory/fio.err"
+        --directory="$where" --ioengine="$engine" --runtime="$seconds" --time_based \
+        --group_reporting --randrepeat=0 "$@" 2>"$where/fio.err"
 }
 
 # fio_iops SIDE DIRECTORY SECONDS FIO-ARGUMENT...: runs fio once and prints its IOPS.

@@ -31,6 +31,12 @@ has '.summary.figures.count == 2'
 timeout --foreground -s INT 2 "$bench" --quick --dir files --cells 'randread 4k d1' --out out \
     >table 2>log && fail "interrupted, but exit 0"
 [ -z "$(left)" ] || fail "left behind: $(left)"
+# in the middle of a run of fio
+"$bench" --quick --dir files --cells 'randread 4k d1' --out out >table 2>log &
+until compgen -G '/dev/shm/kaio-bench.*/startup' >/dev/null; do sleep 0.01; done
+kill -TERM $!
+wait $! && fail "terminated, but exit 0"
+[ -z "$(left)" ] || fail "left behind: $(left)"
 
 for wrong in --fast '--dir /nowhere' '--pairs x' --out '--cells nosuch'; do
     status=0
