@@ -73,7 +73,9 @@ static int cancel_all(struct kaio_batch *b, struct kaio_file *file) {
         answer = worse(answer, cancel_line(b, &file->line[op]));
     for (uint32_t i = 0; i < kaio.nreqs; i++) {
         struct kaio_req *req = kaio_req_at(i);
-        if (req->file == file && req->op != KAIO_BARRIER && req->state != KAIO_FREE)
+        /* acquire: pairs with the release in direct.c */
+        if (__atomic_load_n(&req->state, __ATOMIC_ACQUIRE) == KAIO_FREE) continue;
+        if (req->file == file && req->op != KAIO_BARRIER)
             answer = worse(answer, cancel_one(b, req));
     }
     return answer;

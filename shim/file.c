@@ -55,10 +55,14 @@ static bool is_barrier(const struct kaio_req *req) {
     return req->op >= KAIO_FSYNC || kaio_config.order;
 }
 
-static void start(struct kaio_batch *b, struct kaio_req *req) {
+void kaio_file_count(struct kaio_req *req) {
     req->epoch = req->file->epoch;
     req->file->active[req->epoch]++;
     req->counted = true;
+}
+
+static void start(struct kaio_batch *b, struct kaio_req *req) {
+    kaio_file_count(req);
     kaio_submit(b, req);
 }
 
@@ -123,6 +127,7 @@ void kaio_file_start(struct kaio_batch *b, struct kaio_req *req) {
         start(b, req);
         return;
     }
+    kaio_direct_count_all(req->file);
     kaio_req_move(req, KAIO_HELD);
     hold(req);
     release(b, req->file);
@@ -145,6 +150,7 @@ void kaio_file_sync(int fd) {
     const struct aiocb *list[] = {&cb};
     struct kaio_batch b;
     kaio_enter_careful(&b);
+    kaio_direct_count_all(file);
     bool waits = file->active[0] || file->active[1] || !TAILQ_EMPTY(&file->held);
     struct kaio_req *req = waits ? kaio_req_get(&cb, KAIO_BARRIER, fd) : NULL;
     if (req) kaio_file_start(&b, req);
@@ -162,6 +168,7 @@ static bool let_go(struct kaio_file *file) {
     file->generation++;
     file->refused = 0;
     file->trust = 0;
+    file->straight = false;
     file->memory = false;
     file->kind = KAIO_UNKNOWN;
     file->hot = false;

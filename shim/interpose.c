@@ -4,14 +4,14 @@
  *   interpose.c  the call                   lifecycle.c  enter (lock, signals) and leave
  *   request.c    aiocb -> request           file.c       held back? (sync, KAIO_ORDER=fd)
  *   submit.c     offer, wait or work        kernel.c     io_submit(), the ring of events
- *   copy.c       small buffered requests    worker.c     what the kernel declined
- *   blocker.c    unpollable streams         complete.c   result, status, wake-ups
- *   notify.c     signal or thread           reaper.c     the background thread
- *   wait.c       aio_suspend(), LIO_WAIT    cancel.c     aio_cancel(), close()
+ *   direct.c     the same, without the lock copy.c       small buffered requests
+ *   worker.c     what the kernel declined   blocker.c    unpollable streams
+ *   complete.c   result, status, wake-ups   notify.c     signal or thread
+ *   reaper.c     the background thread      wait.c       aio_suspend(), LIO_WAIT
+ *   cancel.c     aio_cancel(), close()      raised.c     signals of a write
  *   watch.c      KAIO_STATS: at the calls   stats.c      inside; the report (json.c)
  *   share.c      KAIO_STATS=live            record.c     KAIO_RECORD
- *   raised.c     signals of a write         fd.c         our own descriptors
- *   config.c     KAIO_*
+ *   fd.c         our own descriptors        config.c     KAIO_*
  *
  * Nothing else in the library touches errno for the program, and nothing else is visible outside.
  * KAIO_MODE=off forwards every call to the next definition in line, which is glibc's.
@@ -81,7 +81,7 @@ static int submit(struct aiocb *cb, enum kaio_op op) {
 static int read_one(struct aiocb *cb) {
     if (bad_priority(cb)) return reject(cb, EINVAL);
     cb->aio_lio_opcode = LIO_READ; /* as in glibc, here and below: it may be used in a list next */
-    return kaio_copy_read(cb) ? 0 : submit(cb, KAIO_READ);
+    return kaio_copy_read(cb) || kaio_direct_read(cb) ? 0 : submit(cb, KAIO_READ);
 }
 
 EXPORT int aio_read(struct aiocb *cb) {
@@ -116,22 +116,17 @@ EXPORT int aio_fsync(int op, struct aiocb *cb) {
 }
 EXPORT_64(aio_fsync);
 
-/* acquire: pairs with the status store in publish() in complete.c */
-static int status(const struct aiocb *cb) {
-    return __atomic_load_n(&cb->__error_code, __ATOMIC_ACQUIRE);
-}
-
 /* Called a million times a second by some programs: a few loads while nothing has happened. Another
  * status than EINPROGRESS may change while kaio.sending, so it is loaded again once that is false.
  */
 static int look(const struct aiocb *cb) {
     for (bool polled = false;; polled = true) {
-        bool pending = status(cb) == EINPROGRESS;
+        bool pending = kaio_status(cb) == EINPROGRESS;
         if (pending && (polled || !kaio_kernel_pending())) return EINPROGRESS;
         /* acquire: pairs with the releases in publish(): who has seen the first status sees true,
          * or, with false, the last */
         if (!pending && !atomic_load_explicit(&kaio.sending, memory_order_acquire))
-            return status(cb);
+            return kaio_status(cb);
         int saved = errno;
         kaio_poll();
         errno = saved;

@@ -9,6 +9,7 @@
 #define KAIO_H
 
 #include <aio.h>
+#include <errno.h>
 #include <libaio.h>
 #include <pthread.h>
 #include <signal.h>
@@ -24,13 +25,14 @@
 #define RWF_NOWAIT 8
 #endif
 
-#define KAIO_POOL_CHUNK  64          /* requests allocated together */
-#define KAIO_POOL_CHUNKS 4096        /* 262,144 outstanding requests; the next one gets EAGAIN */
-#define KAIO_FILE_CHUNK  128         /* descriptors whose records are allocated together */
-#define KAIO_FILE_CHUNKS 8192        /* 2^20 descriptors, the kernel's default fs.nr_open */
-#define KAIO_SUBMIT_MAX  256         /* iocbs in one io_submit() */
-#define KAIO_SUBMIT_FEW  32          /* the same, on a stack that may be small */
-#define KAIO_FEW         64          /* requests that workers serve before a context is made */
+#define KAIO_POOL_CHUNK  64   /* requests allocated together */
+#define KAIO_POOL_CHUNKS 4096 /* 262,144 outstanding requests; the next one gets EAGAIN */
+#define KAIO_FILE_CHUNK  128  /* descriptors whose records are allocated together */
+#define KAIO_FILE_CHUNKS 8192 /* 2^20 descriptors, the kernel's default fs.nr_open */
+#define KAIO_SUBMIT_MAX  256  /* iocbs in one io_submit() */
+#define KAIO_SUBMIT_FEW  32   /* the same, on a stack that may be small */
+#define KAIO_FEW         64   /* requests that workers serve before a context is made */
+#define KAIO_STOCK       16   /* requests that a thread keeps for the short way of direct.c */
 #define KAIO_LARGE_BYTES (512 << 10) /* buffered requests from here on are never copied inline */
 #define KAIO_NAP_NS      250000      /* who has nobody to wake it looks again after so long */
 
@@ -100,6 +102,7 @@ struct kaio_req {
     bool blocker;     /* polling: by a thread of its own, which still refers to it */
     bool epolled;     /* polling: in the reaper's epoll set */
     bool counted;     /* in file->active[epoch] */
+    bool straight;    /* submitted the short way: direct.c has not counted it yet */
     bool failed;      /* once done: for its list */
 };
 TAILQ_HEAD(kaio_reqs, kaio_req);
@@ -114,18 +117,19 @@ struct kaio_file {
     uint32_t unsubmitted;     /* would use the descriptor's number again */
     uint64_t waiters;         /* bits of the threads that sleep for unsubmitted == 0 */
     uint8_t epoch;
-    uint8_t refused;     /* 1 << op: learned to be declined; costs speed when stale */
-    uint8_t kind;        /* enum kaio_kind, of the descriptor when last looked */
-    bool anonymous;      /* a stream without a type: eventfd, signalfd, ... */
-    bool direct;         /* submit.c: O_DIRECT when last asked, */
-    uint8_t trust;       /* and for how many more reads that is believed */
-    atomic_bool memory;  /* tmpfs: has no RWF_NOWAIT, and waits for nothing */
-    bool releasing;      /* file.c: do not release from within a release */
-    bool lining[2];      /* submit.c: the same for a line's turns */
-    uint32_t generation; /* how often the number was closed; requests keep that of their start */
-    atomic_bool used;    /* had a request since it was opened; read without the lock */
-    atomic_bool hot;     /* copy.c: the last small read found its data in memory; a hint */
-    atomic_bool cold;    /* worker.c: the last one waited for the device: it is not offered */
+    uint8_t refused;       /* 1 << op: learned to be declined; costs speed when stale */
+    uint8_t kind;          /* enum kaio_kind, of the descriptor when last looked */
+    bool anonymous;        /* a stream without a type: eventfd, signalfd, ... */
+    atomic_bool direct;    /* submit.c: O_DIRECT when last asked, */
+    _Atomic uint8_t trust; /* and for how many more reads that is believed; both hints */
+    atomic_bool straight;  /* direct.c: some read went the short way */
+    atomic_bool memory;    /* tmpfs: has no RWF_NOWAIT, and waits for nothing */
+    bool releasing;        /* file.c: do not release from within a release */
+    bool lining[2];        /* submit.c: the same for a line's turns */
+    uint32_t generation;   /* how often the number was closed; requests keep that of their start */
+    atomic_bool used;      /* had a request since it was opened; read without the lock */
+    atomic_bool hot;       /* copy.c: the last small read found its data in memory; a hint */
+    atomic_bool cold;      /* worker.c: the last one waited for the device: it is not offered */
     bool slow; /* worker.c: its last request for a worker waited; a hint, under the lock */
 };
 
@@ -163,6 +167,13 @@ struct kaio_thread {
     bool unflagged; /* some request of it went without its eventfd; only grows */
     bool asleep;    /* in its sleep, or in a handler on top of it; only its thread looks */
     struct kaio_raised kept; /* raised.c: between enter and leave */
+    /* direct.c; the thread's own, also in its handlers, but for calling */
+    struct kaio_req *stock[KAIO_STOCK];
+    unsigned nstock;
+    bool direct;                         /* it makes direct reads, and needs a stock */
+    bool shared;                         /* there was no memory for a record each: no stock */
+    const struct aiocb *_Atomic calling; /* which it is submitting; NULL: none */
+    int before;                          /* and the status that this had before */
 };
 
 /* What was decided under the lock and is carried out without it. Lives on a stack. */
@@ -201,7 +212,7 @@ struct kaio_global {
     struct kaio_ring *_Atomic ring; /* NULL: io_getevents() */
     int setup_error;                /* of io_setup(); final */
     unsigned depth;                 /* iocbs in the kernel at most; learned downwards */
-    unsigned in_kernel;             /* offered, submitted and polling */
+    atomic_uint in_kernel;          /* offered, submitted and polling; direct.c: without the lock */
     unsigned polls;                 /* POLL iocbs, also in the backlog or a batch */
     unsigned polling;               /* by POLL iocbs, or in the epoll set */
     unsigned epolled;               /* in the reaper's epoll set */
@@ -271,6 +282,8 @@ void kaio_fd_evade(int fd);     /* before dup2() or dup3() onto it */
 
 /* request.c */
 struct kaio_req *kaio_req_get(struct aiocb *cb, enum kaio_op op, int fd); /* NULL: no memory */
+void kaio_req_fill(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, struct kaio_file *file,
+                   int fd);
 struct kaio_req *kaio_req_find(const struct aiocb *cb); /* NULL: not one of ours in progress */
 struct kaio_req *
 kaio_req_glance(const struct aiocb *cb); /* without the lock: it may just have ended */
@@ -285,14 +298,22 @@ void kaio_lio_free(struct kaio_lio *lio);
 struct kaio_file *kaio_file_get(int fd);  /* NULL: no memory */
 struct kaio_file *kaio_file_used(int fd); /* without the lock; NULL: no request since opened */
 void kaio_file_start(struct kaio_batch *b, struct kaio_req *req);
+void kaio_file_count(struct kaio_req *req); /* a sync that begins now waits for it */
 void kaio_file_finish(struct kaio_batch *b, struct kaio_req *req, long res);
 void kaio_file_sync(int fd);    /* waits for the requests queued so far */
 void kaio_file_release(int fd); /* before its number can mean another file */
+
+/* direct.c */
+bool kaio_direct_read(struct aiocb *cb); /* without the lock; true: it has been submitted */
+void kaio_direct_stock(struct kaio_thread *self);
+void kaio_direct_count(struct kaio_req *req);       /* when its event has come, */
+void kaio_direct_count_all(struct kaio_file *file); /* or before a sync */
 
 /* submit.c */
 void kaio_submit(struct kaio_batch *b, struct kaio_req *req);
 int kaio_submit_new(struct kaio_batch *b, struct aiocb *cb, enum kaio_op op, struct kaio_lio *lio);
 bool kaio_submit_is_stream(int fd);
+bool kaio_submit_trusts(struct kaio_file *file); /* without the lock: is it as when last asked? */
 void kaio_submit_result(struct kaio_batch *b, struct kaio_req *req, long res);
 void kaio_submit_unpollable(struct kaio_batch *b, struct kaio_req *req);
 void kaio_submit_line(struct kaio_batch *b, struct kaio_file *file, enum kaio_op op);
@@ -354,6 +375,20 @@ void kaio_wait_unsubmitted(struct kaio_file *file);
 void kaio_wait_wake(uint64_t bits, const struct kaio_thread *self); /* without the lock */
 static inline uint64_t kaio_bit(const struct kaio_thread *thread) {
     return 1ull << (thread->index % 64);
+}
+
+/* Is the thread in the very call that submits cb? See direct.c. */
+static inline bool kaio_is_calling(const struct kaio_thread *thread, const struct aiocb *cb) {
+    return atomic_load_explicit(&thread->calling, memory_order_relaxed) == cb;
+}
+
+/* aio_error()'s answer; to a handler that has interrupted that call, what cb said before.
+ * acquire: pairs with the status store in publish() in complete.c */
+static inline int kaio_status(const struct aiocb *cb) {
+    int status = __atomic_load_n(&cb->__error_code, __ATOMIC_ACQUIRE);
+    if (status == EINPROGRESS && kaio_self && kaio_is_calling(kaio_self, cb))
+        return kaio_self->before;
+    return status;
 }
 
 /* cancel.c */

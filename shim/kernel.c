@@ -70,7 +70,7 @@ bool kaio_kernel_pending(void) {
     struct kaio_ring *ring = atomic_load_explicit(&kaio.ring, memory_order_relaxed);
     if (ring) return ring_pending(ring);
     return __atomic_load_n(&kaio.ctx, __ATOMIC_RELAXED) &&
-           __atomic_load_n(&kaio.in_kernel, __ATOMIC_RELAXED);
+           atomic_load_explicit(&kaio.in_kernel, memory_order_relaxed);
 }
 
 bool kaio_kernel_is_poll(const struct kaio_req *req) {
@@ -82,6 +82,7 @@ static void event(struct kaio_batch *b, const struct io_event *ev) {
     req->in_kernel = false;
     kaio.in_kernel--;
     kaio.polls -= kaio_kernel_is_poll(req);
+    if (req->straight) kaio_direct_count(req);
     if (req->state == KAIO_SUBMITTED) kaio_submit_result(b, req, (long)ev->res);
     else if (req->state == KAIO_POLLING) kaio_submit(b, req); /* ready, or its error is */
     else if (req->state == KAIO_ZOMBIE) kaio_req_free(req);

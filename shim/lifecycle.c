@@ -52,7 +52,10 @@ static struct kaio_thread *thread_new(void) {
     static struct kaio_thread first[4], *chunk = first; /* so that there is one in any case */
     static unsigned left = sizeof first / sizeof *first, count;
     if (left == 0 && (chunk = kaio_alloc(PAGE))) left = PAGE / sizeof *chunk;
-    if (left == 0) return kaio_threads; /* no memory: shares a record, is woken more often */
+    if (left == 0) { /* no memory: shares a record, is woken more often */
+        kaio_threads->shared = true;
+        return kaio_threads;
+    }
     struct kaio_thread *thread = &chunk[--left];
     thread->index = count++;
     thread->efd = -1;
@@ -70,6 +73,7 @@ struct kaio_thread *kaio_thread_record(void) {
     if (!thread) thread = thread_new();
     thread->taken = true;
     thread->asleep = false;
+    thread->calling = NULL;
     atomic_store_explicit(&thread->woken, true, memory_order_relaxed);
     return thread;
 }
@@ -112,6 +116,8 @@ static void child_clean(void) {
         t->efd = t->timer = -1;
         t->taken = false;
         t->copied = 0;
+        t->nstock = 0;
+        t->calling = NULL;
     }
     if (kaio_fd_is_marked(kaio_epfd)) syscall(SYS_close, kaio_epfd);
     kaio_epfd = -1;
@@ -263,6 +269,7 @@ void kaio_leave(struct kaio_batch *b) {
              kaio_worker_call(b) || run(b));
     bool raised = b->writes && kaio.raised != b->raised;
     if (__builtin_expect(kaio_stats_on, false)) kaio_stats_update();
+    kaio_direct_stock(b->self);
     kaio_unlock();
     if (b->writes) kaio_raised_after(b, raised);
     if (!kaio_is_ours) pthread_sigmask(SIG_SETMASK, &b->mask, NULL);

@@ -31,15 +31,27 @@ struct kaio_req *kaio_req_get(struct aiocb *cb, enum kaio_op op, int fd) {
     if (!file || (TAILQ_EMPTY(&kaio.free) && !pool_grow())) return NULL;
     struct kaio_req *req = TAILQ_FIRST(&kaio.free);
     TAILQ_REMOVE(&kaio.free, req, link);
-    uint32_t index = req->index;
-    *req = (struct kaio_req){.index = index, .cb = cb, .file = file, .op = (uint8_t)op};
+    *req = (struct kaio_req){.index = req->index};
+    if (kaio_is_calling(kaio_self, cb)) kaio_self->calling = NULL; /* since a siglongjmp() */
+    kaio_req_fill(req, cb, op, file, fd);
+    kaio.by_op[op]++;
+    return req;
+}
+
+/* A request that was all zeros but its index. Also without the lock, by direct.c. */
+void kaio_req_fill(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, struct kaio_file *file,
+                   int fd) {
+    req->file = file;
+    req->op = (uint8_t)op;
     req->generation = file->generation;
     req->iocb.aio_fildes = fd;
     req->sigev.sigev_notify = SIGEV_NONE;
     req->submitter = req->owner = kaio_self;
+    /* relaxed: pairs with kaio_req_glance() */
+    __atomic_store_n(&req->cb, cb, __ATOMIC_RELAXED);
     if (cb) {
         req->sigev = cb->aio_sigevent;
-        cb->__abs_prio = (int)index;
+        cb->__abs_prio = (int)req->index;
         cb->__return_value = 0;
         /* relaxed: only this thread may look at cb before the call returns */
         __atomic_store_n(&cb->__error_code, EINPROGRESS, __ATOMIC_RELAXED);
@@ -50,17 +62,17 @@ struct kaio_req *kaio_req_get(struct aiocb *cb, enum kaio_op op, int fd) {
         req->nbytes = cb->aio_nbytes;
         req->offset = cb->aio_offset;
     }
-    kaio.by_op[op]++;
     if (__builtin_expect(kaio_stats_on, false)) req->start_ns = kaio_call_start_ns;
     KAIO_PROBE(submit, cb, op, fd, req->offset, req->nbytes);
-    return req;
 }
 
 struct kaio_req *kaio_req_find(const struct aiocb *cb) {
     uint32_t index = (uint32_t)cb->__abs_prio;
     if (index >= kaio.nreqs) return NULL;
     struct kaio_req *req = kaio_req_at(index);
-    return req->cb == cb && req->state != KAIO_FREE ? req : NULL;
+    /* acquire: pairs with the release in direct.c */
+    if (__atomic_load_n(&req->state, __ATOMIC_ACQUIRE) == KAIO_FREE || req->cb != cb) return NULL;
+    return kaio_is_calling(req->submitter, cb) ? NULL : req;
 }
 
 /* The request of cb, if that is in progress. It may end, and its memory serve another, while the

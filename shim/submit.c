@@ -113,6 +113,14 @@ static void declined(struct kaio_batch *b, struct kaio_req *req, enum kaio_reaso
     }
 }
 
+/* For one read more. Without the lock: two threads may spend the same, which costs a detour. */
+bool kaio_submit_trusts(struct kaio_file *file) {
+    uint8_t left = atomic_load_explicit(&file->trust, memory_order_relaxed);
+    if (left == 0) return false;
+    atomic_store_explicit(&file->trust, (uint8_t)(left - 1), memory_order_relaxed);
+    return true;
+}
+
 /* Of a file's read or write. The flags are asked each time, for the number may mean another file
  * unseen (fclose(), close_range()), or F_SETFL has changed them: a copy could wait for a device.
  * What is left to the kernel or a worker takes longer at worst, so of such reads one in TRUST asks.
@@ -120,8 +128,8 @@ static void declined(struct kaio_batch *b, struct kaio_req *req, enum kaio_reaso
 static enum kaio_reason decline_file(struct kaio_req *req, bool *copy) {
     struct kaio_file *file = req->file;
     bool small = req->nbytes < KAIO_LARGE_BYTES;
-    if (req->op == KAIO_READ && file->trust > 0 && (file->direct || (file->cold && small))) {
-        file->trust--;
+    if (req->op == KAIO_READ && (file->direct || (file->cold && small)) &&
+        kaio_submit_trusts(file)) {
         req->buffered = kaio_copy_suits(file->direct ? O_DIRECT : 0, req->nbytes, req->offset);
         return file->direct ? KAIO_REASONS : KAIO_R_AGAIN;
     }
@@ -132,6 +140,7 @@ static enum kaio_reason decline_file(struct kaio_req *req, bool *copy) {
     bool direct = flags >= 0 && flags & O_DIRECT && !file->memory;
     file->direct = direct;
     file->trust = TRUST;
+    req->submitter->direct |= direct;
     if (!small) return direct ? KAIO_REASONS : KAIO_R_LARGE;
     *copy = file->memory || kaio_copy_suits(flags, req->nbytes, req->offset);
     req->buffered = *copy && file->cold && req->op == KAIO_READ;

@@ -34,9 +34,8 @@ struct wait {
     bool outer;     /* this is in a handler that has interrupted the thread in its sleep */
 };
 
-/* acquire: pairs with the status store in complete.c */
 static bool in_progress(const struct aiocb *cb) {
-    return __atomic_load_n(&cb->__error_code, __ATOMIC_ACQUIRE) == EINPROGRESS;
+    return kaio_status(cb) == EINPROGRESS;
 }
 
 static bool any_done(const struct wait *w) {

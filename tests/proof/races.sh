@@ -5,7 +5,7 @@
 # lose (neighbour.c).
 set -eu
 failures=0
-for run in held_poll no_reaper 'no_worker KAIO_MODE=worker' first_fork 'failed_signal KAIO_MODE=worker' neighbour; do
+for run in held_poll no_reaper 'direct_call TEST_WARM=1' 'no_worker KAIO_MODE=worker' first_fork 'failed_signal KAIO_MODE=worker' neighbour; do
     read -ra words <<<"$run"
     status=0
     timeout -k 1 30 env TEST_SIDE=shim LD_PRELOAD="$KAIO_LIB" "${words[@]:1}" \

@@ -1,0 +1,125 @@
+/* direct.c - the short way of an aio_read() of an O_DIRECT file that wants no notification: one
+ * io_submit(), without the lock and with signals open. Blocking signals, twice a request, costs
+ * more than all else that the long way does.
+ *
+ * On the program's threads. The request comes from the thread's own stock, which kaio_leave()
+ * fills. While the call lasts (thread->calling), it is nobody's business but the caller's:
+ *   - A handler that has interrupted the call finds the aiocb as it was before (kaio_status()), so
+ *     it does not wait for what it has itself stopped. fsync() and close() there do not either.
+ *   - Others do not find the request by its aiocb, and no sync covers it: the call has not
+ * returned. So whatever speaks against the short way, the long one begins anew. The event comes to
+ * kaio_kernel_reap() like any other, on any thread, maybe before io_submit() has returned; only
+ * then, or when a sync of its file begins, is the request entered into the books
+ * (kaio_direct_count()).
+ */
+#include "kaio.h"
+
+#include <errno.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define STOCK_LOW (KAIO_STOCK / 2)
+
+/* Under the lock, at the end of kaio_leave(). Not while the thread itself, below in a handler's
+ * stack, is taking one. Takes what lies about: no memory is asked for on completion. */
+void kaio_direct_stock(struct kaio_thread *self) {
+    struct kaio_req *req;
+    if (!self->direct || self->shared || self->calling || self->nstock > STOCK_LOW) return;
+    while (self->nstock < KAIO_STOCK && (req = TAILQ_FIRST(&kaio.free))) {
+        TAILQ_REMOVE(&kaio.free, req, link);
+        *req = (struct kaio_req){.index = req->index};
+        self->stock[self->nstock++] = req;
+    }
+}
+
+/* Under the lock. What kaio_req_get(), kaio_file_start() and kaio_kernel_submit() do for others. */
+void kaio_direct_count(struct kaio_req *req) {
+    req->straight = false;
+    kaio.by_op[req->op]++;
+    kaio.submits++;
+    kaio.submitted++;
+    kaio_file_count(req);
+}
+
+/* Under the lock: a sync of the file begins. */
+void kaio_direct_count_all(struct kaio_file *file) {
+    if (!atomic_load_explicit(&file->straight, memory_order_relaxed)) return;
+    for (uint32_t i = 0; i < kaio.nreqs; i++) {
+        struct kaio_req *req = kaio_req_at(i);
+        /* acquire: pairs with the release in begin(); then its other members are there, too */
+        if (__atomic_load_n(&req->state, __ATOMIC_ACQUIRE) != KAIO_SUBMITTED) continue;
+        if (req->straight && req->file == file && !kaio_is_calling(req->submitter, req->cb))
+            kaio_direct_count(req);
+    }
+}
+
+/* Hints, all of them: a stale one costs a detour. Half of the context is left to the long way, so
+ * those who wait there do not wait for a call that a handler has interrupted. */
+static bool suits(const struct aiocb *cb, struct kaio_file *file, struct kaio_thread *self) {
+    if (!file || !self || self->shared || kaio_config.order) return false;
+    if (!atomic_load_explicit(&file->direct, memory_order_relaxed)) return false;
+    if (cb->aio_offset < 0 || cb->aio_nbytes == 0 || self->efd < 0) return false;
+    return !kaio_notify_wanted(&cb->aio_sigevent) && kaio_submit_trusts(file);
+}
+
+static struct kaio_req *take(struct kaio_thread *self) {
+    if (self->nstock == 0) return NULL;
+    if (atomic_fetch_add_explicit(&kaio.in_kernel, 1, memory_order_relaxed) < kaio.depth / 2)
+        return self->stock[--self->nstock];
+    atomic_fetch_sub_explicit(&kaio.in_kernel, 1, memory_order_relaxed);
+    return NULL;
+}
+
+static void begin(struct kaio_req *req, struct aiocb *cb, struct kaio_file *file) {
+    kaio_req_fill(req, cb, KAIO_READ, file, cb->aio_fildes);
+    io_prep_pread(&req->iocb, cb->aio_fildes, req->buf, req->nbytes, req->offset);
+    req->iocb.aio_rw_flags = RWF_NOWAIT;
+    req->iocb.data = req;
+    io_set_eventfd(&req->iocb, req->owner->efd);
+    req->lane = KAIO_BY_KERNEL;
+    req->in_kernel = true;
+    req->straight = true;
+    /* release: pairs with the acquire in kaio_direct_count_all() */
+    __atomic_store_n(&req->state, KAIO_SUBMITTED, __ATOMIC_RELEASE);
+}
+
+/* The kernel has not taken it; the long way meets the same error and knows what to do. Not in a
+ * child that a handler has forked meanwhile. */
+static void take_back(struct kaio_req *req) {
+    struct kaio_batch b;
+    if (kaio_self != req->submitter) return;
+    kaio_enter(&b);
+    kaio.in_kernel--;
+    req->in_kernel = false;
+    kaio_req_free(req);
+    kaio_leave(&b);
+}
+
+static bool submit(struct kaio_thread *self, struct aiocb *cb, struct kaio_file *file) {
+    struct kaio_req *req = take(self);
+    if (!req) return false;
+    begin(req, cb, file);
+    atomic_store_explicit(&file->straight, true, memory_order_relaxed);
+    struct iocb *iocb = &req->iocb;
+    bool taken = syscall(SYS_io_submit, kaio.ctx, 1l, &iocb) == 1;
+    if (!taken) take_back(req);
+    return taken;
+}
+
+/* Without the lock; false: nothing has been done. */
+bool kaio_direct_read(struct aiocb *cb) {
+    struct kaio_file *file = kaio_file_used(cb->aio_fildes);
+    struct kaio_thread *self = kaio_self;
+    if (!suits(cb, file, self) || self->calling) return false; /* in a handler, on top of a call */
+    int saved = errno;
+    self->before = __atomic_load_n(&cb->__error_code, __ATOMIC_RELAXED);
+    /* Read by this thread, in a handler too, and, under the lock, by others; begin() releases it.
+     */
+    atomic_store_explicit(&self->calling, cb, memory_order_relaxed);
+    atomic_signal_fence(memory_order_seq_cst);
+    bool done = submit(self, cb, file);
+    atomic_signal_fence(memory_order_seq_cst);
+    atomic_store_explicit(&self->calling, NULL, memory_order_relaxed);
+    errno = saved;
+    return done;
+}

@@ -1,0 +1,120 @@
+/* What may happen while aio_read() of an O_DIRECT file is inside io_submit() the short way
+ * (direct.c), for races.sh: a signal handler that asks for that very request, syncs or forks; a
+ * sync by another thread; the request's end, seen by another thread; a refusal. */
+#include "../api/test.h"
+#include "hold.h"
+
+#include <libaio.h>
+
+enum { BLOCK = 4096, BLOCKS = 64, BEFORE = 77 };
+enum event { NONE, ASKED, SYNCED, FORKED, INTERRUPTED, ENDED, REFUSED, EVENTS, LONG_WAY };
+static const char *const events[] = {"nothing",       "handler asks", "handler and thread sync",
+                                     "handler forks", "interrupted",  "ended before the return",
+                                     "refused"};
+
+static int fd;
+static char *buf;
+static struct aiocb cb;
+static pid_t main_tid;
+static _Atomic enum event event; /* to come at the next io_submit() of the main thread */
+static _Atomic int seen, asked;
+static sem_t sync_now, synced;
+static pid_t child;
+
+static void on_signal(int signo) {
+    (void)signo;
+    const struct aiocb *list[] = {&cb};
+    asked = aio_error(&cb);
+    if (seen == ASKED && aio_suspend(list, 1, NULL)) asked = -1;
+    if (seen == SYNCED && fsync(fd)) asked = -1;
+    if (seen == FORKED && !child) child = fork();
+}
+
+static void *syncer(void *unused) {
+    for (;;) {
+        struct aiocb sync = request(fd, NULL, 0, 0);
+        while (sem_wait(&sync_now)) continue;
+        need(aio_fsync(O_SYNC, &sync) == 0 && finish(&sync) == 0 && fsync(fd) == 0, "sync");
+        sem_post(&synced);
+    }
+    return unused;
+}
+
+static long at_call(const struct call *call) {
+    enum event now = call->tid == main_tid ? event : NONE;
+    if (now == NONE) return GO_ON;
+    event = NONE;
+    seen = now;
+    if (now == SYNCED) {
+        sem_post(&sync_now);
+        while (sem_wait(&synced)) continue;
+    }
+    if (now < ENDED) { /* the handler runs, then the call is made again, or has failed with EINTR */
+        syscall(SYS_tgkill, getpid(), main_tid, SIGUSR1);
+        for (int ms = 0; asked == 0 && ms < 300; ms++) sleep_ms(1);
+        if (asked == 0) seen = LONG_WAY;
+        return asked ? -EAGAIN : GO_ON; /* to nobody: it has been interrupted */
+    }
+    if (now == REFUSED) return -EAGAIN;
+    long r = perform(call);
+    while (aio_error(&cb) == EINPROGRESS || aio_error(&cb) == BEFORE) sleep_ms(1);
+    return r;
+}
+
+/* A read, with the event at its io_submit(). True: the data is right. */
+static bool read_with(enum event what, off_t at) {
+    memset(buf, 0, BLOCK);
+    cb = request(fd, buf, BLOCK, at);
+    cb.__error_code = BEFORE;
+    asked = seen = 0;
+    child = 0;
+    event = what;
+    bool good = aio_read(&cb) == 0 && finish(&cb) == 0 && aio_return(&cb) == BLOCK;
+    event = NONE;
+    return good && is_pattern(buf, BLOCK, at);
+}
+
+/* So that the thread has a stock and the file is known; 100: and in a child, there is a context. */
+static bool read_some(int n) {
+    bool good = true;
+    for (int i = 0; i < n; i++) good &= read_with(NONE, i % BLOCKS * BLOCK);
+    return good;
+}
+
+static const char *verdict(enum event what, off_t at) {
+    int status;
+    if (!read_some(10)) return "a plain read is wrong";
+    bool good = read_with(what, at);
+    if (good && seen == LONG_WAY) good = read_with(what, at); /* one in 32 */
+    if (getpid() != main_tid) _exit(good && read_some(100) ? 42 : 1);
+    if (!good) return "the read is wrong";
+    if (seen != (int)what) return "the event did not come";
+    if (what < ENDED && asked != BEFORE) return "the handler was not told what was before";
+    if (what == FORKED && (waitpid(child, &status, 0) != child || status != 42 << 8))
+        return "the child did not read";
+    return NULL;
+}
+
+static void test(void) {
+    const long calls[] = {SYS_io_submit};
+    struct sigaction action = {.sa_handler = on_signal};
+    pthread_t thread;
+    bool good = true;
+    main_tid = gettid();
+    fd = scratch(O_RDWR | O_DIRECT, BLOCKS * BLOCK);
+    buf = pages(BLOCK);
+    sem_init(&sync_now, 0, 0);
+    sem_init(&synced, 0, 0);
+    need(pthread_create(&thread, NULL, syncer, NULL) == 0, "thread");
+    hold(calls, 1);
+    for (int round = 0; round < 3; round++) {
+        for (enum event what = ASKED; what < EVENTS; what++) {
+            action.sa_flags = what == INTERRUPTED ? 0 : SA_RESTART;
+            sigaction(SIGUSR1, &action, NULL);
+            const char *wrong = verdict(what, (what + round) * BLOCK);
+            if (round == 0 || wrong) say("%s: %s", events[what], wrong ? wrong : "good");
+            good &= !wrong;
+        }
+    }
+    if (!good) exit(1);
+}
