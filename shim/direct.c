@@ -1,6 +1,6 @@
-/* direct.c - the short way of an aio_read() of an O_DIRECT file that wants no notification: one
- * io_submit(), without the lock and with signals open. Blocking signals, twice a request, costs
- * more than all else that the long way does.
+/* direct.c - the short way of an aio_read() or aio_write() of an O_DIRECT file that wants no
+ * notification: one io_submit(), without the lock and with signals open. Blocking signals, twice a
+ * request, costs more than all else that the long way does.
  *
  * On the program's threads. The request comes from the thread's own stock, which kaio_leave()
  * fills. While the call lasts (thread->calling), it is nobody's business but the caller's:
@@ -15,6 +15,8 @@
 #include "kaio.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -53,13 +55,28 @@ void kaio_direct_count_all(struct kaio_file *file) {
     }
 }
 
+/* A write must raise no signal here (raised.c), so the limit is asked; and the descriptor's flags,
+ * since appended writes have an order, and a pipe has SIGPIPE. What changes between the question
+ * and io_submit() is the program's race. */
+static bool may_write(const struct aiocb *cb) {
+    struct rlimit limit;
+    int flags = fcntl(cb->aio_fildes, F_GETFL);
+    if (flags < 0 || flags & O_APPEND || !(flags & O_DIRECT)) return false;
+    if (getrlimit(RLIMIT_FSIZE, &limit)) return false;
+    rlim_t at = (rlim_t)cb->aio_offset;
+    return at < limit.rlim_cur && cb->aio_nbytes <= limit.rlim_cur - at;
+}
+
 /* Hints, all of them: a stale one costs a detour. Half of the context is left to the long way, so
  * those who wait there do not wait for a call that a handler has interrupted. */
-static bool suits(const struct aiocb *cb, struct kaio_file *file, struct kaio_thread *self) {
+static bool suits(const struct aiocb *cb, enum kaio_op op, struct kaio_file *file,
+                  struct kaio_thread *self) {
     if (!file || !self || self->shared || kaio_config.order) return false;
+    if (self->calling) return false; /* in a handler, on top of such a call */
     if (!atomic_load_explicit(&file->direct, memory_order_relaxed)) return false;
     if (cb->aio_offset < 0 || cb->aio_nbytes == 0 || self->efd < 0) return false;
-    return !kaio_notify_wanted(&cb->aio_sigevent) && kaio_submit_trusts(file);
+    if (kaio_notify_wanted(&cb->aio_sigevent) || !kaio_submit_trusts(file)) return false;
+    return op == KAIO_READ || may_write(cb);
 }
 
 static struct kaio_req *take(struct kaio_thread *self) {
@@ -70,9 +87,11 @@ static struct kaio_req *take(struct kaio_thread *self) {
     return NULL;
 }
 
-static void begin(struct kaio_req *req, struct aiocb *cb, struct kaio_file *file) {
-    kaio_req_fill(req, cb, KAIO_READ, file, cb->aio_fildes);
-    io_prep_pread(&req->iocb, cb->aio_fildes, req->buf, req->nbytes, req->offset);
+static void begin(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, struct kaio_file *file) {
+    kaio_req_fill(req, cb, op, file, cb->aio_fildes);
+    if (op == KAIO_READ)
+        io_prep_pread(&req->iocb, cb->aio_fildes, req->buf, req->nbytes, req->offset);
+    else io_prep_pwrite(&req->iocb, cb->aio_fildes, req->buf, req->nbytes, req->offset);
     req->iocb.aio_rw_flags = RWF_NOWAIT;
     req->iocb.data = req;
     io_set_eventfd(&req->iocb, req->owner->efd);
@@ -95,10 +114,11 @@ static void take_back(struct kaio_req *req) {
     kaio_leave(&b);
 }
 
-static bool submit(struct kaio_thread *self, struct aiocb *cb, struct kaio_file *file) {
+static bool submit(struct kaio_thread *self, struct aiocb *cb, enum kaio_op op,
+                   struct kaio_file *file) {
     struct kaio_req *req = take(self);
     if (!req) return false;
-    begin(req, cb, file);
+    begin(req, cb, op, file);
     atomic_store_explicit(&file->straight, true, memory_order_relaxed);
     struct iocb *iocb = &req->iocb;
     bool taken = syscall(SYS_io_submit, kaio.ctx, 1l, &iocb) == 1;
@@ -107,17 +127,19 @@ static bool submit(struct kaio_thread *self, struct aiocb *cb, struct kaio_file 
 }
 
 /* Without the lock; false: nothing has been done. */
-bool kaio_direct_read(struct aiocb *cb) {
+bool kaio_direct_submit(struct aiocb *cb, enum kaio_op op) {
     struct kaio_file *file = kaio_file_used(cb->aio_fildes);
     struct kaio_thread *self = kaio_self;
-    if (!suits(cb, file, self) || self->calling) return false; /* in a handler, on top of a call */
     int saved = errno;
+    if (!suits(cb, op, file, self)) {
+        errno = saved;
+        return false;
+    }
     self->before = __atomic_load_n(&cb->__error_code, __ATOMIC_RELAXED);
-    /* Read by this thread, in a handler too, and, under the lock, by others; begin() releases it.
-     */
+    /* Read by this thread's handlers and, under the lock, by others, to whom begin() releases it */
     atomic_store_explicit(&self->calling, cb, memory_order_relaxed);
     atomic_signal_fence(memory_order_seq_cst);
-    bool done = submit(self, cb, file);
+    bool done = submit(self, cb, op, file);
     atomic_signal_fence(memory_order_seq_cst);
     atomic_store_explicit(&self->calling, NULL, memory_order_relaxed);
     errno = saved;

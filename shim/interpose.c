@@ -81,7 +81,7 @@ static int submit(struct aiocb *cb, enum kaio_op op) {
 static int read_one(struct aiocb *cb) {
     if (bad_priority(cb)) return reject(cb, EINVAL);
     cb->aio_lio_opcode = LIO_READ; /* as in glibc, here and below: it may be used in a list next */
-    return kaio_copy_read(cb) || kaio_direct_read(cb) ? 0 : submit(cb, KAIO_READ);
+    return kaio_copy_read(cb) || kaio_direct_submit(cb, KAIO_READ) ? 0 : submit(cb, KAIO_READ);
 }
 
 EXPORT int aio_read(struct aiocb *cb) {
@@ -93,7 +93,7 @@ EXPORT_64(aio_read);
 static int write_one(struct aiocb *cb) {
     if (bad_priority(cb)) return reject(cb, EINVAL);
     cb->aio_lio_opcode = LIO_WRITE;
-    return submit(cb, KAIO_WRITE);
+    return kaio_direct_submit(cb, KAIO_WRITE) ? 0 : submit(cb, KAIO_WRITE);
 }
 
 EXPORT int aio_write(struct aiocb *cb) {

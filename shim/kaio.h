@@ -304,7 +304,8 @@ void kaio_file_sync(int fd);    /* waits for the requests queued so far */
 void kaio_file_release(int fd); /* before its number can mean another file */
 
 /* direct.c */
-bool kaio_direct_read(struct aiocb *cb); /* without the lock; true: it has been submitted */
+bool kaio_direct_submit(struct aiocb *cb,
+                        enum kaio_op op); /* without the lock; true: it has been submitted */
 void kaio_direct_stock(struct kaio_thread *self);
 void kaio_direct_count(struct kaio_req *req);       /* when its event has come, */
 void kaio_direct_count_all(struct kaio_file *file); /* or before a sync */

@@ -49,7 +49,8 @@ static void set_limit(rlim_t size) {
 }
 
 static void too_far(const char *what, int fd) {
-    need(fd >= 0 && ftruncate(fd, LIMIT) == 0, "file");
+    need(fd >= 0 && posix_fallocate(fd, 0, LIMIT) == 0, "file");
+    for (int i = 0; i < 4; i++) writes(what, fd, 4096, 0, false); /* nothing wrong, as yet */
     set_limit(LIMIT);
     for (int listed = 0; listed < 2; listed++) {
         writes(what, fd, 4096, LIMIT, listed);

@@ -1,6 +1,6 @@
-/* What may happen while aio_read() of an O_DIRECT file is inside io_submit() the short way
- * (direct.c), for races.sh: a signal handler that asks for that very request, syncs or forks; a
- * sync by another thread; the request's end, seen by another thread; a refusal. */
+/* What may happen while aio_read() or aio_write() of an O_DIRECT file is inside io_submit() the
+ * short way (direct.c), for races.sh: a signal handler that asks for that very request, syncs or
+ * forks; a sync by another thread; the request's end, seen by another thread; a refusal. */
 #include "../api/test.h"
 #include "hold.h"
 
@@ -13,7 +13,8 @@ static const char *const events[] = {"nothing",       "handler asks", "handler a
                                      "refused"};
 
 static int fd;
-static char *buf;
+static char *buf, *zeros;
+static bool writes;
 static struct aiocb cb;
 static pid_t main_tid;
 static _Atomic enum event event; /* to come at the next io_submit() of the main thread */
@@ -61,37 +62,47 @@ static long at_call(const struct call *call) {
     return r;
 }
 
-/* A read, with the event at its io_submit(). True: the data is right. */
-static bool read_with(enum event what, off_t at) {
-    memset(buf, 0, BLOCK);
+/* With the event at its io_submit(). True: it said what it should. */
+static bool transfer_with(enum event what, off_t at) {
     cb = request(fd, buf, BLOCK, at);
     cb.__error_code = BEFORE;
     asked = seen = 0;
     child = 0;
     event = what;
-    bool good = aio_read(&cb) == 0 && finish(&cb) == 0 && aio_return(&cb) == BLOCK;
+    bool good = (writes ? aio_write(&cb) : aio_read(&cb)) == 0;
+    good = good && finish(&cb) == 0 && aio_return(&cb) == BLOCK;
     event = NONE;
+    return good;
+}
+
+/* True: the data is right. */
+static bool transfer(enum event what, off_t at) {
+    memset(buf, 0, BLOCK);
+    if (writes)
+        need(pread(fd, buf, BLOCK, at) == BLOCK && pwrite(fd, zeros, BLOCK, at) == BLOCK, "I/O");
+    bool good = transfer_with(what, at);
+    if (writes) need(pread(fd, buf, BLOCK, at) == BLOCK, "pread");
     return good && is_pattern(buf, BLOCK, at);
 }
 
 /* So that the thread has a stock and the file is known; 100: and in a child, there is a context. */
-static bool read_some(int n) {
+static bool some(int n) {
     bool good = true;
-    for (int i = 0; i < n; i++) good &= read_with(NONE, i % BLOCKS * BLOCK);
+    for (int i = 0; i < n; i++) good &= transfer(NONE, i % BLOCKS * BLOCK);
     return good;
 }
 
 static const char *verdict(enum event what, off_t at) {
     int status;
-    if (!read_some(10)) return "a plain read is wrong";
-    bool good = read_with(what, at);
-    if (good && seen == LONG_WAY) good = read_with(what, at); /* one in 32 */
-    if (getpid() != main_tid) _exit(good && read_some(100) ? 42 : 1);
-    if (!good) return "the read is wrong";
+    if (!some(10)) return "a plain one is wrong";
+    bool good = transfer(what, at);
+    if (good && seen == LONG_WAY) good = transfer(what, at); /* one in 32 */
+    if (getpid() != main_tid) _exit(good && some(100) ? 42 : 1);
+    if (!good) return "it is wrong";
     if (seen != (int)what) return "the event did not come";
     if (what < ENDED && asked != BEFORE) return "the handler was not told what was before";
     if (what == FORKED && (waitpid(child, &status, 0) != child || status != 42 << 8))
-        return "the child did not read";
+        return "the child did not";
     return NULL;
 }
 
@@ -103,16 +114,19 @@ static void test(void) {
     main_tid = gettid();
     fd = scratch(O_RDWR | O_DIRECT, BLOCKS * BLOCK);
     buf = pages(BLOCK);
+    zeros = pages(BLOCK);
+    memset(zeros, 0, BLOCK);
     sem_init(&sync_now, 0, 0);
     sem_init(&synced, 0, 0);
     need(pthread_create(&thread, NULL, syncer, NULL) == 0, "thread");
     hold(calls, 1);
-    for (int round = 0; round < 3; round++) {
+    for (int round = 0; round < 4; round++) {
+        writes = round % 2;
         for (enum event what = ASKED; what < EVENTS; what++) {
             action.sa_flags = what == INTERRUPTED ? 0 : SA_RESTART;
             sigaction(SIGUSR1, &action, NULL);
             const char *wrong = verdict(what, (what + round) * BLOCK);
-            if (round == 0 || wrong) say("%s: %s", events[what], wrong ? wrong : "good");
+            if (wrong) say("%s, %s: %s", writes ? "write" : "read", events[what], wrong);
             good &= !wrong;
         }
     }
