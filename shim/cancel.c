@@ -13,16 +13,15 @@
 
 /* The answer for one request; AIO_ALLDONE for what has ended. */
 static int cancel_one(struct kaio_batch *b, struct kaio_req *req) {
-    bool begun = req->done > 0;
     switch (req->state) {
     case KAIO_HELD: TAILQ_REMOVE(&req->file->held, req, link); break;
     case KAIO_BACKLOG:
-        if (begun && !req->in_line) return AIO_NOTCANCELED;
+        if (req->done > 0 && !req->in_line) return AIO_NOTCANCELED;
         TAILQ_REMOVE(&kaio.backlog, req, link);
         kaio.polls -= kaio_kernel_is_poll(req);
         break;
     case KAIO_QUEUED:
-        if (begun) return AIO_NOTCANCELED;
+        if (req->done > 0) return AIO_NOTCANCELED;
         kaio_worker_drop(req);
         break;
     case KAIO_POLLING:
@@ -36,6 +35,7 @@ static int cancel_one(struct kaio_batch *b, struct kaio_req *req) {
     case KAIO_RUNNING: return AIO_NOTCANCELED;
     default: return AIO_ALLDONE;
     }
+    bool begun = req->done > 0; /* not before: who offers or runs it counts without the lock */
     kaio_complete(b, req, -ECANCELED);
     return begun ? AIO_NOTCANCELED : AIO_CANCELED;
 }

@@ -17,13 +17,14 @@ static long publish(struct kaio_req *req, long res) {
     struct aiocb *cb = req->cb;
     /* release: pairs with the acquire in look() in interpose.c, which the signal may lead to */
     atomic_store_explicit(&kaio.sending, true, memory_order_release);
-    cb->__return_value = res < 0 ? -1 : res;
+    /* relaxed: aio_return() may be called too early */
+    __atomic_store_n(&cb->__return_value, res < 0 ? -1 : res, __ATOMIC_RELAXED);
     /* release: pairs with the acquire in aio_error(), aio_return() and aio_suspend() */
     __atomic_store_n(&cb->__error_code, res < 0 ? (int)-res : 0, __ATOMIC_RELEASE);
     int err = kaio_notify_signal(&req->sigev);
     if (err) { /* no signal came, and who asks waits: nobody knows yet that it has ended */
         res = err;
-        cb->__return_value = -1;
+        __atomic_store_n(&cb->__return_value, -1, __ATOMIC_RELAXED);
         __atomic_store_n(&cb->__error_code, (int)-res, __ATOMIC_RELEASE);
     }
     atomic_store_explicit(&kaio.sending, false, memory_order_release);
@@ -48,7 +49,9 @@ static void lio_end(struct kaio_batch *b, struct kaio_lio *lio) {
 
 void kaio_complete_item(struct kaio_batch *b, struct kaio_lio *lio, bool failed) {
     lio->failed |= failed;
-    if (--lio->pending == 0) lio_end(b, lio);
+    /* relaxed: is_over() in wait.c looks without the lock, and later with it */
+    __atomic_store_n(&lio->pending, lio->pending - 1, __ATOMIC_RELAXED);
+    if (lio->pending == 0) lio_end(b, lio);
 }
 
 void kaio_complete_notified(struct kaio_batch *b, struct kaio_req *req) {
@@ -67,7 +70,7 @@ void kaio_complete(struct kaio_batch *b, struct kaio_req *req, long res) {
     req->failed = publish(req, res) < 0;
     kaio.wake |= req->waiters | submitter_bit(req);
     if (req->in_line) {
-        req->in_line = false;
+        __atomic_store_n(&req->in_line, false, __ATOMIC_RELAXED);
         TAILQ_REMOVE(&req->file->line[req->op], req, line);
         kaio_submit_line(b, req->file, req->op);
     }

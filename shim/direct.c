@@ -29,7 +29,7 @@ void kaio_direct_stock(struct kaio_thread *self) {
     if (!self->direct || self->shared || self->calling || self->nstock > STOCK_LOW) return;
     while (self->nstock < KAIO_STOCK && (req = TAILQ_FIRST(&kaio.free))) {
         TAILQ_REMOVE(&kaio.free, req, link);
-        *req = (struct kaio_req){.index = req->index};
+        kaio_req_clear(req);
         self->stock[self->nstock++] = req;
     }
 }

@@ -152,8 +152,8 @@ EXPORT_64(aio_error);
 EXPORT ssize_t aio_return(struct aiocb *cb) {
     if (__builtin_expect(kaio_stats_on, false)) error_seen(cb);
     if (is_off()) return NEXT(aio_return)(cb);
-    look(cb);
-    return cb->__return_value;
+    look(cb); /* relaxed: too early, if at all */
+    return __atomic_load_n(&cb->__return_value, __ATOMIC_RELAXED);
 }
 EXPORT_64(aio_return);
 

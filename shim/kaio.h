@@ -77,23 +77,18 @@ struct kaio_req {
     TAILQ_ENTRY(kaio_req) link; /* the list that the state names, or a batch's */
     TAILQ_ENTRY(kaio_req) item; /* lio->items, until it has ended */
     TAILQ_ENTRY(kaio_req) line; /* file->line[op], while in_line */
-    struct aiocb *cb;           /* NULL once cancelled; untouched after the status store */
-    struct kaio_file *file;
-    struct kaio_lio *lio;          /* the list that it belongs to, or NULL */
-    struct kaio_thread *submitter; /* woken when it ends, if it sleeps */
+    struct kaio_lio *lio;       /* the list that it belongs to, or NULL */
     struct kaio_thread *owner; /* whose eventfd the kernel signals: the submitter's, the reaper's */
     struct sigevent sigev;
     uint64_t waiters; /* bits of the other threads that sleep for it */
     char *buf;
     size_t nbytes, done; /* asked for; transferred so far */
     off_t offset;
-    uint32_t index;      /* in the pool; also left in cb->__abs_prio */
     uint32_t generation; /* the file's when it was made: is the number still the same file? */
     uint64_t start_ns;   /* of the call that made it; only if kaio_stats_on */
-    uint8_t op, state, epoch, lane;
+    uint8_t op, epoch, lane;
     uint8_t priority; /* aio_reqprio; where requests queue, lower goes first, as in glibc */
     bool buffered;    /* a read that RWF_NOWAIT begins, if its data is not in memory: worker.c */
-    bool in_line;     /* is, or waits behind, the head of a stream's line */
     bool armed;       /* held: file->active[] of the other epoch is all it waits for */
     bool joined;      /* held: a sync that the one in progress covers, too */
     bool blocking;    /* may wait inside the call: KAIO_MODE=kernel, SO_RCVTIMEO */
@@ -104,6 +99,13 @@ struct kaio_req {
     bool counted;     /* in file->active[epoch] */
     bool straight;    /* submitted the short way: direct.c has not counted it yet */
     bool failed;      /* once done: for its list */
+    uint32_t index;   /* in the pool, for good; also left in cb->__abs_prio */
+    /* stored whole, as kaio_req_glance() and is_soon() in wait.c look without the lock: */
+    struct aiocb *cb; /* NULL once cancelled; untouched after the status store */
+    struct kaio_file *file;
+    struct kaio_thread *submitter; /* woken when it ends, if it sleeps */
+    uint8_t state;
+    bool in_line; /* is, or waits behind, the head of a stream's line */
 };
 TAILQ_HEAD(kaio_reqs, kaio_req);
 
@@ -130,7 +132,7 @@ struct kaio_file {
     atomic_bool used;      /* had a request since it was opened; read without the lock */
     atomic_bool hot;       /* copy.c: the last small read found its data in memory; a hint */
     atomic_bool cold;      /* worker.c: the last one waited for the device: it is not offered */
-    bool slow; /* worker.c: its last request for a worker waited; a hint, under the lock */
+    atomic_bool slow;      /* worker.c: its last request for a worker waited; a hint */
 };
 
 /* A lio_listio() call. */
@@ -163,9 +165,9 @@ struct kaio_thread {
     _Atomic uint64_t copied; /* reads that the thread has done the short way; only it counts */
     bool watched;            /* the reaper's epoll set has its eventfd */
     atomic_bool
-        woken;      /* false: it sleeps, or is about to, and its eventfd has not been written yet */
-    bool unflagged; /* some request of it went without its eventfd; only grows */
-    bool asleep;    /* in its sleep, or in a handler on top of it; only its thread looks */
+        woken; /* false: it sleeps, or is about to, and its eventfd has not been written yet */
+    atomic_bool unflagged;   /* some request of it went without its eventfd; only grows */
+    bool asleep;             /* in its sleep, or in a handler on top of it; only its thread looks */
     struct kaio_raised kept; /* raised.c: between enter and leave */
     /* direct.c; the thread's own, also in its handlers, but for calling */
     struct kaio_req *stock[KAIO_STOCK];
@@ -259,7 +261,7 @@ int kaio_output_open(const char *where); /* a descriptor to write to and then cl
 
 /* lifecycle.c */
 extern atomic_bool kaio_loaded;
-extern int kaio_ncpu;
+extern atomic_int kaio_ncpu;
 void kaio_load(void); /* configuration and next functions; idempotent, before anything else */
 void kaio_lock(void);
 void kaio_unlock(void);
@@ -287,6 +289,7 @@ void kaio_req_fill(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, stru
 struct kaio_req *kaio_req_find(const struct aiocb *cb); /* NULL: not one of ours in progress */
 struct kaio_req *
 kaio_req_glance(const struct aiocb *cb); /* without the lock: it may just have ended */
+void kaio_req_clear(struct kaio_req *req);
 struct kaio_req *kaio_req_at(uint32_t index);
 void kaio_req_move(struct kaio_req *req, enum kaio_state state);
 void kaio_file_unsubmitted(struct kaio_file *file, int change);

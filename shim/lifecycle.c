@@ -32,7 +32,7 @@ _Atomic int kaio_epfd = -1;
 __thread struct kaio_thread *kaio_self;
 __thread bool kaio_is_ours;
 atomic_bool kaio_loaded;
-int kaio_ncpu;
+atomic_int kaio_ncpu;
 static pthread_key_t thread_end;
 
 void *kaio_alloc(size_t size) {

@@ -6,6 +6,7 @@
 #include "kaio.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 struct kaio_req *kaio_req_at(uint32_t index) {
@@ -26,28 +27,34 @@ static bool pool_grow(void) {
     return true;
 }
 
+/* All zeros, but for what others may be looking at. */
+void kaio_req_clear(struct kaio_req *req) {
+    memset(req, 0, offsetof(struct kaio_req, index));
+}
+
 struct kaio_req *kaio_req_get(struct aiocb *cb, enum kaio_op op, int fd) {
     struct kaio_file *file = kaio_file_get(fd);
     if (!file || (TAILQ_EMPTY(&kaio.free) && !pool_grow())) return NULL;
     struct kaio_req *req = TAILQ_FIRST(&kaio.free);
     TAILQ_REMOVE(&kaio.free, req, link);
-    *req = (struct kaio_req){.index = req->index};
+    kaio_req_clear(req);
     if (kaio_is_calling(kaio_self, cb)) kaio_self->calling = NULL; /* since a siglongjmp() */
     kaio_req_fill(req, cb, op, file, fd);
     kaio.by_op[op]++;
     return req;
 }
 
-/* A request that was all zeros but its index. Also without the lock, by direct.c. */
+/* A request that was cleared. Also without the lock, by direct.c. */
 void kaio_req_fill(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, struct kaio_file *file,
                    int fd) {
-    req->file = file;
+    /* relaxed, here and below: the lock orders it, or it is a hint; pairs with kaio_req_glance() */
+    __atomic_store_n(&req->file, file, __ATOMIC_RELAXED);
+    __atomic_store_n(&req->submitter, kaio_self, __ATOMIC_RELAXED);
     req->op = (uint8_t)op;
     req->generation = file->generation;
     req->iocb.aio_fildes = fd;
     req->sigev.sigev_notify = SIGEV_NONE;
-    req->submitter = req->owner = kaio_self;
-    /* relaxed: pairs with kaio_req_glance() */
+    req->owner = kaio_self;
     __atomic_store_n(&req->cb, cb, __ATOMIC_RELAXED);
     if (cb) {
         req->sigev = cb->aio_sigevent;
@@ -96,7 +103,8 @@ static bool is_owed(enum kaio_state state) {
 }
 
 void kaio_file_unsubmitted(struct kaio_file *file, int change) {
-    file->unsubmitted += (unsigned)change;
+    /* relaxed: is_over() in wait.c looks without the lock, and later with it */
+    __atomic_store_n(&file->unsubmitted, file->unsubmitted + (unsigned)change, __ATOMIC_RELAXED);
     if (file->unsubmitted == 0) { /* close() sleeps in wait.c */
         kaio.wake |= file->waiters;
         file->waiters = 0;
@@ -109,11 +117,11 @@ void kaio_req_move(struct kaio_req *req, enum kaio_state state) {
     if (!req->blocker)
         kaio.polling += (unsigned)(state == KAIO_POLLING) - (unsigned)(old == KAIO_POLLING);
     kaio_file_unsubmitted(req->file, is_unsubmitted(req, state) - is_unsubmitted(req, old));
-    req->state = (uint8_t)state;
+    __atomic_store_n(&req->state, (uint8_t)state, __ATOMIC_RELAXED);
 }
 
 void kaio_req_free(struct kaio_req *req) {
-    req->cb = NULL;
+    __atomic_store_n(&req->cb, NULL, __ATOMIC_RELAXED);
     kaio_req_move(req, req->in_kernel || req->blocker ? KAIO_ZOMBIE : KAIO_FREE);
     if (req->state == KAIO_FREE) TAILQ_INSERT_HEAD(&kaio.free, req, link);
 }

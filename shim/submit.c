@@ -63,7 +63,7 @@ static bool line_up(struct kaio_req *req) {
     struct kaio_req *before = TAILQ_LAST(line, kaio_reqs);
     while (before && before->state == KAIO_LINED && before->priority > req->priority)
         before = TAILQ_PREV(before, kaio_reqs, line);
-    req->in_line = true;
+    __atomic_store_n(&req->in_line, true, __ATOMIC_RELAXED);
     if (before) TAILQ_INSERT_AFTER(line, before, req, line);
     else TAILQ_INSERT_HEAD(line, req, line);
     if (req == TAILQ_FIRST(line)) return true;

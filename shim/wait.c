@@ -69,7 +69,9 @@ static bool is_foreign(const struct wait *w, const struct kaio_req *req) {
 /* A hint: is a worker about to end it? relaxed: maybe of another request by now */
 static bool is_soon(const struct kaio_req *req) {
     const struct kaio_file *file = __atomic_load_n(&req->file, __ATOMIC_RELAXED);
-    return req->state == KAIO_RUNNING && !req->in_line && file && !file->slow;
+    return __atomic_load_n(&req->state, __ATOMIC_RELAXED) == KAIO_RUNNING &&
+           !__atomic_load_n(&req->in_line, __ATOMIC_RELAXED) && file &&
+           !atomic_load_explicit(&file->slow, memory_order_relaxed);
 }
 
 /* Whoever ends the request from now on wakes this thread. */
@@ -129,7 +131,7 @@ static bool arm_own(struct wait *w) {
     for (int i = 0; i < w->n; i++) {
         if (!w->list[i] || !in_progress(w->list[i])) continue;
         struct kaio_req *req = kaio_req_glance(w->list[i]);
-        if (!req || req->submitter != self) return false;
+        if (!req || __atomic_load_n(&req->submitter, __ATOMIC_RELAXED) != self) return false;
         w->worker_has_it |= is_soon(req);
     }
     if (!w->self) w->outer = self->asleep;

@@ -217,8 +217,9 @@ static bool work_off(struct kaio_batch *b) {
         long res = kaio_worker_run(req);
         quick = kaio_copy_is_quick(req->nbytes, kaio_now_ns() - begin) && (i == 0 || quick);
         kaio_enter(b);
-        req->file->slow = !quick;
-        if (req->op == KAIO_READ) /* relaxed: a hint */
+        /* relaxed: hints */
+        atomic_store_explicit(&req->file->slow, !quick, memory_order_relaxed);
+        if (req->op == KAIO_READ)
             atomic_store_explicit(&req->file->cold, !quick, memory_order_relaxed);
         kaio_worker_finish(b, req, res);
         if (i < n - 1) kaio_leave(b);
