@@ -2,59 +2,96 @@
 # they need first). make install PREFIX=... LIBDIR=... DESTDIR=..., make uninstall, make deb.
 CC ?= gcc
 CFLAGS ?= -O2 -g
+B = build
+
+# make SANITIZE=address,undefined and make SANITIZE=thread: the same in build/asan and build/tsan.
+# TSan knows no fences (-Wtsan); tests/proof/sanitizers.sh.
+ifdef SANITIZE
+B = build/$(if $(findstring thread,$(SANITIZE)),tsan,asan)
+CFLAGS = -O1 -g -fno-omit-frame-pointer -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -Wno-tsan
+FORTIFY = 0
+endif
+FORTIFY ?= 2
 KAIO_CFLAGS = -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -ftls-model=initial-exec \
-	-Wall -Wextra -Werror -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 -pthread
+	-Wall -Wextra -Werror -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=$(FORTIFY) -pthread
 KAIO_LDFLAGS = -shared -pthread -Wl,-z,relro,-z,now,-z,noexecstack,-soname,libkaio.so
-OBJECTS = $(patsubst shim/%.c,build/shim/%.o,$(wildcard shim/*.c))
+OBJECTS = $(patsubst shim/%.c,$(B)/shim/%.o,$(wildcard shim/*.c))
 
 VERSION = 0.1.0
 
-TOOLS = build/kaio-check build/kaio-measure build/kaio-top
-MANUAL = build/man/kaio.1 build/man/libkaio.7
+TOOLS = $(B)/kaio-check $(B)/kaio-measure $(B)/kaio-top
+MANUAL = $(B)/man/kaio.1 $(B)/man/libkaio.7
 
-all: build/libkaio.so $(TOOLS) $(MANUAL)
+all: $(B)/libkaio.so $(TOOLS) $(MANUAL)
 
-build/libkaio.so: $(OBJECTS)
+$(B)/libkaio.so: $(OBJECTS)
 	$(CC) $(CFLAGS) $(LDFLAGS) $(KAIO_LDFLAGS) -o $@ $^
 
-build/shim/%.o: shim/%.c $(wildcard shim/*.h) shim/options.def Makefile
+$(B)/shim/%.o: shim/%.c $(wildcard shim/*.h) shim/options.def Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(KAIO_CFLAGS) -c -o $@ $<
 
 TOOL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -DKAIO_VERSION='"$(VERSION)"'
 
-build/kaio-check: tools/kaio-check.c tools/options.c tools/probe.c tools/check.h shim/options.def Makefile
+$(B)/kaio-check: tools/kaio-check.c tools/options.c tools/probe.c tools/check.h shim/options.def Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^)
 
-build/kaio-measure: tools/kaio-measure.c Makefile
+$(B)/kaio-measure: tools/kaio-measure.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) $(LDFLAGS) -o $@ $<
 
 # A line .\" @--FORM@ becomes the table of options in that form, @VERSION@ the version.
-build/man/%: man/% build/kaio-check Makefile
+$(B)/man/%: man/% $(B)/kaio-check Makefile
 	@mkdir -p $(@D)
 	awk -v version=$(VERSION) '/^\.\\" @--/ { gsub(/.*@--|@/, ""); \
-		system("build/kaio-check --" $$0); next } { gsub(/@VERSION@/, version); print; fflush() }' $< >$@
+		system("$(B)/kaio-check --" $$0); next } { gsub(/@VERSION@/, version); print; fflush() }' $< >$@
 
-build/kaio-top: tools/kaio-top.c tools/top.c shim/json.c tools/top.h shim/stats.h Makefile
+$(B)/kaio-top: tools/kaio-top.c tools/top.c shim/json.c tools/top.h shim/stats.h Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^)
 
-TESTS = $(patsubst %.c,build/%,$(wildcard tests/api/*.c tests/proof/*.c))
+TESTS = $(patsubst %.c,$(B)/%,$(wildcard tests/api/*.c tests/proof/*.c))
 
 tests: $(TESTS)
 
-build/tests/%: tests/%.c tests/api/test.h tests/proof/hold.h shim/stats.h Makefile
+$(B)/tests/%: tests/%.c tests/api/test.h tests/proof/hold.h shim/stats.h Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -std=gnu11 -Wall -Wextra -Werror -pthread -o $@ $< -laio
 
-BENCHES = $(patsubst %.c,build/%,$(wildcard tests/bench/*.c))
+# Static analysis: what is found is an error. A line that is right all the same says so beside it;
+# .clang-tidy says what is not asked.
+ANALYZED = $(wildcard shim/*.c tools/*.c)
+GCC_ANALYZED = $(ANALYZED:%=build/analyze/%.gcc)
+TIDIED = $(ANALYZED:%=build/analyze/%.tidy)
+
+analyze: analyze-gcc analyze-cppcheck analyze-tidy
+
+analyze-gcc: $(GCC_ANALYZED)
+analyze-tidy: $(TIDIED)
+
+$(GCC_ANALYZED) $(TIDIED): $(wildcard shim/*.h tools/*.h) shim/options.def .clang-tidy Makefile
+
+build/analyze/%.gcc: %
+	@mkdir -p $(@D)
+	gcc -fanalyzer $(TOOL_CFLAGS) -O2 -c -o $@ $<
+
+build/analyze/%.tidy: %
+	@mkdir -p $(@D)
+	clang-tidy --quiet $< -- $(TOOL_CFLAGS) 2>$@ || { cat $@; rm $@; false; }
+
+# It cannot expand TAILQ_*() unless it sees them.
+analyze-cppcheck:
+	cppcheck --quiet --error-exitcode=1 --enable=warning,performance,portability --inline-suppr \
+		--std=c11 -D_GNU_SOURCE -DKAIO_VERSION='""' \
+		--include=/usr/include/x86_64-linux-gnu/sys/queue.h shim tools
+
+BENCHES = $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
 
 # The microbenchmarks; scripts/bench runs them.
 bench: $(BENCHES)
 
-build/tests/bench/%: tests/bench/%.c $(wildcard tests/bench/*.h) Makefile
+$(B)/tests/bench/%: tests/bench/%.c $(wildcard tests/bench/*.h) Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -std=gnu11 -Wall -Wextra -Werror -pthread -o $@ $< -laio
 
@@ -68,14 +105,14 @@ COMMANDS = $(DESTDIR)$(PREFIX)/libexec/kaio
 COMPLETION = $(DESTDIR)$(PREFIX)/share/bash-completion/completions/kaio
 
 install: all
-	install -D -m 644 -t $(DESTDIR)$(LIBDIR) build/libkaio.so
+	install -D -m 644 -t $(DESTDIR)$(LIBDIR) $(B)/libkaio.so
 	install -D -t $(DESTDIR)$(PREFIX)/bin scripts/kaio
 	install -D -m 644 -t $(COMMANDS) $(filter-out %.bash,$(wildcard scripts/kaio.d/*))
 	install -t $(COMMANDS) $(TOOLS)
 	ln -sfr $(DESTDIR)$(LIBDIR)/libkaio.so $(COMMANDS)/libkaio.so
 	install -D -m 644 scripts/kaio.d/completion.bash $(COMPLETION)
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 build/man/kaio.1
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man7 build/man/libkaio.7
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(B)/man/kaio.1
+	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man7 $(B)/man/libkaio.7
 	test -n "$(DESTDIR)" || ldconfig || true # LD_PRELOAD=libkaio.so finds it by name
 
 uninstall:
@@ -91,4 +128,4 @@ deb: all
 clean:
 	rm -rf build
 
-.PHONY: all tests bench check install uninstall deb clean
+.PHONY: all tests analyze analyze-gcc analyze-cppcheck analyze-tidy bench check install uninstall deb clean

@@ -33,7 +33,7 @@ static int aio_call(long call, long a, long b, long c, long d, long e) {
 }
 
 static int context_make(void) {
-    int err;
+    int err = -EAGAIN;
     for (kaio.depth = (unsigned)kaio_config.depth; kaio.depth > 0; kaio.depth /= 2) {
         err = aio_call(SYS_io_setup, kaio.depth, (long)&kaio.ctx, 0, 0, 0);
         if (err != -EAGAIN) break; /* EAGAIN: fs.aio-max-nr has less left than was asked for */
@@ -241,8 +241,10 @@ void kaio_kernel_submit(struct kaio_batch *b) {
     while (taken < n && (r = submit(n - taken, iocbs + taken)) > 0) taken += r;
     kaio_lock();
     for (long i = 0; i < n; i++) kaio_file_unsubmitted(files[i], -1);
-    for (long i = 0; i < taken; i++) {     /* io_cancel() came too early for these */
-        req = (struct kaio_req *)iocbs[i]; /* maybe another by now; requests are never unmapped */
+    for (long i = 0; i < taken; i++) { /* io_cancel() came too early for these */
+        /* maybe another by now; requests are never unmapped */
+        /* cppcheck-suppress uninitvar ; those below n are set */
+        req = (struct kaio_req *)iocbs[i];
         if (kaio_kernel_is_poll(req) && is_cancelled(req)) kaio_kernel_unpoll(req);
     }
     for (long i = taken; i < n; i++) {

@@ -25,7 +25,7 @@
 #include <unistd.h>
 
 #define PAGE      4096u
-#define RING      (32 * PAGE) /* of records, on each CPU; emptied when half full */
+#define RING      (32ul * PAGE) /* of records, on each CPU; emptied when half full */
 #define CPUS_MOST 1024
 #define UNCOUNTED (-1)
 

@@ -27,7 +27,7 @@ static const struct option {
 static const char *flag(const struct option *o) {
     static char text[32];
     size_t n = (size_t)snprintf(text, sizeof text, "--%s", o->name + strlen("KAIO_"));
-    for (size_t i = 2; i < n; i++) text[i] = text[i] == '_' ? '-' : (char)tolower(text[i]);
+    for (size_t i = 2; i < n; i++) text[i] = (char)(text[i] == '_' ? '-' : tolower(text[i]));
     return text;
 }
 

@@ -22,7 +22,7 @@
 
 #define DEPTH   256 /* what the library asks for, see KAIO_DEPTH */
 #define BLOCK   4096
-#define SCRATCH (16 * BLOCK)
+#define SCRATCH (16l * BLOCK)
 
 static int bad; /* a "no" was among the findings */
 

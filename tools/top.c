@@ -204,8 +204,7 @@ void top_draw(const struct process *processes, pid_t wanted) {
     if (!text || !(out = open_memstream(&screen, &m))) goto done;
     fputs("\033[H", out);
     int rows = size.ws_row ? size.ws_row : 24, columns = size.ws_col ? size.ws_col : 80;
-    for (char *line = text, *end; *line && rows > 0; line = end + 1, rows--) {
-        end = strchr(line, '\n');
+    for (char *line = text, *end; rows > 0 && (end = strchr(line, '\n')); line = end + 1, rows--) {
         int length = (int)(end - line) < columns ? (int)(end - line) : columns;
         fprintf(out, "%.*s\033[K%s", length, line, end[1] && rows > 1 ? "\r\n" : "");
     }
