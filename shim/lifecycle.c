@@ -85,7 +85,8 @@ void kaio_thread_check(struct kaio_thread *thread) {
 
 int kaio_thread_efd(struct kaio_thread *thread) {
     if (thread->efd != -1) return thread->efd;
-    thread->efd = kaio_fd_raise(eventfd(0, EFD_CLOEXEC));
+    /* raw, as they are closed: ThreadSanitizer would take the number for open */
+    thread->efd = kaio_fd_raise((int)syscall(SYS_eventfd2, 0, EFD_CLOEXEC));
     thread->watched = false;
     kaio.watching = false; /* kaio_leave() watches again, this one too */
     return thread->efd;

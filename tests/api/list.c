@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <semaphore.h>
 #include <spawn.h>
+#include <stdatomic.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
@@ -243,7 +244,7 @@ static void waits_for_pipe(int fd) {
     close(pipes[1]);
 }
 
-static volatile sig_atomic_t handled;
+static atomic_int handled;
 
 static void on_signal(int signo) {
     (void)signo;
