@@ -98,7 +98,7 @@ static void begin(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, struc
     req->lane = KAIO_BY_KERNEL;
     req->in_kernel = true;
     req->straight = true;
-    /* release: pairs with the acquire in kaio_direct_count_all() */
+    /* release: pairs with the acquires in kaio_direct_count_all() and in event() in kernel.c */
     __atomic_store_n(&req->state, KAIO_SUBMITTED, __ATOMIC_RELEASE);
 }
 

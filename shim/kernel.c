@@ -79,13 +79,15 @@ bool kaio_kernel_is_poll(const struct kaio_req *req) {
 
 static void event(struct kaio_batch *b, const struct io_event *ev) {
     struct kaio_req *req = ev->data;
+    /* acquire: pairs with the release in direct.c, whose thread may never have had the lock */
+    enum kaio_state state = __atomic_load_n(&req->state, __ATOMIC_ACQUIRE);
     req->in_kernel = false;
     kaio.in_kernel--;
     kaio.polls -= kaio_kernel_is_poll(req);
     if (req->straight) kaio_direct_count(req);
-    if (req->state == KAIO_SUBMITTED) kaio_submit_result(b, req, (long)ev->res);
-    else if (req->state == KAIO_POLLING) kaio_submit(b, req); /* ready, or its error is */
-    else if (req->state == KAIO_ZOMBIE) kaio_req_free(req);
+    if (state == KAIO_SUBMITTED) kaio_submit_result(b, req, (long)ev->res);
+    else if (state == KAIO_POLLING) kaio_submit(b, req); /* ready, or its error is */
+    else if (state == KAIO_ZOMBIE) kaio_req_free(req);
 }
 
 static void reap_by_call(struct kaio_batch *b) {
@@ -186,9 +188,11 @@ static bool has_lost_eventfd(struct kaio_req *req, int err) {
     return true;
 }
 
-/* By aio_cancel() or close() while it was on its way as a POLL iocb. */
+/* By aio_cancel() or close() while it was on its way as a POLL iocb. The state first: direct.c may
+ * be filling it for another by now. */
 static bool is_cancelled(const struct kaio_req *req) {
-    return req->in_kernel && (req->state == KAIO_ZOMBIE || req->state == KAIO_DONE);
+    enum kaio_state state = __atomic_load_n(&req->state, __ATOMIC_RELAXED);
+    return (state == KAIO_ZOMBIE || state == KAIO_DONE) && req->in_kernel;
 }
 
 /* io_submit() did not take this request; err 0: because of one before it. */
@@ -245,7 +249,7 @@ void kaio_kernel_submit(struct kaio_batch *b) {
         /* maybe another by now; requests are never unmapped */
         /* cppcheck-suppress uninitvar ; those below n are set */
         req = (struct kaio_req *)iocbs[i];
-        if (kaio_kernel_is_poll(req) && is_cancelled(req)) kaio_kernel_unpoll(req);
+        if (is_cancelled(req) && kaio_kernel_is_poll(req)) kaio_kernel_unpoll(req);
     }
     for (long i = taken; i < n; i++) {
         req = (struct kaio_req *)iocbs[i];
