@@ -55,7 +55,7 @@ TESTS = $(patsubst %.c,$(B)/%,$(wildcard tests/api/*.c tests/proof/*.c))
 
 tests: $(TESTS)
 
-$(B)/tests/%: tests/%.c tests/api/test.h tests/proof/hold.h shim/stats.h Makefile
+$(B)/tests/%: tests/%.c tests/api/test.h $(wildcard tests/proof/*.h) shim/stats.h Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -std=gnu11 -Wall -Wextra -Werror -pthread -o $@ $< -laio
 

@@ -19,8 +19,9 @@ int kaio_fd_raise(int fd) {
     if (high < 0) high = fcntl(fd, F_DUPFD_CLOEXEC, 3);
     if (high < 0 && fd >= 3) high = fd;
     else syscall(SYS_close, fd);
-    if (high >= 0) fcntl(high, F_SETSIG, FD_MARK);
-    return high;
+    if (high < 0 || fcntl(high, F_SETSIG, FD_MARK) == 0) return high;
+    syscall(SYS_close, high); /* without its mark it would count as lost */
+    return -1;
 }
 
 /* A program may close all numbers unseen (close_range()) and put files of its own there. */

@@ -17,11 +17,24 @@
 #define TRUST         32          /* reads of a file before its flags are asked again */
 #define ADDRESS_SPACE (1ul << 47) /* x86-64: no buffer is larger; iocbs would clamp the length */
 
+/* Filters of containers may know fstat(), but not statx(). errno stays. */
+static bool look_at(int fd, struct statx *st) {
+    struct stat found;
+    int saved = errno;
+    if (!statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_SIZE, st))
+        return true;
+    bool known = fstat(fd, &found) == 0;
+    errno = saved;
+    if (!known) return false;
+    st->stx_mode = (uint16_t)found.st_mode;
+    st->stx_size = (uint64_t)found.st_size;
+    return true;
+}
+
 /* Does the descriptor have positions (regular files, block devices, some character devices), or a
  * peer? */
 static enum kaio_kind kind_of(int fd, struct statx *st) {
-    if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_SIZE, st))
-        return KAIO_UNKNOWN; /* pread() will tell what is wrong */
+    if (!look_at(fd, st)) return KAIO_UNKNOWN; /* pread() will tell what is wrong */
     mode_t mode = st->stx_mode;
     bool file = S_ISREG(mode) || S_ISBLK(mode) || S_ISDIR(mode) ||
                 (S_ISCHR(mode) && lseek(fd, 0, SEEK_CUR) >= 0);
@@ -240,6 +253,12 @@ static void result_of_closed(struct kaio_batch *b, struct kaio_req *req, long re
     kaio_complete(b, req, res < 0 ? res : (long)req->done);
 }
 
+/* Errors that pread(), pwrite() or fsync() would report otherwise, or not at all: EINTR is how
+ * events say that a call was to be restarted; EPERM and ENOSYS may be a seccomp filter's. */
+static bool is_doubtful(long res) {
+    return res == -EINVAL || res == -ESPIPE || res == -EINTR || res == -EPERM || res == -ENOSYS;
+}
+
 /* The kernel's answer to an offer: res as in the event, or what io_submit() failed with. Errors
  * that pread() would report otherwise (directories, /proc, sockets with an offset) are left to it.
  */
@@ -257,7 +276,7 @@ void kaio_submit_result(struct kaio_batch *b, struct kaio_req *req, long res) {
     } else if (res == -ESPIPE && req->file->kind == KAIO_STREAM && req->offset) {
         req->offset = 0;
         kaio_kernel_offer(b, req);
-    } else if (res == -EINVAL || res == -ESPIPE || res == -ENOSYS) {
+    } else if (is_doubtful(res)) {
         declined(b, req, KAIO_R_ERROR);
     } else if (res < 0) {
         kaio_complete(b, req, res);
