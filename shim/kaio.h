@@ -224,6 +224,7 @@ struct kaio_global {
     atomic_uint nready; /* length of ready; spinning workers read it without the lock */
     unsigned workers, idle, looking; /* all of them; asleep in kaio.work; will look once more */
     unsigned called, starting;       /* woken or started, but not here yet */
+    bool worker_failed;              /* to start, and the log has said so */
     pthread_cond_t work;             /* with lock; wait_for_work() in worker.c sleeps on it */
     /* reaper.c */
     struct kaio_thread *reaper;

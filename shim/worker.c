@@ -295,6 +295,7 @@ bool kaio_worker_call(struct kaio_batch *b) {
     if (err == 0) return true;
     kaio.workers--;
     kaio.starting--;
-    kaio_log("a worker could not be started: %s", strerrordesc_np(-err));
+    if (!kaio.worker_failed) kaio_log("a worker could not be started: %s", strerrordesc_np(-err));
+    kaio.worker_failed = true;
     return give_up(b);
 }

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Few descriptors, threads, or little memory, in small steps from what the program has; a little of
+# fs.aio-max-nr, or nothing: limits.c loses nothing, and the log says once why it is slower.
+set -eu
+limits=$TESTS_TOP/build/tests/proof/limits
+fail() { echo "$1"; exit 1; }
+many=12
+[ -z "${TEST_LONG-}" ] || many=60
+
+# run LIMIT STEPS COMMAND...
+run() {
+    local name=$1 steps=$2
+    shift 2
+    rm -f "log.$name"
+    : >"log.$name"
+    chmod 666 "log.$name"
+    LIMIT=${name%.*} STEPS=$steps timeout -k 1 300 "$@" env LD_PRELOAD="$KAIO_LIB" KAIO_LOG="$PWD/log.$name" \
+        "$limits" >out || fail "$name: $(tail -n 5 out)"
+}
+
+# said TEXT LIMIT: each process that says so says it once
+said() {
+    grep -q "$1" "log.$2" || fail "$2: the log is silent about: $1"
+    local most
+    most=$(grep "$1" "log.$2" | sort | uniq -c | sort -n | tail -n 1)
+    [ "$(awk '{print $1}' <<<"$most")" = 1 ] || fail "$2: said more than once: $most"
+}
+
+run nofile $many
+run nproc $many
+said 'could not be started' nproc
+run as $((many * 2))
+said 'could not be started' as
+for leaves in 0 1 3 64; do
+    run none.$leaves 1 env HOG_LEAVES=$leaves "$TESTS_TOP/build/tests/proof/hog"
+    said 'no kernel AIO\|kernel AIO: depth' none.$leaves
+done
+grep -q 'no kernel AIO' log.none.0 || fail "all of aio-max-nr was not held"
