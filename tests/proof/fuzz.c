@@ -37,7 +37,7 @@
 #include <unistd.h>
 
 enum { BLOCK = 4096, BLOCKS = 192, MOST = BLOCK * BLOCKS };
-enum { THREADS = 4, OBJECTS = 6, SLOTS = 24, LISTS = 4, ITEMS = 8, PATIENCE_S = 20 };
+enum { THREADS = 4, OBJECTS = 6, SLOTS = 24, LISTS = 4, ITEMS = 8 };
 enum kind { BUFFERED, DIRECT, MEMORY, APPEND, PIPE, SOCKET, EVENT };
 static const char KINDS[] = "bdmapse";
 enum what { NOTHING, READ, WRITE, SYNC, WRONG };
@@ -110,6 +110,7 @@ static int nthreads = THREADS;
 static const char *without = "", *seed = "0";
 static bool glibc; /* its aio_cancel() loses requests: they never end */
 static long ops = 20000;
+static int patience_s = 20; /* FUZZ_PATIENCE: for what must come */
 static atomic_long done, requests;
 static int directory, read_only, rt_signal;
 static int fault; /* errno that a system call gets injected, see faults.sh; requests may say it */
@@ -508,7 +509,7 @@ static void await_notification(const struct slot *s, atomic_uint *notified) {
     time_t start = now_s();
     for (int i = 0; atomic_load(notified) == 0; i++) {
         if (i > 1000) usleep(200);
-        if (now_s() > start + PATIENCE_S) broken(s, "no notification");
+        if (now_s() > start + patience_s) broken(s, "no notification");
     }
     if (atomic_load(notified) != 1) broken(s, "%u notifications", atomic_load(notified));
 }
@@ -558,7 +559,7 @@ static void look_until_ended(struct thread *t, const struct object *o) {
     time_t start = now_s();
     for (int i = 0; !look_at_all(t, o); i++) {
         if (i > 100) usleep(100);
-        for (struct slot *s = t->slots; now_s() > start + PATIENCE_S && s < t->slots + SLOTS; s++)
+        for (struct slot *s = t->slots; now_s() > start + patience_s && s < t->slots + SLOTS; s++)
             if (s->what && !s->ended && s->object == o) broken(s, "never ends");
     }
 }
@@ -777,7 +778,7 @@ static void op_fork(struct thread *t) {
     need(pid >= 0, "fork");
     if (pid == 0) {
         signal(SIGALRM, SIG_DFL);
-        alarm(PATIENCE_S);
+        alarm((unsigned)patience_s);
         _exit(in_child());
     }
     int status = 0;
@@ -866,7 +867,7 @@ static void *watch(void *unused) {
     long last = -1;
     for (time_t since = now_s();; usleep(200000)) {
         if (atomic_load(&done) != last) last = atomic_load(&done), since = now_s();
-        if (now_s() < since + 2 * PATIENCE_S) continue;
+        if (now_s() < since + 2 * patience_s) continue;
         for (int i = 0; i < nthreads * SLOTS; i++) {
             struct slot *s = &threads[i / SLOTS].slots[i % SLOTS];
             if (s->what && !s->ended)
@@ -887,6 +888,7 @@ int main(int argc, char *argv[]) {
     glibc = side && !strcmp(side, "glibc");
     if (!has('t')) nthreads = 1;
     if (getenv("FUZZ_FAULT")) fault = atoi(getenv("FUZZ_FAULT"));
+    if (getenv("FUZZ_PATIENCE")) patience_s = atoi(getenv("FUZZ_PATIENCE"));
     uint64_t state = strtoull(seed, NULL, 0);
     directory = open(".", O_RDONLY | O_CLOEXEC);
     read_only = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);

@@ -2,7 +2,8 @@
 # Random programs against a model (fuzz.c), in several settings: the same seed each time, then random
 # ones, some seconds; with TEST_LONG for 90 s. What fails is made smaller: kinds of files and calls
 # are left out, and operations halved, as long as it still fails. First the model itself, on glibc.
-#   fuzz.sh SEED [OPS [WITHOUT]]   only this one, in every setting (KAIO_LIB, TESTS_TOP are set)
+#   fuzz.sh SEED [OPS [WITHOUT [SETTING]]]   only this one, in every setting or this one (KAIO_LIB,
+#                                            TESTS_TOP are set)
 set -u
 fuzz=$TESTS_TOP/build/tests/proof/fuzz
 settings=("" "KAIO_MODE=worker" "KAIO_MODE=kernel" "KAIO_DEPTH=2 KAIO_WORKERS=2" "KAIO_ORDER=fd")
@@ -21,14 +22,24 @@ fails() {
     return 1
 }
 
+# What comes after the failure is no part of it, but for the operations that threads were at.
+cut() {
+    local after
+    after=$(sed -n 's/.*; after \([0-9]*\) operations$/\1/p' smallest)
+    [ -z "$after" ] || [ $((after + 8)) -ge "$ops" ] || ops=$((after + 8))
+}
+
 minimise() {
-    local setting=$1 seed=$2 ops=$3 without=$4 letter end=$((SECONDS + 60))
+    local setting=$1 seed=$2 ops=$3 without=$4 letter end=$((SECONDS + ${FUZZ_MINIMISE_S:-60}))
+    export FUZZ_PATIENCE=2 # what never comes has not come by then
     cp log smallest
+    cut
     for letter in t h f x l w y n z c b d m a p s e; do
         [ $SECONDS -lt $end ] || break
         if [[ $without$letter != *b*d*m*a*p*s*e* ]] && fails "$setting" "$seed" "$ops" "$without$letter"; then
             without+=$letter
             cp log smallest
+            cut
         fi
     done
     while [ $SECONDS -lt $end ] && [ "$ops" -gt 20 ] && fails "$setting" "$seed" $((ops / 2)) "$without"; do
@@ -49,6 +60,7 @@ one() { # SETTING SEED OPS WITHOUT
 }
 
 if [ $# -gt 0 ]; then
+    [ $# -lt 4 ] || settings=("$4")
     for setting in "${settings[@]}"; do one "$setting" "$1" "${2-20000}" "${3-}"; done
     exit $failures
 fi
