@@ -3,6 +3,8 @@
  *
  *   write FILE NUMBER   a write has ended; NUMBER is the first int of its data
  *   sync FILE           an fsync has arrived; it ends when there is no file LOG.hold
+ * The file e errs, by blocks of 4 KiB: reads and writes of every fifth give EIO, writes of every
+ * seventh ENOSPC, its fsync EIO, and the blocks from STALLED on take a second each.
  *
  * Runs in the foreground until it is unmounted.
  */
@@ -22,7 +24,14 @@
 static FILE *events; /* stdio's lock puts the lines in order */
 static char hold[PATH_MAX + 8];
 
+static bool errs(const char *path) {
+    return !strcmp(path, "/e");
+}
+
+enum { BLOCK = 4096, STALLED = 60, STALL_US = 1000000 };
+
 static bool is_file(const char *path) {
+    if (errs(path)) return true;
     return path[1] >= '0' && path[1] <= '9' && path[2] == '\0';
 }
 
@@ -40,10 +49,34 @@ static int slow_open(const char *path, struct fuse_file_info *fi) {
     return is_file(path) ? 0 : -ENOENT;
 }
 
+/* Of the range: 0 or -errno; and maybe it takes its time. */
+static int error_of(bool writes, size_t n, off_t offset) {
+    off_t first = offset / BLOCK, end = (offset + (off_t)n + BLOCK - 1) / BLOCK;
+    for (off_t block = first; block < end; block++)
+        if (block % 5 == 3) return -EIO;
+    for (off_t block = first; writes && block < end; block++)
+        if (block % 7 == 2) return -ENOSPC;
+    if (first >= STALLED) usleep(STALL_US);
+    return 0;
+}
+
+/* The pattern of scratch() in tests/api/test.h. */
+static int slow_read(const char *path, char *buf, size_t n, off_t offset,
+                     struct fuse_file_info *fi) {
+    (void)fi;
+    int error = errs(path) ? error_of(false, n, offset) : 0;
+    for (size_t i = 0; i < n && !error; i++) {
+        size_t at = (size_t)offset + i;
+        buf[i] = (char)(at / 512 * 7 + at % BLOCK);
+    }
+    return error ? error : (int)n;
+}
+
 static int slow_write(const char *path, const char *buf, size_t n, off_t offset,
                       struct fuse_file_info *fi) {
-    (void)offset, (void)fi;
-    int number = 0;
+    (void)fi;
+    int number = 0, error = errs(path) ? error_of(true, n, offset) : 0;
+    if (error) return error;
     memcpy(&number, buf, n < sizeof number ? n : sizeof number);
     usleep(2000 + (unsigned)random() % 3000);
     fprintf(events, "write %s %d\n", path + 1, number);
@@ -52,13 +85,17 @@ static int slow_write(const char *path, const char *buf, size_t n, off_t offset,
 
 static int slow_fsync(const char *path, int datasync, struct fuse_file_info *fi) {
     (void)datasync, (void)fi;
+    if (errs(path)) return -EIO;
     fprintf(events, "sync %s\n", path + 1);
     while (access(hold, F_OK) == 0) usleep(1000);
     return 0;
 }
 
-static const struct fuse_operations operations = {
-    .getattr = slow_getattr, .open = slow_open, .write = slow_write, .fsync = slow_fsync};
+static const struct fuse_operations operations = {.getattr = slow_getattr,
+                                                  .open = slow_open,
+                                                  .read = slow_read,
+                                                  .write = slow_write,
+                                                  .fsync = slow_fsync};
 
 int main(int argc, char *argv[]) {
     if (argc != 3 || !(events = fopen(argv[1], "w"))) return 2;
