@@ -4,7 +4,7 @@
 set -eu
 limits=$TESTS_TOP/build/tests/proof/limits
 fail() { echo "$1"; exit 1; }
-many=12
+many=8
 [ -z "${TEST_LONG-}" ] || many=60
 
 # run LIMIT STEPS COMMAND...

@@ -2,7 +2,7 @@
 # libFuzzer on the parsing of the KAIO_* variables (fuzzer/options.c), with ASan and UBSan: some seconds;
 # with TEST_LONG a minute.
 set -eu
-seconds=4
+seconds=2
 [ -z "${TEST_LONG-}" ] || seconds=60
 clang -std=gnu11 -D_GNU_SOURCE -pthread -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
     -o options "$TESTS_TOP/tests/proof/fuzzer/options.c"
