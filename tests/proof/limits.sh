@@ -11,11 +11,8 @@ many=8
 run() {
     local name=$1 steps=$2
     shift 2
-    rm -f "log.$name"
-    : >"log.$name"
-    chmod 666 "log.$name"
-    LIMIT=${name%.*} STEPS=$steps timeout -k 1 300 "$@" env LD_PRELOAD="$KAIO_LIB" KAIO_LOG="$PWD/log.$name" \
-        "$limits" >out || fail "$name: $(tail -n 5 out)"
+    LIMIT=${name%.*} STEPS=$steps timeout -k 1 300 "$@" env LD_PRELOAD="$KAIO_LIB" KAIO_LOG=1 \
+        "$limits" >out 2>"log.$name" || fail "$name: $(tail -n 5 out)"
 }
 
 # said TEXT LIMIT: each process that says so says it once
