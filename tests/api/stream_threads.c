@@ -199,7 +199,7 @@ static void many_pieces(int rounds) {
     }
 }
 
-static volatile bool stop;
+static _Atomic bool stop;
 
 /* Keeps more direct reads under way than the library's context takes. */
 static void *hog(void *arg) {

@@ -19,11 +19,13 @@ declare -A skips=(
     [tsan/handler]="TSan delays a handler until its thread makes a call that TSan knows, and keeps one signal"
     [tsan/list]="the same: a wait that a handler shall interrupt"
     [tsan/signals]="the same"
+    [tsan/notify]="TSan wants more stack than its smallest threads have, and says so in a report"
     [tsan/suspend]="the same"
+    [tsan/stuck]="its threads wait for requests that others are just making, and its handler sets errno"
     [tsan/suspend_many]="gcc 12's TSan dies when a thread gets the pthread_t of one that has just ended"
 )
 # Only reports count: the tool has descriptors, stacks and address space of its own, or delays handlers.
-own_output=" tsan/descriptors tsan/no_descriptors tsan/notify tsan/stuck tsan/terminal "
+own_output=" tsan/descriptors tsan/no_descriptors tsan/terminal "
 
 personality=()
 setarch -R true 2>/dev/null && personality=(setarch -R) # TSan needs its addresses free
