@@ -51,11 +51,11 @@ $(B)/kaio-top: tools/kaio-top.c tools/top.c shim/json.c tools/top.h shim/stats.h
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^)
 
-TESTS = $(patsubst %.c,$(B)/%,$(wildcard tests/api/*.c tests/proof/*.c))
+TESTS = $(patsubst %.c,$(B)/%,$(wildcard tests/api/*.c tests/proof/*.c tests/load/*.c))
 
 tests: $(TESTS)
 
-$(B)/tests/%: tests/%.c tests/api/test.h $(wildcard tests/proof/*.h) shim/stats.h Makefile
+$(B)/tests/%: tests/%.c tests/api/test.h $(wildcard tests/proof/*.h tests/load/*.h) shim/stats.h Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -std=gnu11 -Wall -Wextra -Werror -pthread -o $@ $< -laio
 
