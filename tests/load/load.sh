@@ -3,7 +3,7 @@
 # notified once, memory, descriptors and threads do not grow, and the library counts as many requests as the
 # program. Some seconds; with TEST_LONG 100, or as long as a test may take, an hour in one piece:
 #   TEST_LIMIT=4500 scripts/soak 76 load/load
-set -eu
+set -euo pipefail
 seconds=4
 [ -z "${TEST_LONG-}" ] || seconds=100
 # a fifth is for the ends of rounds, when everything must end
