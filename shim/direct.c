@@ -6,11 +6,12 @@
  * fills. While the call lasts (thread->calling), it is nobody's business but the caller's:
  *   - A handler that has interrupted the call finds the aiocb as it was before (kaio_status()), so
  *     it does not wait for what it has itself stopped. fsync() and close() there do not either.
- *   - Others do not find the request by its aiocb, and no sync covers it: the call has not
- * returned. So whatever speaks against the short way, the long one begins anew. The event comes to
+ *   - Others do not find the request by its aiocb, and no sync covers it: it has not been made yet.
+ *   - A child that the handler forks goes on here with a request of its parent, and an io_submit()
+ *     that must fail, since the context is not mapped there; kaio_self is NULL then.
+ * So whatever speaks against the short way, the long one begins anew. The event comes to
  * kaio_kernel_reap() like any other, on any thread, maybe before io_submit() has returned; only
- * then, or when a sync of its file begins, is the request entered into the books
- * (kaio_direct_count()).
+ * then, or when a sync of its file begins, does the request enter the books (kaio_direct_count()).
  */
 #include "kaio.h"
 
@@ -73,6 +74,7 @@ static bool suits(const struct aiocb *cb, enum kaio_op op, struct kaio_file *fil
                   struct kaio_thread *self) {
     if (!file || !self || self->shared || kaio_config.order) return false;
     if (self->calling) return false; /* in a handler, on top of such a call */
+    if (!__atomic_load_n(&kaio.ctx, __ATOMIC_RELAXED)) return false;
     if (!atomic_load_explicit(&file->direct, memory_order_relaxed)) return false;
     if (cb->aio_offset < 0 || cb->aio_nbytes == 0 || self->efd < 0) return false;
     if (kaio_notify_wanted(&cb->aio_sigevent) || !kaio_submit_trusts(file)) return false;
@@ -80,21 +82,25 @@ static bool suits(const struct aiocb *cb, enum kaio_op op, struct kaio_file *fil
 }
 
 static struct kaio_req *take(struct kaio_thread *self) {
-    if (self->nstock == 0) return NULL;
-    if (atomic_fetch_add_explicit(&kaio.in_kernel, 1, memory_order_relaxed) < kaio.depth / 2)
-        return self->stock[--self->nstock];
-    atomic_fetch_sub_explicit(&kaio.in_kernel, 1, memory_order_relaxed);
-    return NULL;
+    unsigned n = self->nstock;
+    if (n == 0) return NULL;
+    if (atomic_fetch_add_explicit(&kaio.in_kernel, 1, memory_order_relaxed) >= kaio.depth / 2) {
+        atomic_fetch_sub_explicit(&kaio.in_kernel, 1, memory_order_relaxed);
+        return NULL;
+    }
+    self->nstock = n - 1;
+    return self->stock[n - 1];
 }
 
-static void begin(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, struct kaio_file *file) {
+static void begin(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, struct kaio_file *file,
+                  int efd) {
     kaio_req_fill(req, cb, op, file, cb->aio_fildes);
     if (op == KAIO_READ)
         io_prep_pread(&req->iocb, cb->aio_fildes, req->buf, req->nbytes, req->offset);
     else io_prep_pwrite(&req->iocb, cb->aio_fildes, req->buf, req->nbytes, req->offset);
     req->iocb.aio_rw_flags = RWF_NOWAIT;
     req->iocb.data = req;
-    io_set_eventfd(&req->iocb, req->owner->efd);
+    io_set_eventfd(&req->iocb, efd);
     req->lane = KAIO_BY_KERNEL;
     req->in_kernel = true;
     req->straight = true;
@@ -102,11 +108,14 @@ static void begin(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, struc
     __atomic_store_n(&req->state, KAIO_SUBMITTED, __ATOMIC_RELEASE);
 }
 
-/* The kernel has not taken it; the long way meets the same error and knows what to do. Not in a
- * child that a handler has forked meanwhile. */
-static void take_back(struct kaio_req *req) {
+/* The kernel has not taken it; the long way meets the same error and knows what to do. In a child
+ * it is nobody's, nor is the rest of the stock. */
+static void take_back(struct kaio_thread *self, struct kaio_req *req) {
     struct kaio_batch b;
-    if (kaio_self != req->submitter) return;
+    if (kaio_self != self) {
+        self->nstock = 0;
+        return;
+    }
     kaio_enter(&b);
     kaio.in_kernel--;
     req->in_kernel = false;
@@ -118,11 +127,11 @@ static bool submit(struct kaio_thread *self, struct aiocb *cb, enum kaio_op op,
                    struct kaio_file *file) {
     struct kaio_req *req = take(self);
     if (!req) return false;
-    begin(req, cb, op, file);
+    begin(req, cb, op, file, self->efd);
     atomic_store_explicit(&file->straight, true, memory_order_relaxed);
     struct iocb *iocb = &req->iocb;
     bool taken = syscall(SYS_io_submit, kaio.ctx, 1l, &iocb) == 1;
-    if (!taken) take_back(req);
+    if (!taken) take_back(self, req);
     return taken;
 }
 
