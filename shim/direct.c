@@ -68,8 +68,7 @@ static bool may_write(const struct aiocb *cb) {
     return at < limit.rlim_cur && cb->aio_nbytes <= limit.rlim_cur - at;
 }
 
-/* Hints, all of them: a stale one costs a detour. Half of the context is left to the long way, so
- * those who wait there do not wait for a call that a handler has interrupted. */
+/* Hints, all of them: a stale one costs a detour. */
 static bool suits(const struct aiocb *cb, enum kaio_op op, struct kaio_file *file,
                   struct kaio_thread *self) {
     if (!file || !self || self->shared || kaio_config.order) return false;
@@ -81,10 +80,12 @@ static bool suits(const struct aiocb *cb, enum kaio_op op, struct kaio_file *fil
     return op == KAIO_READ || may_write(cb);
 }
 
+/* A quarter of the context is left to the long way, so those who wait there do not wait for a call
+ * that a handler has interrupted. (Idle streams have half of it at most.) */
 static struct kaio_req *take(struct kaio_thread *self) {
-    unsigned n = self->nstock;
+    unsigned n = self->nstock, most = kaio.depth - kaio.depth / 4;
     if (n == 0) return NULL;
-    if (atomic_fetch_add_explicit(&kaio.in_kernel, 1, memory_order_relaxed) >= kaio.depth / 2) {
+    if (atomic_fetch_add_explicit(&kaio.in_kernel, 1, memory_order_relaxed) + 1 >= most) {
         atomic_fetch_sub_explicit(&kaio.in_kernel, 1, memory_order_relaxed);
         return NULL;
     }
