@@ -84,11 +84,11 @@ static bool suits(const struct aiocb *cb, enum kaio_op op, struct kaio_file *fil
  * that a handler has interrupted. (Idle streams have half of it at most.) */
 static struct kaio_req *take(struct kaio_thread *self) {
     unsigned n = self->nstock, most = kaio.depth - kaio.depth / 4;
-    if (n == 0) return NULL;
-    if (atomic_fetch_add_explicit(&kaio.in_kernel, 1, memory_order_relaxed) + 1 >= most) {
-        atomic_fetch_sub_explicit(&kaio.in_kernel, 1, memory_order_relaxed);
+    if (n == 0 || atomic_load_explicit(&kaio.in_kernel, memory_order_relaxed) + 1 >= most)
         return NULL;
-    }
+    /* seq_cst, in this order: see will_end() in kernel.c */
+    atomic_fetch_add(&kaio.calling, 1);
+    atomic_fetch_add(&kaio.in_kernel, 1);
     self->nstock = n - 1;
     return self->stock[n - 1];
 }
@@ -133,6 +133,7 @@ static bool submit(struct kaio_thread *self, struct aiocb *cb, enum kaio_op op,
     struct iocb *iocb = &req->iocb;
     bool taken = syscall(SYS_io_submit, kaio.ctx, 1l, &iocb) == 1;
     if (!taken) take_back(self, req);
+    if (kaio_self == self) atomic_fetch_sub(&kaio.calling, 1);
     return taken;
 }
 

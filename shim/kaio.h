@@ -214,10 +214,11 @@ struct kaio_global {
     struct kaio_ring *_Atomic ring; /* NULL: io_getevents() */
     int setup_error;                /* of io_setup(); final */
     unsigned depth;                 /* iocbs in the kernel at most; learned downwards */
-    atomic_uint in_kernel;          /* offered, submitted and polling; direct.c: without the lock */
-    unsigned polls;                 /* POLL iocbs, also in the backlog or a batch */
-    unsigned polling;               /* by POLL iocbs, or in the epoll set */
-    unsigned epolled;               /* in the reaper's epoll set */
+    atomic_uint calling;   /* of in_kernel: those whose call of direct.c has not returned */
+    atomic_uint in_kernel; /* offered, submitted and polling; direct.c: without the lock */
+    unsigned polls;        /* POLL iocbs, also in the backlog or a batch */
+    unsigned polling;      /* by POLL iocbs, or in the epoll set */
+    unsigned epolled;      /* in the reaper's epoll set */
     struct kaio_reqs backlog;
     /* worker.c */
     struct kaio_reqs ready;

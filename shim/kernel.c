@@ -195,6 +195,14 @@ static bool is_cancelled(const struct kaio_req *req) {
     return (state == KAIO_ZOMBIE || state == KAIO_DONE) && req->in_kernel;
 }
 
+/* How many will end by themselves? Not the polls of idle streams, nor what direct.c is just
+ * submitting, perhaps in vain. Under the lock, without which nothing leaves in_kernel; so it may
+ * answer too few, never too many. */
+static unsigned will_end(void) {
+    unsigned all = atomic_load(&kaio.in_kernel), others = atomic_load(&kaio.calling) + kaio.polls;
+    return all > others ? all - others : 0;
+}
+
 /* io_submit() did not take this request; err 0: because of one before it. */
 static void refused(struct kaio_batch *b, struct kaio_req *req, int err) {
     bool cancelled = is_cancelled(req);
@@ -210,7 +218,7 @@ static void refused(struct kaio_batch *b, struct kaio_req *req, int err) {
         kaio_submit_unpollable(b, req);
     } else if (err != -EAGAIN) {
         kaio_submit_result(b, req, err);
-    } else if (kaio.in_kernel == 0) { /* no event will ever make room */
+    } else if (will_end() == 0) { /* no event need ever make room */
         kaio_submit_result(b, req, -ENOSYS);
     } else {
         kaio.depth = kaio.in_kernel; /* the kernel's limit is less than it promised */
