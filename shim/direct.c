@@ -83,7 +83,8 @@ static bool suits(const struct aiocb *cb, enum kaio_op op, struct kaio_file *fil
 /* A quarter of the context is left to the long way, so those who wait there do not wait for a call
  * that a handler has interrupted. (Idle streams have half of it at most.) */
 static struct kaio_req *take(struct kaio_thread *self) {
-    unsigned n = self->nstock, most = kaio.depth - kaio.depth / 4;
+    unsigned n = self->nstock, depth = atomic_load_explicit(&kaio.depth, memory_order_relaxed);
+    unsigned most = depth - depth / 4;
     if (n == 0 || atomic_load_explicit(&kaio.in_kernel, memory_order_relaxed) + 1 >= most)
         return NULL;
     /* seq_cst, in this order: see will_end() in kernel.c */

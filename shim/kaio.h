@@ -213,7 +213,7 @@ struct kaio_global {
     io_context_t ctx;
     struct kaio_ring *_Atomic ring; /* NULL: io_getevents() */
     int setup_error;                /* of io_setup(); final */
-    unsigned depth;                 /* iocbs in the kernel at most; learned downwards */
+    atomic_uint depth;     /* iocbs in the kernel at most; learned downwards. direct.c: a hint */
     atomic_uint calling;   /* of in_kernel: those whose call of direct.c has not returned */
     atomic_uint in_kernel; /* offered, submitted and polling; direct.c: without the lock */
     unsigned polls;        /* POLL iocbs, also in the backlog or a batch */
