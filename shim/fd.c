@@ -1,4 +1,4 @@
-/* fd.c - the library's own descriptors, eventfds, timers and the reaper's epoll set: out of the
+/* fd.c - the library's own descriptors, eventfds and the reaper's epoll set: out of the
  * program's way, told from the program's, and moved when it wants their number. Called under the
  * lock or without; a number that changes meanwhile is told by its mark.
  */
@@ -34,8 +34,8 @@ static _Atomic int *our_fd(int fd) {
     if (fd == kaio_epfd || fd == kaio_record_fd)
         return fd == kaio_epfd ? &kaio_epfd : &kaio_record_fd;
     struct kaio_thread *t = kaio_threads;
-    while (t && t->efd != fd && t->timer != fd) t = t->next;
-    return !t ? NULL : t->efd == fd ? &t->efd : &t->timer;
+    while (t && t->efd != fd) t = t->next;
+    return t ? &t->efd : NULL;
 }
 
 /* Programs that close all numbers mean files of their own. */

@@ -8,10 +8,11 @@
  *   worker.c     what the kernel declined   blocker.c    unpollable streams
  *   complete.c   result, status, wake-ups   notify.c     signal or thread
  *   reaper.c     the background thread      wait.c       aio_suspend(), LIO_WAIT
- *   cancel.c     aio_cancel(), close()      raised.c     signals of a write
+ *   cancel.c     aio_cancel(), close()      nap.c        where nobody can wake it
  *   watch.c      KAIO_STATS: at the calls   stats.c      inside; the report (json.c)
  *   share.c      KAIO_STATS=live            record.c     KAIO_RECORD
- *   fd.c         our own descriptors        config.c     KAIO_*
+ *   fd.c         our own descriptors        raised.c     signals of a write
+ *   config.c     KAIO_*
  *
  * Nothing else in the library touches errno for the program, and nothing else is visible outside.
  * KAIO_MODE=off forwards every call to the next definition in line, which is glibc's.

@@ -34,7 +34,7 @@
 #define KAIO_FEW         64   /* requests that workers serve before a context is made */
 #define KAIO_STOCK       16   /* requests that a thread keeps for the short way of direct.c */
 #define KAIO_LARGE_BYTES (512 << 10) /* buffered requests from here on are never copied inline */
-#define KAIO_NAP_NS      250000      /* who has nobody to wake it looks again after so long */
+#define KAIO_SIGSET      8           /* bytes of the kernel's sigset_t */
 
 enum kaio_op { KAIO_READ, KAIO_WRITE, KAIO_INVALID, KAIO_FSYNC, KAIO_FDSYNC, KAIO_BARRIER };
 
@@ -159,7 +159,6 @@ struct kaio_thread {
     struct kaio_thread *next; /* all of them, in kaio_threads */
     _Atomic int
         efd; /* the eventfd that wakes it; -1: none yet, or none to be had; -2: closed unseen */
-    _Atomic int timer; /* a timerfd, for wait.c to look again each KAIO_NAP_NS; the same */
     uint32_t index;
     atomic_bool taken;
     _Atomic uint64_t copied; /* reads that the thread has done the short way; only it counts */
@@ -272,7 +271,6 @@ void kaio_enter_careful(struct kaio_batch *b);      /* the same, maybe in a sign
 void kaio_leave(struct kaio_batch *b);              /* carries out b and gives both back */
 struct kaio_thread *kaio_thread_record(void);       /* a free one; under the lock */
 int kaio_thread_efd(struct kaio_thread *thread);    /* made when first needed; under the lock */
-void kaio_thread_timer(struct kaio_thread *thread); /* the same */
 void kaio_thread_check(struct kaio_thread *thread); /* is it still its own? under the lock */
 void kaio_thread_drain(struct kaio_thread *thread); /* reads its eventfd, without waiting */
 void kaio_poll(void);          /* reaps what is in the ring; async-signal-safe */
@@ -396,6 +394,14 @@ static inline int kaio_status(const struct aiocb *cb) {
         return kaio_self->before;
     return status;
 }
+
+/* nap.c */
+struct kaio_nap {
+    bool begun, limited; /* limited: there is a time limit */
+    sigset_t mask;       /* the program's, until the wait ends */
+};
+int kaio_nap(struct kaio_nap *nap, bool cancellable); /* 0 or -EINTR */
+void kaio_nap_end(const struct kaio_nap *nap);
 
 /* cancel.c */
 int kaio_cancel(int fd, struct aiocb *cb); /* AIO_CANCELED, AIO_NOTCANCELED or AIO_ALLDONE */

@@ -18,7 +18,6 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <sys/timerfd.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -59,7 +58,6 @@ static struct kaio_thread *thread_new(void) {
     struct kaio_thread *thread = &chunk[--left];
     thread->index = count++;
     thread->efd = -1;
-    thread->timer = -1;
     thread->next = kaio_threads;
     kaio_threads = thread;
     return thread;
@@ -92,15 +90,6 @@ int kaio_thread_efd(struct kaio_thread *thread) {
     return thread->efd;
 }
 
-/* It ticks, so a wait in a handler on top of another takes nothing from that one for good. While
- * nobody reads it, it costs nothing. */
-void kaio_thread_timer(struct kaio_thread *thread) {
-    static const struct itimerspec ticks = {{0, KAIO_NAP_NS}, {0, KAIO_NAP_NS}};
-    if (kaio_fd_is_marked(thread->timer)) return;
-    thread->timer = kaio_fd_raise(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC));
-    if (thread->timer >= 0) timerfd_settime(thread->timer, 0, &ticks, NULL);
-}
-
 /* Its number may have changed or been lost since it was polled (kaio_fd_evade(), close_range()). */
 void kaio_thread_drain(struct kaio_thread *thread) {
     uint64_t count;
@@ -113,8 +102,7 @@ void kaio_thread_drain(struct kaio_thread *thread) {
 static void child_clean(void) {
     for (struct kaio_thread *t = kaio_threads; t; t = t->next) {
         if (kaio_fd_is_marked(t->efd)) syscall(SYS_close, t->efd);
-        if (kaio_fd_is_marked(t->timer)) syscall(SYS_close, t->timer);
-        t->efd = t->timer = -1;
+        t->efd = -1;
         t->taken = false;
         t->copied = 0;
         t->nstock = 0;

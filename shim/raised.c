@@ -14,8 +14,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define SIGSET_BYTES 8 /* the kernel's sigset_t */
-
 /* Dequeues both signals, what was raised in this thread first. A raw call: sigtimedwait() is a
  * cancellation point. */
 static void take(struct kaio_raised *r) {
@@ -26,7 +24,7 @@ static void take(struct kaio_raised *r) {
     sigaddset(&set, SIGXFSZ);
     r->n = 0;
     while (r->n < KAIO_RAISED_MAX &&
-           syscall(SYS_rt_sigtimedwait, &set, &r->infos[r->n], &now, SIGSET_BYTES) > 0)
+           syscall(SYS_rt_sigtimedwait, &set, &r->infos[r->n], &now, KAIO_SIGSET) > 0)
         r->n++;
 }
 

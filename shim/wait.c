@@ -29,6 +29,7 @@ struct wait {
     struct kaio_lio *lio;            /* or for all items of this (list then names them), */
     struct kaio_file *file;          /* or until nobody needs this file's number */
     const struct timespec *deadline; /* CLOCK_MONOTONIC; NULL: none */
+    struct kaio_nap nap;
     bool cancellable, foreign, worker_has_it;
     bool unflagged; /* its iocb went without an eventfd, as there was none to be had */
     bool outer;     /* this is in a handler that has interrupted the thread in its sleep */
@@ -112,7 +113,6 @@ static bool arm(struct kaio_batch *b, struct wait *w) {
     if (!arm_any(w)) return false;
     if (kaio.owed) kaio_reaper_ready(b);
     w->unflagged |= kaio.unattended; /* nobody reaps for it */
-    if (w->self->efd < 0 || w->unflagged) kaio_thread_timer(w->self);
     /* From here on, what this thread itself ends, in its leave or in a handler, must wake it. */
     w->self->asleep = true;
     atomic_store_explicit(&w->self->woken, false, memory_order_relaxed); /* see kaio_wait_wake() */
@@ -151,30 +151,22 @@ static bool time_left(const struct timespec *deadline, struct timespec *left) {
     return left->tv_sec >= 0;
 }
 
-static long read_fd(const struct wait *w, int fd) {
+static long read_count(const struct wait *w, int efd) {
     uint64_t count;
-    return w->cancellable ? read(fd, &count, sizeof count)
-                          : syscall(SYS_read, fd, &count, sizeof count);
-}
-
-/* There is nobody to wake us (no eventfd: EMFILE, or closed by the program; or no reaper), so look
- * again after a moment. Without a time limit by a read(), which an SA_RESTART handler restarts. */
-static int nap(const struct wait *w) {
-    static const struct timespec moment = {0, KAIO_NAP_NS};
-    int timer = w->deadline ? -1 : w->self->timer;
-    long r = timer >= 0       ? read_fd(w, timer)
-             : w->cancellable ? nanosleep(&moment, NULL)
-                              : syscall(SYS_nanosleep, &moment, NULL);
-    return r < 0 && errno == EINTR ? -EINTR : 0;
+    return w->cancellable ? read(efd, &count, sizeof count)
+                          : syscall(SYS_read, efd, &count, sizeof count);
 }
 
 /* Until woken (0; there need be no reason), interrupted (-EINTR) or too late (-EAGAIN). */
-static int sleep_on(const struct wait *w) {
+static int sleep_on(struct wait *w) {
     int efd = w->self->efd;
     struct timespec left = {0, 0};
     if (w->deadline && !time_left(w->deadline, &left)) return -EAGAIN;
-    if (efd < 0 || w->unflagged) return nap(w);
-    if (!w->deadline) return read_fd(w, efd) >= 0 ? 0 : errno == EINTR ? -EINTR : nap(w);
+    if (efd < 0 || w->unflagged || w->nap.begun) return kaio_nap(&w->nap, w->cancellable);
+    if (!w->deadline) {
+        if (read_count(w, efd) >= 0) return 0;
+        return errno == EINTR ? -EINTR : kaio_nap(&w->nap, w->cancellable);
+    }
     struct pollfd ready = {.fd = efd, .events = POLLIN};
     int n = ppoll(&ready, 1, &left, NULL);
     if (n <= 0) return n == 0 ? -EAGAIN : -EINTR;
@@ -207,6 +199,7 @@ static void wait_end(void *arg) {
     if (kaio_kernel_pending()) kaio_poll();
     int efd = w->self->efd;
     if (w->outer && kaio_fd_is_marked(efd)) syscall(SYS_write, efd, &one, sizeof one);
+    kaio_nap_end(&w->nap);
 }
 
 static bool arm_any_of(struct wait *w) {
@@ -246,6 +239,7 @@ int kaio_wait_any(const struct aiocb *const list[], int n, const struct timespec
         deadline.tv_nsec += timeout->tv_nsec;
         if (deadline.tv_nsec >= 1000000000) deadline.tv_sec++, deadline.tv_nsec -= 1000000000;
         w.deadline = &deadline;
+        w.nap.limited = true;
     }
     int res;
     pthread_cleanup_push(wait_end, &w);

@@ -168,6 +168,46 @@ static void timed_out(void) {
     report("read", &cb);
 }
 
+static pid_t waiter;
+static sem_t waits;
+
+static void *interrupt(void *unused) {
+    for (int i = 0; i < 2 * 2; i++) {
+        while (sem_wait(&waits)) continue;
+        sleep_ms(30); /* until_asleep() needs a descriptor */
+        tgkill(getpid(), waiter, SIGUSR1);
+        sleep_ms(10);
+        need(write(pipes[1], "x", 1) == 1, "write");
+    }
+    return unused;
+}
+
+static void ignore(int number) {
+    (void)number;
+}
+
+/* SA_RESTART takes up a wait again, if it has no time limit. */
+static void interrupted(void) {
+    const struct timespec minute = {60, 0};
+    pthread_t thread;
+    waiter = gettid();
+    sem_init(&waits, 0, 0);
+    need(pthread_create(&thread, NULL, interrupt, NULL) == 0, "thread");
+    for (int i = 0; i < 2 * 2; i++) {
+        bool restart = i & 1, limited = i & 2;
+        struct sigaction action = {.sa_handler = ignore, .sa_flags = restart ? SA_RESTART : 0};
+        struct aiocb cb = request(pipes[0], memory, 1, 0);
+        const struct aiocb *list[] = {&cb};
+        sigaction(SIGUSR1, &action, NULL);
+        answered("aio_read", aio_read(&cb));
+        sem_post(&waits);
+        say("%s%s", restart ? "SA_RESTART" : "handler", limited ? ", time limit" : "");
+        answered("suspend", aio_suspend(list, 1, limited ? &minute : NULL));
+        report("read", &cb);
+    }
+    pthread_join(thread, NULL);
+}
+
 /* No number is left. */
 static void use_up(void) {
     struct rlimit limit;
@@ -205,6 +245,7 @@ static void test(void) {
     stream("pipe", pipes[0], pipes[1]);
     stream("socket", pair[0], pair[1]);
     timed_out();
+    interrupted();
     for (int by_signal = 0; by_signal < 2; by_signal++) {
         sync_behind("buffered", data_fd, by_signal);
         sync_behind("direct", direct_fd, by_signal);

@@ -32,11 +32,6 @@ static const struct fault faults[] = {
     {"io_submit", SYS_io_submit, 0, LIBRARY, {EAGAIN, EINVAL, ENOSYS, EOPNOTSUPP, EPERM}},
     {"io_cancel", SYS_io_cancel, 0, LIBRARY, {EAGAIN, EFAULT, EINVAL, ENOSYS}},
     {"eventfd2", SYS_eventfd2, 0, LIBRARY, {EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM}},
-    {"timerfd_create",
-     SYS_timerfd_create,
-     0,
-     LIBRARY,
-     {EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, EPERM}},
     {"mmap", SYS_mmap, 0, SCARCE, {ENOMEM, EAGAIN, EPERM}},
     {"madvise", SYS_madvise, 0, LIBRARY, {EINVAL, ENOMEM, EAGAIN}},
     {"clone3", SYS_clone3, 0, SCARCE, {EAGAIN, EPERM}},
@@ -74,7 +69,6 @@ static const struct fault faults[] = {
      LIBRARY,
      {EBADF, EEXIST, EINVAL, ELOOP, ENOENT, ENOMEM, ENOSPC, EPERM}},
     {"statx", SYS_statx, 0, LIBRARY, {ENOSYS, EPERM, ENOMEM}},
-    {"timerfd_settime", SYS_timerfd_settime, 0, LIBRARY, {EINVAL}},
     {"getsockopt", SYS_getsockopt, 0, LIBRARY, {ENOBUFS, ENOMEM, EPERM}},
 };
 enum { FAULTS = sizeof faults / sizeof *faults };
@@ -129,8 +123,6 @@ static long at_call(const struct call *call) {
             if (is_of(&faults[i], call)) shared->calls[i]++;
         return GO_ON;
     }
-    bool timer = fault->nr == SYS_timerfd_create || fault->nr == SYS_timerfd_settime;
-    if (timer && call->nr == SYS_eventfd2) return -EMFILE; /* or it needs none */
     if (!is_of(fault, call)) return GO_ON;
     struct item *item = fault->whose >= REQUEST ? carried(call) : NULL;
     bool own = fault->whose >= REQUEST && !item && call->nr != SYS_rt_sigqueueinfo;

@@ -1,11 +1,13 @@
-/* The reaper cannot be started, so whoever waits for what the kernel polls looks again and again: a
- * handler installed with SA_RESTART never ends that wait; one without does, and when there is a
- * time limit, both do, unless the signal comes between two looks. For races.sh; the same for a wait
- * for another thread's request. */
+/* The reaper cannot be started, so whoever waits for what the kernel polls looks again and again; a
+ * signal has the same effect there as on one long sleep, whenever it comes: a handler ends the
+ * wait, but for one installed with SA_RESTART where there is no time limit; what is ignored or
+ * blocked does not. For races.sh; also of a wait for another thread's request. */
 #include "../api/test.h"
 #include "hold.h"
 
-enum { TRIES = 8 };
+enum { ROUNDS = 12 };
+enum disposition { PLAIN, RESTART, IGNORED, BLOCKED };
+static const char *const dispositions[] = {"handler", "SA_RESTART", "ignored", "blocked"};
 
 static pid_t waiter;
 static struct aiocb cb;
@@ -24,16 +26,15 @@ static void on_signal(int signo) {
     handled++;
 }
 
-/* Each time: signals the waiter in its sleep, and feeds the pipe when it sleeps again, or is back.
- */
+/* Each time: signals the waiter in its sleep, at any moment of it, and feeds the pipe later. */
 static void *signaler(void *unused) {
+    unsigned seed = 1;
     for (;;) {
         while (sem_wait(&go)) continue;
         until_asleep(waiter);
-        int before = handled;
-        syscall(SYS_tgkill, getpid(), waiter, SIGUSR1);
-        while (handled == before) sleep_ms(1);
-        sleep_ms(20);
+        usleep((useconds_t)rand_r(&seed) % 1000);
+        tgkill(getpid(), waiter, SIGUSR1);
+        sleep_ms(5);
         need(write(pipes[1], "x", 1) == 1, "write");
     }
     return unused;
@@ -48,13 +49,22 @@ static void *asker(void *unused) {
     return unused;
 }
 
+static void dispose(enum disposition how) {
+    struct sigaction action = {.sa_handler = how == IGNORED ? SIG_IGN : on_signal,
+                               .sa_flags = how == RESTART ? SA_RESTART : 0};
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    sigaction(SIGUSR1, &action, NULL);
+    pthread_sigmask(how == BLOCKED ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
+}
+
 /* Asked for by this thread, or by another; answers what aio_suspend() says. */
-static int interrupted(int flags, bool limited, bool by_another) {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = flags};
+static int interrupted(enum disposition how, bool limited, bool by_another) {
     const struct aiocb *list[] = {&cb};
     const struct timespec minute = {60, 0};
     char byte;
-    sigaction(SIGUSR1, &action, NULL);
+    dispose(how);
     cb = request(pipes[0], &byte, 1, 0);
     if (by_another) {
         sem_post(&asked);
@@ -66,7 +76,18 @@ static int interrupted(int flags, bool limited, bool by_another) {
     int answer = aio_suspend(list, 1, limited ? &minute : NULL) ? errno : 0;
     while (aio_error(&cb) == EINPROGRESS) sleep_ms(1);
     need(aio_return(&cb) == 1, "aio_return");
+    dispose(PLAIN); /* what was blocked comes now */
     return answer;
+}
+
+/* Answers whether all rounds went as expected. */
+static bool rounds(enum disposition how, bool limited, bool another) {
+    int ends = how == PLAIN || (how == RESTART && limited) ? EINTR : 0, wrong = 0, before = handled;
+    for (int i = 0; i < ROUNDS; i++) wrong += interrupted(how, limited, another) != ends;
+    int calls = handled - before, expected = how == IGNORED ? 0 : ROUNDS;
+    say("%s%s%s: %d wrong, handler called %d times", dispositions[how],
+        limited ? ", time limit" : "", another ? ", another's" : "", wrong, calls);
+    return wrong == 0 && calls == expected;
 }
 
 static void test(void) {
@@ -80,16 +101,7 @@ static void test(void) {
     need(pthread_create(&threads[0], NULL, signaler, NULL) == 0, "thread");
     need(pthread_create(&threads[1], NULL, asker, NULL) == 0, "thread");
     hold(calls, 1);
-    for (int i = 0; i < 8; i++) {
-        bool restart = i & 1, limited = i & 2, another = i & 4, goes_on = restart && !limited;
-        int answer, tries = 0;
-        do answer = interrupted(restart ? SA_RESTART : 0, limited, another);
-        while (++tries < TRIES && (goes_on ? answer == 0 : answer != EINTR));
-        bool as_said = answer == (goes_on ? 0 : EINTR);
-        say("%s%s%s: %s", restart ? "SA_RESTART" : "plain", limited ? ", time limit" : "",
-            another ? ", another's" : "", name(answer));
-        good &= as_said;
-    }
+    for (int i = 0; i < 16; i++) good &= rounds((enum disposition)(i / 4), i & 1, i & 2);
     need(failed > 0, "clone3");
     if (!good) exit(1);
 }
