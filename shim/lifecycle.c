@@ -213,9 +213,14 @@ static bool wake(struct kaio_batch *b) {
     return true;
 }
 
+/* Threads are started by ours, but for that of the very request which the caller submits and which
+ * has ended in the call: waking the reaper for it would cost as much. */
 static bool notify(struct kaio_batch *b) {
-    if (!kaio_is_ours) kaio_reaper_hand(b);
     struct kaio_req *req = TAILQ_FIRST(&b->notify);
+    if (!kaio_is_ours && !(req && b->cb && req->cb == b->cb)) {
+        kaio_reaper_hand(b);
+        return false;
+    }
     struct kaio_lio *lio = TAILQ_FIRST(&b->lists);
     if (req) TAILQ_REMOVE(&b->notify, req, link);
     else if (lio) TAILQ_REMOVE(&b->lists, lio, link);

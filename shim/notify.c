@@ -1,7 +1,8 @@
 /* notify.c - telling the program: SIGEV_SIGNAL, SIGEV_THREAD, SIGEV_THREAD_ID.
  *
  * Signals are sent by whoever ends the request, under the lock (see complete.c). Threads are
- * started without the lock, by workers and the reaper only (kaio_reaper_hand()).
+ * started without the lock: by workers and the reaper, and by a call whose own request has ended in
+ * it (notify() in lifecycle.c).
  */
 #include "kaio.h"
 

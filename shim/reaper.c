@@ -166,8 +166,8 @@ void kaio_reaper_kick(void) {
     if (kaio_fd_is_marked(kaio.reaper->efd)) syscall(SYS_write, kaio.reaper->efd, &one, sizeof one);
 }
 
-/* A program's thread starts none, it may be in a signal handler: SIGEV_THREAD goes to the reaper,
- * whenever that comes. */
+/* A program's thread may be in a signal handler, or has better things to do than to start those of
+ * others: SIGEV_THREAD goes to the reaper, whenever that comes. */
 void kaio_reaper_hand(struct kaio_batch *b) {
     if (TAILQ_EMPTY(&b->notify) && TAILQ_EMPTY(&b->lists)) return;
     TAILQ_CONCAT(&kaio.handover, &b->notify, link);
