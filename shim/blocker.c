@@ -1,7 +1,7 @@
 /* blocker.c - the head of a stream's line that the kernel does not poll for us gets a thread of its
- * own: terminals, O_RDWR FIFOs, sockets with a time limit, every stream when there is no context,
- * and the second direction of one in the reaper's set. It may wait for ever and must not take a
- * worker's place.
+ * own: terminals, O_RDWR FIFOs, signalfds, sockets with a time limit or a low-water mark, every
+ * stream when there is no context, and the second direction of one in the reaper's set. It may wait
+ * for ever and must not take a worker's place.
  *
  * kaio_blocker_start() is called under the lock, kaio_blocker_create() by kaio_leave(); the rest
  * runs on the new thread. Until that is there, and while it polls, the request is POLLING and may
@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <termios.h>
@@ -48,9 +49,28 @@ void kaio_blocker_cancel(struct kaio_req *req) {
     kaio_file_unsubmitted(req->file, 1); /* taken back in blocker_begin() */
 }
 
-/* Until the stream is ready, or cancel.c ends the request and so wakes us, or somebody is woken
- * whose bit is the same. Answers poll()'s events. */
-static short blocker_sleep(struct kaio_req *req) {
+/* SO_RCVTIMEO, SO_SNDTIMEO: a socket's read() or write() gives up after so many ns; 0: never. */
+static uint64_t limit_of(const struct kaio_req *req) {
+    struct timeval limit = {0, 0};
+    socklen_t n = sizeof limit;
+    int option = req->op == KAIO_READ ? SO_RCVTIMEO : SO_SNDTIMEO;
+    if (getsockopt(req->iocb.aio_fildes, SOL_SOCKET, option, &limit, &n)) return 0;
+    return (uint64_t)limit.tv_sec * 1000000000u + (uint64_t)limit.tv_usec * 1000u;
+}
+
+bool kaio_blocker_has_limit(const struct kaio_req *req) {
+    return limit_of(req) > 0;
+}
+
+/* For poll(); end 0: no limit. */
+static int ms_until(uint64_t end) {
+    uint64_t now = kaio_now_ns(), left = end > now ? (end - now) / 1000000 + 1 : 0;
+    return end == 0 ? -1 : left < INT_MAX ? (int)left : INT_MAX;
+}
+
+/* Until the stream is ready, or its limit is over, or cancel.c ends the request and so wakes us, or
+ * somebody is woken whose bit is the same. Answers poll()'s events. */
+static short blocker_sleep(struct kaio_req *req, uint64_t end) {
     struct kaio_batch b;
     kaio_enter(&b);
     kaio_thread_check(b.self);
@@ -62,7 +82,7 @@ static short blocker_sleep(struct kaio_req *req) {
     req->blocker = true;
     kaio_req_move(req, KAIO_POLLING);
     kaio_leave(&b);
-    poll(fds, 2, fds[1].fd < 0 ? 10 : -1);
+    poll(fds, 2, fds[1].fd < 0 ? 10 : ms_until(end));
     if (fds[1].revents) kaio_thread_drain(b.self);
     return fds[0].revents;
 }
@@ -109,28 +129,42 @@ static bool is_refusal(long res) {
            res == -ENOSYS;
 }
 
+/* Left to read() and pread(). */
+static bool is_odd(const struct kaio_req *req) {
+    return req->blocking || req->nbytes == 0 || req->nbytes > SSIZE_MAX / 2 || req->offset < 0;
+}
+
+/* As in kaio_submit_ready(): behind a part, an error is not asked for. */
+static long offer(struct kaio_req *req, short ready) {
+    if (is_odd(req)) return -EOPNOTSUPP;
+    return ready & POLLERR && req->done > 0 ? -EIO : kaio_copy_stream(req);
+}
+
+/* Is there nothing to be had now? A terminal, which takes no offers, is looked at. */
+static bool must_wait(struct kaio_req *req, long res, short ready) {
+    if (fcntl(req->iocb.aio_fildes, F_GETFL) & O_NONBLOCK) return false;
+    if (res > 0) return req->op == KAIO_WRITE && req->done < req->nbytes;
+    bool terminal = res == -EOPNOTSUPP && !is_odd(req) && !ready;
+    return res == -EAGAIN || (terminal && !poll_misleads(req) && !is_ready(req));
+}
+
 /* The rule for one stream request: offer it, wait, offer it again. A terminal takes no offers: the
- * blocking call follows when it is ready. What is refused is left to that call, and so is a socket
- * with a time limit. */
+ * blocking call follows when it is ready. What is refused is left to that call. */
 static void *blocker_main(void *arg) {
     struct kaio_req *req = arg;
     struct kaio_batch b;
+    uint64_t limit = limit_of(req), end = limit ? kaio_now_ns() + limit : 0;
     short ready = 0;
     kaio_is_ours = true;
     while (blocker_begin(req)) {
-        /* let read() and pread() tell */
-        bool odd = req->nbytes == 0 || req->nbytes > SSIZE_MAX / 2 || req->offset < 0;
-        long res = req->blocking || odd ? -EOPNOTSUPP : kaio_copy_stream(req);
-        bool nonblocking = fcntl(req->iocb.aio_fildes, F_GETFL) & O_NONBLOCK;
-        if (res > 0) req->done += (size_t)res;
-        bool rest = res > 0 && req->op == KAIO_WRITE && req->done < req->nbytes;
-        bool terminal = res == -EOPNOTSUPP && !req->blocking && !odd && !ready;
-        bool waits = terminal && !poll_misleads(req) && !is_ready(req);
-        if (!nonblocking && (res == -EAGAIN || rest || waits)) {
-            ready = blocker_sleep(req);
+        long res = offer(req, ready);
+        if (res > 0) kaio_req_advance(req, (size_t)res);
+        bool waits = must_wait(req, res, ready), late = waits && ms_until(end) == 0;
+        if (waits && !late) {
+            ready = blocker_sleep(req, end);
             continue;
         }
-        if (is_refusal(res)) res = blocker_run(req, ready);
+        if (is_refusal(res) && !late) res = blocker_run(req, ready);
         else if (res >= 0 || req->done) res = (long)req->done;
         kaio_enter(&b);
         kaio_worker_finish(&b, req, res);

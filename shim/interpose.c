@@ -26,6 +26,8 @@
 #include <unistd.h>
 
 #define PRIORITY_MAX 20 /* AIO_PRIO_DELTA_MAX; <limits.h> does not say it */
+#define LIO_DSYNC    3  /* what glibc's aio_misc.h leaves in the aiocb */
+#define LIO_SYNC     4
 #define EXPORT       __attribute__((visibility("default")))
 /* The same function under its large-file name: off_t is 64 bits wide on x86-64. */
 #define EXPORT_64(name) __asm__(".globl " #name "64\n.set " #name "64, " #name)
@@ -107,6 +109,7 @@ static int sync_one(int op, struct aiocb *cb) {
     if (op != O_SYNC && op != O_DSYNC) return answer(-EINVAL);
     if (fcntl(cb->aio_fildes, F_GETFL) < 0) return answer(-EBADF);
     cb->aio_reqprio = 0;
+    cb->aio_lio_opcode = op == O_SYNC ? LIO_SYNC : LIO_DSYNC;
     return submit(cb, op == O_SYNC ? KAIO_FSYNC : KAIO_FDSYNC);
 }
 

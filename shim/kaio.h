@@ -34,7 +34,9 @@
 #define KAIO_FEW         64   /* requests that workers serve before a context is made */
 #define KAIO_STOCK       16   /* requests that a thread keeps for the short way of direct.c */
 #define KAIO_LARGE_BYTES (512 << 10) /* buffered requests from here on are never copied inline */
-#define KAIO_SIGSET      8           /* bytes of the kernel's sigset_t */
+#define KAIO_TRANSFER_MAX                                                                          \
+    0x7ffff000        /* MAX_RW_COUNT: what one read() or write() transfers at most */
+#define KAIO_SIGSET 8 /* bytes of the kernel's sigset_t */
 
 enum kaio_op { KAIO_READ, KAIO_WRITE, KAIO_INVALID, KAIO_FSYNC, KAIO_FDSYNC, KAIO_BARRIER };
 
@@ -91,7 +93,7 @@ struct kaio_req {
     bool buffered;    /* a read that RWF_NOWAIT begins, if its data is not in memory: worker.c */
     bool armed;       /* held: file->active[] of the other epoch is all it waits for */
     bool joined;      /* held: a sync that the one in progress covers, too */
-    bool blocking;    /* may wait inside the call: KAIO_MODE=kernel, SO_RCVTIMEO */
+    bool blocking;    /* may wait inside the call: KAIO_MODE=kernel, SO_RCVLOWAT */
     bool in_kernel;   /* an iocb of it is in kaio.in_kernel */
     bool unstarted;   /* in kaio.blockers */
     bool blocker;     /* polling: by a thread of its own, which still refers to it */
@@ -119,9 +121,10 @@ struct kaio_file {
     uint32_t unsubmitted;     /* would use the descriptor's number again */
     uint64_t waiters;         /* bits of the threads that sleep for unsubmitted == 0 */
     uint8_t epoch;
-    uint8_t refused;       /* 1 << op: learned to be declined; costs speed when stale */
-    uint8_t kind;          /* enum kaio_kind, of the descriptor when last looked */
-    bool anonymous;        /* a stream without a type: eventfd, signalfd, ... */
+    uint8_t refused; /* 1 << op: learned to be declined; costs speed when stale */
+    uint8_t kind;    /* enum kaio_kind, of the descriptor when last looked */
+    bool anonymous;  /* a stream without a type: eventfd, signalfd, ... */
+    bool socket;
     atomic_bool direct;    /* submit.c: O_DIRECT when last asked, */
     _Atomic uint8_t trust; /* and for how many more reads that is believed; both hints */
     atomic_bool straight;  /* direct.c: some read went the short way */
@@ -147,13 +150,6 @@ struct kaio_lio {
 };
 TAILQ_HEAD(kaio_lios, kaio_lio);
 
-/* raised.c: signals taken out of the queue. */
-#define KAIO_RAISED_MAX 4 /* two signals, for the thread and for the process */
-struct kaio_raised {
-    siginfo_t infos[KAIO_RAISED_MAX];
-    int n;
-};
-
 /* One per thread that ever used AIO, reused after its end, never freed. Outlives fork(). */
 struct kaio_thread {
     struct kaio_thread *next; /* all of them, in kaio_threads */
@@ -165,9 +161,8 @@ struct kaio_thread {
     bool watched;            /* the reaper's epoll set has its eventfd */
     atomic_bool
         woken; /* false: it sleeps, or is about to, and its eventfd has not been written yet */
-    atomic_bool unflagged;   /* some request of it went without its eventfd; only grows */
-    bool asleep;             /* in its sleep, or in a handler on top of it; only its thread looks */
-    struct kaio_raised kept; /* raised.c: between enter and leave */
+    atomic_bool unflagged; /* some request of it went without its eventfd; only grows */
+    bool asleep;           /* in its sleep, or in a handler on top of it; only its thread looks */
     /* direct.c; the thread's own, also in its handlers, but for calling */
     struct kaio_req *stock[KAIO_STOCK];
     unsigned nstock;
@@ -190,7 +185,8 @@ struct kaio_batch {
     struct kaio_lio *lio;    /* or the list; NULL: none */
     bool no_thread;          /* out: no worker could be started for it */
     bool writes;             /* the thread itself has made some: raised.c */
-    unsigned raised;         /* kaio.raised before them */
+    unsigned raised;         /* kaio.raised before them, */
+    unsigned pending;        /* and the signals of theirs that were pending for the thread */
 };
 
 /* All state. Zero is its valid first value, and a forked child sees zeros (MADV_WIPEONFORK). */
@@ -290,6 +286,7 @@ struct kaio_req *kaio_req_find(const struct aiocb *cb); /* NULL: not one of ours
 struct kaio_req *
 kaio_req_glance(const struct aiocb *cb); /* without the lock: it may just have ended */
 void kaio_req_clear(struct kaio_req *req);
+void kaio_req_advance(struct kaio_req *req, size_t n); /* n bytes have been transferred */
 struct kaio_req *kaio_req_at(uint32_t index);
 void kaio_req_move(struct kaio_req *req, enum kaio_state state);
 void kaio_file_unsubmitted(struct kaio_file *file, int change);
@@ -315,6 +312,7 @@ void kaio_direct_count_all(struct kaio_file *file); /* or before a sync */
 
 /* submit.c */
 void kaio_submit(struct kaio_batch *b, struct kaio_req *req);
+void kaio_submit_ready(struct kaio_batch *b, struct kaio_req *req, unsigned events); /* poll()'s */
 int kaio_submit_new(struct kaio_batch *b, struct aiocb *cb, enum kaio_op op, struct kaio_lio *lio);
 bool kaio_submit_is_stream(int fd);
 bool kaio_submit_trusts(struct kaio_file *file); /* without the lock: is it as when last asked? */
@@ -353,6 +351,7 @@ bool kaio_copy_is_quick(size_t nbytes, uint64_t took_ns); /* it did not wait for
 bool kaio_copy_read(struct aiocb *cb);                    /* without the lock; true: it has ended */
 
 /* blocker.c */
+bool kaio_blocker_has_limit(const struct kaio_req *req);
 void kaio_blocker_start(struct kaio_batch *b, struct kaio_req *req);
 bool kaio_blocker_create(struct kaio_batch *b); /* one's thread; drops the lock */
 void kaio_blocker_cancel(struct kaio_req *req); /* the caller ends it */

@@ -86,7 +86,8 @@ static void event(struct kaio_batch *b, const struct io_event *ev) {
     kaio.polls -= kaio_kernel_is_poll(req);
     if (req->straight) kaio_direct_count(req);
     if (state == KAIO_SUBMITTED) kaio_submit_result(b, req, (long)ev->res);
-    else if (state == KAIO_POLLING) kaio_submit(b, req); /* ready, or its error is */
+    else if (state == KAIO_POLLING)
+        kaio_submit_ready(b, req, (long)ev->res > 0 ? (unsigned)ev->res : 0);
     else if (state == KAIO_ZOMBIE) kaio_req_free(req);
 }
 

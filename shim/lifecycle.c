@@ -114,11 +114,16 @@ static void child_clean(void) {
     kaio_is_ours = false;
 }
 
+/* A handler that comes before this one may have made requests already; then begin() has cleaned. */
+static void after_fork(void) {
+    if (!kaio.started) child_clean();
+}
+
 void kaio_load(void) {
     if (atomic_load_explicit(&kaio_loaded, memory_order_acquire)) return;
     kaio_config_load();
     pthread_key_create(&thread_end, thread_ended);
-    pthread_atfork(NULL, NULL, child_clean);
+    pthread_atfork(NULL, NULL, after_fork);
     static const char *const modes[] = {"auto", "kernel", "worker", "off"};
     kaio_log("active: mode %s", modes[kaio_config.mode]);
     /* release: pairs with the acquire above */

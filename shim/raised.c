@@ -5,38 +5,45 @@
  *
  * kaio_raised_before() comes before the first write of a batch, kaio_raised_after() before its
  * signals are unblocked. A write that has raised one answers EPIPE or EFBIG, at once, so
- * kaio.raised has counted it by then. Signals of the same number that were pending before (the
- * program blocks them), or that come from elsewhere meanwhile, stay: the first are kept apart, or
- * ours might merge with them.
+ * kaio.raised has counted it by then. What is raised is pending for this very thread, and such
+ * signals are dequeued before those of the process, which stay. So does one that was pending for
+ * the thread before (the program blocks it): ours has merged with it.
  */
 #include "kaio.h"
 
+#include <fcntl.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Dequeues both signals, what was raised in this thread first. A raw call: sigtimedwait() is a
- * cancellation point. */
-static void take(struct kaio_raised *r) {
-    static const struct timespec now = {0, 0};
+#define BIT(signo)     (1u << ((signo)-1))
+#define PENDING_FIELDS 29 /* of proc(5)'s stat, behind the name; the last is `signal` */
+
+static const int both[] = {SIGPIPE, SIGXFSZ};
+
+static unsigned pending_anywhere(void) {
     sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGPIPE);
-    sigaddset(&set, SIGXFSZ);
-    r->n = 0;
-    while (r->n < KAIO_RAISED_MAX &&
-           syscall(SYS_rt_sigtimedwait, &set, &r->infos[r->n], &now, KAIO_SIGSET) > 0)
-        r->n++;
+    unsigned bits = 0;
+    sigpending(&set);
+    for (int i = 0; i < 2; i++)
+        if (sigismember(&set, both[i]) > 0) bits |= BIT(both[i]);
+    return bits;
 }
 
-/* What the kernel raises here looks as if the process had sent it to itself. */
-static bool is_own(const siginfo_t *info) {
-    return info->si_code == SI_USER && info->si_pid == getpid();
-}
-
-static void put_back(siginfo_t *info) {
-    if (info->si_code == SI_TKILL || is_own(info))
-        syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), info->si_signo, info);
-    else syscall(SYS_rt_sigqueueinfo, getpid(), info->si_signo, info);
+/* For this thread alone, which only /proc tells; without it, for the process, too. Raw calls: they
+ * are no cancellation points. */
+static unsigned pending_here(void) {
+    char stat[512]; /* some 350 */
+    unsigned bits = 0;
+    int fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/thread-self/stat", O_RDONLY | O_CLOEXEC);
+    long n = fd < 0 ? 0 : syscall(SYS_read, fd, stat, sizeof stat - 1);
+    if (fd >= 0) syscall(SYS_close, fd);
+    stat[n > 0 ? n : 0] = 0;
+    const char *field = strrchr(stat, ')'); /* ends the name */
+    for (int i = 0; field && i < PENDING_FIELDS; i++) field = strchr(field + 1, ' ');
+    if (!field) return pending_anywhere();
+    while (*++field >= '0' && *field <= '9') bits = bits * 10 + (unsigned)(*field - '0');
+    return bits & (BIT(SIGPIPE) | BIT(SIGXFSZ));
 }
 
 /* Under the lock. */
@@ -44,15 +51,25 @@ void kaio_raised_before(struct kaio_batch *b) {
     if (b->writes || kaio_is_ours) return; /* nothing is ever delivered to ours */
     b->writes = true;
     b->raised = kaio.raised;
-    b->self->kept.n = 0;
-    if (sigismember(&b->mask, SIGPIPE) || sigismember(&b->mask, SIGXFSZ)) take(&b->self->kept);
+    bool blocks = sigismember(&b->mask, SIGPIPE) > 0 || sigismember(&b->mask, SIGXFSZ) > 0;
+    b->pending = blocks && pending_anywhere() ? pending_here() : 0;
 }
 
-/* any: since then. */
+/* What the kernel raises looks as if the process had sent it to itself. */
+static void take_back(int signo) {
+    static const struct timespec now = {0, 0};
+    siginfo_t info;
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, signo);
+    if (syscall(SYS_rt_sigtimedwait, &set, &info, &now, KAIO_SIGSET) != signo) return;
+    if (info.si_code == SI_USER && info.si_pid == getpid()) return;
+    syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), signo, &info); /* somebody else's */
+}
+
+/* any: EPIPE or EFBIG since then. */
 void kaio_raised_after(struct kaio_batch *b, bool any) {
-    struct kaio_raised raised = {.n = 0};
-    if (any) take(&raised);
-    for (int i = 0; i < raised.n; i++)
-        if (!is_own(&raised.infos[i])) put_back(&raised.infos[i]);
-    for (int i = 0; i < b->self->kept.n; i++) put_back(&b->self->kept.infos[i]);
+    unsigned raised = any ? pending_here() & ~b->pending : 0;
+    for (int i = 0; i < 2; i++)
+        if (raised & BIT(both[i])) take_back(both[i]);
 }

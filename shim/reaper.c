@@ -72,7 +72,7 @@ static void stream_ready(struct kaio_batch *b, const struct epoll_event *ev) {
     struct kaio_req *req = ev->data.ptr;
     if (ev->events == 0 || is_thread(ev->data.ptr) || !req->epolled) return;
     kaio_reaper_unpoll(req);
-    kaio_submit(b, req);
+    kaio_submit_ready(b, req, ev->events);
 }
 
 /* What was handed over comes into b, from where kaio_leave() delivers it. */

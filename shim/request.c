@@ -32,6 +32,12 @@ void kaio_req_clear(struct kaio_req *req) {
     memset(req, 0, offsetof(struct kaio_req, index));
 }
 
+/* Once some are there the request ends with what one call transfers at most, see read(2), NOTES. */
+void kaio_req_advance(struct kaio_req *req, size_t n) {
+    req->done += n;
+    if (req->nbytes > KAIO_TRANSFER_MAX) req->nbytes = KAIO_TRANSFER_MAX;
+}
+
 struct kaio_req *kaio_req_get(struct aiocb *cb, enum kaio_op op, int fd) {
     struct kaio_file *file = kaio_file_get(fd);
     if (!file || (TAILQ_EMPTY(&kaio.free) && !pool_grow())) return NULL;

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -51,6 +52,7 @@ static bool is_stream(struct kaio_req *req) {
     req->file->kind = kind_of(req->iocb.aio_fildes, &st);
     bool stream = req->file->kind == KAIO_STREAM;
     req->file->anonymous = stream && !(st.stx_mode & S_IFMT);
+    req->file->socket = stream && S_ISSOCK(st.stx_mode);
     return stream;
 }
 
@@ -58,15 +60,6 @@ static bool is_stream(struct kaio_req *req) {
  * kaio_submit_result(); the other way round nothing would tell, so a stream is looked at again. */
 static bool may_be_stream(struct kaio_req *req) {
     return req->file->kind != KAIO_FILE_LIKE && is_stream(req);
-}
-
-/* SO_RCVTIMEO, SO_SNDTIMEO: a blocking read() or write() gives up by itself. */
-static bool has_timeout(const struct kaio_req *req) {
-    struct timeval limit = {0, 0};
-    socklen_t n = sizeof limit;
-    int option = req->op == KAIO_READ ? SO_RCVTIMEO : SO_SNDTIMEO;
-    if (getsockopt(req->iocb.aio_fildes, SOL_SOCKET, option, &limit, &n)) return false;
-    return limit.tv_sec || limit.tv_usec;
 }
 
 /* A stream's requests are served one by one, by priority and in call order, each direction on its
@@ -84,7 +77,15 @@ static bool line_up(struct kaio_req *req) {
     return false;
 }
 
-/* A signalfd is ready for whose signal has come, and the kernel's poll asks on a thread of its own.
+/* SO_RCVLOWAT: a blocking read() waits for so many bytes; poll() does not, of some kinds. */
+static bool has_low_water(const struct kaio_req *req) {
+    int least = 1;
+    socklen_t n = sizeof least;
+    if (!req->file->socket || req->op != KAIO_READ) return false;
+    return !getsockopt(req->iocb.aio_fildes, SOL_SOCKET, SO_RCVLOWAT, &least, &n) && least > 1;
+}
+
+/* A signalfd gives the signals of the thread that reads or polls it, too; glibc's has none.
  * Anonymous files have no type: others need not be asked for their name. */
 static bool is_signalfd(const struct kaio_req *req) {
     char path[32], file[] = "anon_inode:[signalfd]", found[sizeof file];
@@ -98,11 +99,9 @@ static bool is_signalfd(const struct kaio_req *req) {
  * the kernel cannot poll gets a thread. */
 static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_poll) {
     if (!req->in_line && !line_up(req)) return; /* it was no stream when it was offered */
-    can_poll = can_poll && !is_signalfd(req);
     if (can_poll && fcntl(req->iocb.aio_fildes, F_GETFL) & O_NONBLOCK) {
         kaio_complete(b, req, -EAGAIN);
-    } else if (has_timeout(req)) {
-        req->blocking = true;
+    } else if (kaio_blocker_has_limit(req)) {
         kaio_blocker_start(b, req);
     } else if (can_poll && kaio_kernel_ready() && kaio.polls < kaio.depth / 2) {
         kaio.by_stream++;
@@ -201,11 +200,23 @@ void kaio_submit(struct kaio_batch *b, struct kaio_req *req) {
         return;
     }
     if (req->op <= KAIO_WRITE && !req->in_line && may_be_stream(req) && !line_up(req)) return;
+    if (req->in_line && (is_signalfd(req) || has_low_water(req))) {
+        req->blocking = req->file->socket;
+        kaio_blocker_start(b, req);
+        return;
+    }
     bool copy;
     enum kaio_reason reason = decline_early(req, &copy);
     if (reason != KAIO_REASONS) declined(b, req, reason);
     else if (copy) kaio_copy_offer(b, req);
     else kaio_kernel_offer(b, req);
+}
+
+/* A stream that has waited. After a part has been written, an error ends the request with that
+ * count and is left for the next one, as by write(). */
+void kaio_submit_ready(struct kaio_batch *b, struct kaio_req *req, unsigned events) {
+    if (events & POLLERR && req->done > 0) kaio_complete(b, req, (long)req->done);
+    else kaio_submit(b, req);
 }
 
 /* The head of a stream's line has ended: the next one's turn. What ends at once comes back here
@@ -248,7 +259,7 @@ static void unsupported(struct kaio_batch *b, struct kaio_req *req) {
 /* The descriptor has been closed since, after the kernel had taken the request: its number must not
  * be used again. Short, or taken and then declined, both are rare. */
 static void result_of_closed(struct kaio_batch *b, struct kaio_req *req, long res) {
-    if (res > 0) req->done += (size_t)res;
+    if (res > 0) kaio_req_advance(req, (size_t)res);
     if (res == -EAGAIN || res == -EOPNOTSUPP) res = req->in_line ? -ECANCELED : -EBADF;
     kaio_complete(b, req, res < 0 ? res : (long)req->done);
 }
@@ -281,7 +292,7 @@ void kaio_submit_result(struct kaio_batch *b, struct kaio_req *req, long res) {
     } else if (res < 0) {
         kaio_complete(b, req, res);
     } else {
-        req->done += (size_t)res;
+        kaio_req_advance(req, (size_t)res);
         if (res > 0 && req->done < req->nbytes && has_rest(req)) declined(b, req, KAIO_R_SHORT);
         else kaio_complete(b, req, (long)req->done);
     }

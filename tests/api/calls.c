@@ -69,6 +69,9 @@ static void fields(void) {
     cb.aio_sigevent.sigev_notify = SIGEV_NONE;
     say("aio_fsync: %d", aio_fsync(O_SYNC, &cb));
     report("sync", &cb);
+    int opcode = cb.aio_lio_opcode, res = aio_fsync(O_DSYNC, &cb);
+    say("opcode %d; O_DSYNC: %d, opcode %d", opcode, res, cb.aio_lio_opcode);
+    report("sync", &cb);
     cb.aio_buf = buf;
     cb.aio_nbytes = 100;
     cb.aio_offset = 50;

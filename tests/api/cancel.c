@@ -341,6 +341,11 @@ static void unpollables(void) {
     int fifo = open("fifo", O_RDWR), to = open("fifo", O_WRONLY);
     need(fifo >= 0 && to >= 0 && unlink("fifo") == 0, "fifo");
     unpollable("FIFO", fifo, to);
+    int pair[2];
+    struct timeval limit = {60, 0};
+    need(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0, "socketpair");
+    setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    unpollable("socket with a time limit", pair[0], pair[1]);
 }
 
 struct other {

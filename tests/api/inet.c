@@ -111,6 +111,17 @@ static void ends_of_writes(void) {
         if (way == 1) close(fds[1]);
     }
     int fds[2];
+    connection(fds); /* a part has been written: the error is the next one's */
+    struct aiocb cb = request(fds[0], buf, 4 * LARGE, 0);
+    need(aio_write(&cb) == 0, "aio_write");
+    waits("a part is written", &cb);
+    reset(fds[1]);
+    int err = finish(&cb);
+    ssize_t n = aio_return(&cb);
+    say("reset: %s, a part %d", name(err), n > 0 && n < 4 * LARGE);
+    writes("the next write", fds[0], 10);
+    writes("the one after that", fds[0], 10);
+    close(fds[0]);
     connection(fds);
     close(fds[1]);
     writes("first write to a closed peer", fds[0], 10);
@@ -124,6 +135,38 @@ static void ends_of_writes(void) {
     reads("read after a reset", fds[0], 10);
     reads("read after that", fds[0], 10);
     close(fds[0]);
+}
+
+/* SO_RCVLOWAT: a blocking read waits for so many bytes. */
+static void low_water(const char *what, const int fds[2]) {
+    int least = 8;
+    need(!setsockopt(fds[0], SOL_SOCKET, SO_RCVLOWAT, &least, sizeof least), "SO_RCVLOWAT");
+    for (int before = 0; before < 2; before++) {
+        struct aiocb cb = request(fds[0], buf, 20, 0);
+        if (before) put(fds[1], "one");
+        need(aio_read(&cb) == 0, "aio_read");
+        if (!before) waits(what, &cb);
+        if (!before) put(fds[1], "one");
+        waits(what, &cb);
+        put(fds[1], "two four");
+        ends(what, &cb);
+        say("it is %.11s", buf);
+    }
+    put(fds[1], "end");
+    struct aiocb cb = request(fds[0], buf, 20, 0);
+    need(aio_read(&cb) == 0, "aio_read");
+    waits(what, &cb);
+    close(fds[1]);
+    ends(what, &cb);
+    close(fds[0]);
+}
+
+static void low_waters(void) {
+    int fds[2];
+    connection(fds);
+    low_water("low water, TCP", fds);
+    need(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0, "socketpair");
+    low_water("low water, UNIX", fds);
 }
 
 static void *drain(void *arg) {
@@ -248,6 +291,7 @@ static void test(void) {
     buf = pages(LARGE);
     ends_of_reads();
     ends_of_writes();
+    low_waters();
     large();
     unconnected();
     datagrams();

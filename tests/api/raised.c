@@ -67,20 +67,43 @@ static void all_errors(void) {
     too_far("memory", memfd_create("memory", MFD_CLOEXEC));
 }
 
-/* The program's own pending signal stays: once, and as it was sent. */
-static void stays(int signo, bool to_thread) {
-    struct timespec none = {0, 0};
+struct take {
+    int signo, got;
     siginfo_t info;
+};
+
+static void *take(void *arg) {
+    struct take *take = arg;
+    struct timespec none = {0, 0};
     sigset_t set;
     sigemptyset(&set);
-    sigaddset(&set, signo);
+    sigaddset(&set, take->signo);
+    take->got = sigtimedwait(&set, &take->info, &none);
+    return NULL;
+}
+
+/* Takes a pending signal: one of the process in another thread. */
+static void take_in(bool this_thread, struct take *t) {
+    pthread_t thread;
+    if (this_thread) {
+        take(t);
+        return;
+    }
+    need(pthread_create(&thread, NULL, take, t) == 0, "thread");
+    pthread_join(thread, NULL);
+}
+
+/* The program's own pending signal stays: once, and as it was sent. */
+static void stays(int signo, bool to_thread) {
+    struct take first = {.signo = signo}, other = {.signo = signo};
     say("%s is pending for the %s", strsignal(signo), to_thread ? "thread" : "process");
     need((to_thread ? raise(signo) : kill(getpid(), signo)) == 0, "kill");
     all_errors();
-    bool came = sigtimedwait(&set, &info, &none) == signo;
-    say("it comes %d, as sent %d", came,
-        came && info.si_code == (to_thread ? SI_TKILL : SI_USER) && info.si_pid == getpid());
-    say("no other %d", sigtimedwait(&set, &info, &none) < 0);
+    take_in(to_thread, &first);
+    take_in(true, &other);
+    say("it comes %d, as sent %d", first.got == signo,
+        first.info.si_code == (to_thread ? SI_TKILL : SI_USER) && first.info.si_pid == getpid());
+    say("no other %d", other.got < 0);
 }
 
 static void blocked(void) {
@@ -127,7 +150,7 @@ static void foreign(const char *what, int signo, int fd, off_t offset, int expec
     own = 0;
     need(sigaction(signo, &action, NULL) == 0 && pipe(heard) == 0, "pipe");
     pid_t pid = fork();
-    need(pid > 0, "fork");
+    need(pid >= 0, "fork");
     if (pid == 0) _exit(send_all(signo));
     set_limit(signo == SIGXFSZ ? LIMIT : RLIM_INFINITY);
     while (waitpid(pid, &status, WNOHANG) == 0) {
@@ -138,6 +161,47 @@ static void foreign(const char *what, int signo, int fd, off_t offset, int expec
     say("%s, %s: lost %d, own %d, %d wrong", strsignal(signo), what, status != 0, own, wrong);
     close(heard[0]);
     close(heard[1]);
+    close(fd);
+}
+
+static _Atomic int came; /* signals, whoever sent them */
+
+static void count(int signo) {
+    (void)signo;
+    came++;
+}
+
+/* The next one when the last has come. */
+static void *send_to_all(void *arg) {
+    int signo = *(int *)arg;
+    sigset_t set;
+    sigfillset(&set);
+    pthread_sigmask(SIG_BLOCK, &set, NULL); /* the other thread handles them */
+    for (int i = 0; i < SENT; i++) {
+        uint64_t end = now_us() + 2000000;
+        usleep((useconds_t)(i % 7));
+        kill(getpid(), signo);
+        while (came <= i && now_us() < end) usleep(1);
+    }
+    *(int *)arg = 0;
+    return NULL;
+}
+
+/* The same signals from a thread of the program, which look like those of errors. */
+static void by_own_thread(const char *what, int signo, int fd, off_t offset, int expected) {
+    struct sigaction action = {.sa_handler = count, .sa_flags = SA_RESTART};
+    int wrong = 0;
+    _Atomic int sending = signo;
+    pthread_t thread;
+    came = 0;
+    need(sigaction(signo, &action, NULL) == 0, "sigaction");
+    need(pthread_create(&thread, NULL, send_to_all, (void *)&sending) == 0, "thread");
+    while (sending && came < SENT) {
+        struct aiocb cb = request(fd, buf, 4096, offset);
+        wrong += aio_write(&cb) != 0 || finish(&cb) != expected;
+    }
+    pthread_join(thread, NULL);
+    say("%s, %s, from a thread: %d, %d wrong", strsignal(signo), what, came, wrong);
     close(fd);
 }
 
@@ -154,6 +218,7 @@ static void test(void) {
     all_errors();
     blocked();
     foreign("broken pipe", SIGPIPE, broken_pipe(), 0, EPIPE);
+    by_own_thread("broken pipe", SIGPIPE, broken_pipe(), 0, EPIPE);
     foreign("file", SIGPIPE, scratch(O_RDWR, 0), 0, 0);
     foreign("buffered", SIGXFSZ, scratch(O_RDWR, 0), LIMIT, EFBIG);
     foreign("direct", SIGXFSZ, scratch(O_RDWR | O_DIRECT, 0), LIMIT, EFBIG);

@@ -184,6 +184,30 @@ static void send_timeout(void) {
     close_both(fds);
 }
 
+static void *swallow(void *arg) {
+    int null = open("/dev/null", O_WRONLY), *from = arg;
+    while (splice(*from, NULL, null, NULL, 1 << 20, 0) > 0) continue;
+    close(null);
+    return NULL;
+}
+
+/* No call transfers more than MAX_RW_COUNT bytes, and a request is one call. */
+static void most(void) {
+    size_t n = (2ul << 30) + (1 << 20);
+    void *zeros = mmap(NULL, n, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    int pipes[2];
+    pthread_t thread;
+    need(zeros != MAP_FAILED && pipe(pipes) == 0, "2 GiB");
+    need(pthread_create(&thread, NULL, swallow, &pipes[0]) == 0, "thread");
+    struct aiocb cb = request(pipes[1], zeros, n, 0);
+    need(aio_write(&cb) == 0, "aio_write");
+    report("more than 2 GiB to a pipe", &cb);
+    close(pipes[1]);
+    pthread_join(thread, NULL);
+    close(pipes[0]);
+    munmap(zeros, n);
+}
+
 struct drain {
     int fd;
     size_t got, bad;
@@ -257,4 +281,5 @@ static void test(void) {
     terminal_modes();
     no_syncs();
     slow_readers();
+    if (getenv("TEST_LONG")) most(); /* a second each */
 }

@@ -206,6 +206,15 @@ static void signal_descriptor(void) {
     need(kill(getpid(), SIGUSR2) == 0, "kill");
     ends("signalfd", 0, &cb);
     reads("signalfd, too small", fd, 10);
+    struct timespec none = {0, 0};
+    need(pthread_kill(pthread_self(), SIGUSR2) == 0, "kill"); /* is not for the reader */
+    cb = request(fd, buf, sizeof(struct signalfd_siginfo), 0);
+    need(aio_read(&cb) == 0, "aio_read");
+    sleep_ms(20);
+    say("a thread's own signal: %s", name(aio_error(&cb)));
+    say("the thread has it: %d", sigtimedwait(&set, NULL, &none) == SIGUSR2);
+    need(kill(getpid(), SIGUSR2) == 0, "kill");
+    ends("signalfd", 0, &cb);
     close(fd);
 }
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # MPI-IO of Debian's MPICH (ROMIO) and Open MPI (ompio, romio321), 1 to 8 ranks: mpi.c checks what it reads,
 # and the file is byte by byte that of glibc's AIO. The ranks of a host share what fs.aio-max-nr allows.
+# alone: it depends on what fs.aio-max-nr has left
 set -eu
 for tool in mpicc.mpich mpirun.mpich mpicc.openmpi mpirun.openmpi; do
     command -v $tool >/dev/null || { echo "$tool is not installed"; exit 77; }

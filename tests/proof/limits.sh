@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Few descriptors, threads, or little memory, in small steps from what the program has; a little of
 # fs.aio-max-nr, or nothing: limits.c loses nothing, and the log says once why it is slower.
+# alone: it depends on what fs.aio-max-nr has left
 set -eu
 limits=$TESTS_TOP/build/tests/proof/limits
 fail() { echo "$1"; exit 1; }

@@ -1,7 +1,8 @@
 /* A forked child finds what belongs to others as the parent left it, though the shim's memory is
  * wiped there: thread-local data whose key was made before any of the shim's (so it is the key that
  * the shim would take for its own if that were wiped). And the shim's own key works: the records of
- * threads that have ended, with their eventfds, are used again. */
+ * threads that have ended, with their eventfds, are used again. What a handler of fork() that comes
+ * before the shim's own asks for in the child ends there. */
 #include "../api/test.h"
 
 #include <dirent.h>
@@ -16,9 +17,27 @@ static void destroy(void *p) {
     destroyed += p != &value ? 1000 : 1;
 }
 
+static int pipes_of_child[2];
+static char byte_of_child;
+static struct aiocb of_child;
+
+static void in_child(void) {
+    if (pipe(pipes_of_child)) _exit(98);
+    of_child = request(pipes_of_child[0], &byte_of_child, 1, 0);
+    if (aio_read(&of_child)) _exit(97);
+}
+
+static bool handlers_read_ends(void) {
+    const struct aiocb *list[] = {&of_child};
+    const struct timespec limit = {5, 0};
+    need(write(pipes_of_child[1], "x", 1) == 1, "write");
+    return aio_suspend(list, 1, &limit) == 0 && aio_return(&of_child) == 1 && byte_of_child == 'x';
+}
+
 /* Before the constructors of libraries. */
 static void make_key(void) {
     if (pthread_key_create(&key, destroy) || pthread_setspecific(key, &value)) _exit(99);
+    pthread_atfork(NULL, NULL, in_child);
 }
 __attribute__((section(".preinit_array"), used)) static void (*const early)(void) = make_key;
 
@@ -69,6 +88,7 @@ static bool child_of(pid_t (*make)(void), const char *name) {
     need(child >= 0, "fork");
     if (child == 0) {
         alarm(20);
+        if (make == fork && !handlers_read_ends()) _exit(2);
         _exit(threads(name) ? 0 : 1);
     }
     waitpid(child, &status, 0);

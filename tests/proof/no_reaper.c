@@ -14,6 +14,7 @@ static struct aiocb cb;
 static int pipes[2];
 static sem_t go, asked;
 static _Atomic int failed, handled;
+static _Atomic bool ends, back; /* the wait shall end, has ended */
 
 static long at_call(const struct call *call) {
     (void)call;
@@ -26,7 +27,8 @@ static void on_signal(int signo) {
     handled++;
 }
 
-/* Each time: signals the waiter in its sleep, at any moment of it, and feeds the pipe later. */
+/* Each time: signals the waiter in its sleep, at any moment of it, and feeds the pipe once the wait
+ * has ended, or has had time to. */
 static void *signaler(void *unused) {
     unsigned seed = 1;
     for (;;) {
@@ -34,7 +36,7 @@ static void *signaler(void *unused) {
         until_asleep(waiter);
         usleep((useconds_t)rand_r(&seed) % 1000);
         tgkill(getpid(), waiter, SIGUSR1);
-        sleep_ms(5);
+        for (int ms = 0; ends ? !back && ms < 5000 : ms < 5; ms++) sleep_ms(1);
         need(write(pipes[1], "x", 1) == 1, "write");
     }
     return unused;
@@ -65,6 +67,8 @@ static int interrupted(enum disposition how, bool limited, bool by_another) {
     const struct timespec minute = {60, 0};
     char byte;
     dispose(how);
+    ends = how == PLAIN || (how == RESTART && limited);
+    back = false;
     cb = request(pipes[0], &byte, 1, 0);
     if (by_another) {
         sem_post(&asked);
@@ -74,6 +78,7 @@ static int interrupted(enum disposition how, bool limited, bool by_another) {
         sem_post(&go);
     }
     int answer = aio_suspend(list, 1, limited ? &minute : NULL) ? errno : 0;
+    back = true;
     while (aio_error(&cb) == EINPROGRESS) sleep_ms(1);
     need(aio_return(&cb) == 1, "aio_return");
     dispose(PLAIN); /* what was blocked comes now */
@@ -82,8 +87,9 @@ static int interrupted(enum disposition how, bool limited, bool by_another) {
 
 /* Answers whether all rounds went as expected. */
 static bool rounds(enum disposition how, bool limited, bool another) {
-    int ends = how == PLAIN || (how == RESTART && limited) ? EINTR : 0, wrong = 0, before = handled;
-    for (int i = 0; i < ROUNDS; i++) wrong += interrupted(how, limited, another) != ends;
+    int wrong = 0, before = handled;
+    for (int i = 0; i < ROUNDS; i++)
+        wrong += interrupted(how, limited, another) != (ends ? EINTR : 0);
     int calls = handled - before, expected = how == IGNORED ? 0 : ROUNDS;
     say("%s%s%s: %d wrong, handler called %d times", dispositions[how],
         limited ? ", time limit" : "", another ? ", another's" : "", wrong, calls);

@@ -8,7 +8,7 @@ failures=0
 for run in held_poll no_reaper 'direct_call TEST_WARM=1' 'no_worker KAIO_MODE=worker' first_fork 'failed_signal KAIO_MODE=worker' neighbour; do
     read -ra words <<<"$run"
     status=0
-    timeout -k 1 30 env TEST_SIDE=shim LD_PRELOAD="$KAIO_LIB" "${words[@]:1}" \
+    timeout -k 1 60 env TEST_SIDE=shim LD_PRELOAD="$KAIO_LIB" "${words[@]:1}" \
         "$TESTS_TOP/build/tests/proof/${words[0]}" >log 2>&1 || status=$?
     case $status in
     0) grep -q '^done' log || { echo "$run: not done"; failures=1; } ;;
