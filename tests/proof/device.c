@@ -1,8 +1,17 @@
-/* device.c - requests of a file (argument of FAULTY) whose device errs at some blocks and stalls at
- * others, slow/e of fuse/slowfs.c or a loop device on it: each error reaches exactly its aiocb, and
- * what asks for another file goes on. For device.sh, under glibc and under the shim.
+/* device.c - requests of devices that are not as usual, for device.sh, under glibc and under the
+ * shim. The environment names them:
+ *
+ *   FAULTY   errs at some blocks and stalls at others, slow/e of fuse/slowfs.c or a loop device on
+ *            it: each error reaches exactly its aiocb, and what asks for another file goes on
+ *   END      a block device: requests at its end and across it
+ *   HELD     a loop device on slow/h, which answers once there is no ./log.hold: what aio_cancel()
+ *            says of reads that the device has not answered
  */
 #include "../api/test.h"
+
+#include <dirent.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 
 enum { BLOCK = 4096, N = 60, STALLS = 2 };
 
@@ -64,16 +73,136 @@ static void others(const char *what, int faulty) {
     for (int i = 0; i < 2; i++) close(files[i]);
 }
 
-static void test(void) {
-    const char *path = getenv("FAULTY");
-    buf = pages(N * BLOCK);
-    bool device = path && !strncmp(path, "/dev", 4);
+static void faulty(const char *path) {
     int fds[] = {open(path, O_RDWR | O_DIRECT), open(path, O_RDWR)};
     need(fds[0] >= 0 && fds[1] >= 0, "open");
     others("direct", fds[0]);
     reads("direct", fds[0]);
-    if (device) return;
     writes("direct", fds[0]);
     reads("buffered", fds[1]);
     writes("buffered", fds[1]);
+}
+
+/* One request, and what pread() or pwrite() says of the same. */
+static void at(const char *what, bool write, int fd, size_t n, off_t offset) {
+    struct aiocb cb = request(fd, buf, n, offset);
+    char *own = pages(n);
+    memset(buf, write ? 'w' : 0, n);
+    need((write ? aio_write(&cb) : aio_read(&cb)) == 0, "request");
+    int err = finish(&cb);
+    ssize_t got = aio_return(&cb), read = pread(fd, own, n, offset);
+    bool same = read < 0 || !memcmp(own, buf, (size_t)read);
+    if (write) read = pwrite(fd, buf, n, offset);
+    say("%s, %s %zu: %s, %zd", what, write ? "write" : "read", n, name(err), got);
+    if (got != read || err != (read < 0 ? errno : 0) || !same)
+        say("the call says %zd, same data %d", read, same);
+    free(own);
+}
+
+static void ends(const char *what, const char *path, int flags) {
+    int fd = open(path, O_RDWR | flags), unit;
+    uint64_t end;
+    need(fd >= 0 && ioctl(fd, BLKGETSIZE64, &end) == 0 && ioctl(fd, BLKSSZGET, &unit) == 0, path);
+    size_t most = 2 * BLOCK;
+    off_t size = (off_t)end;
+    say("-- %s", what);
+    for (int write = 0; write < 2; write++) {
+        at("before the end", write, fd, most, size - most);
+        at("to the end", write, fd, unit, size - unit);
+        at("across", write, fd, most, size - unit);
+        at("at the end", write, fd, unit, size);
+        at("behind it", write, fd, most, size + unit);
+        if (flags) continue;
+        at("across, bytes", write, fd, 1000, size - 7);
+        at("at the end, bytes", write, fd, 1, size);
+    }
+    close(fd);
+}
+
+/* Threads in a sleep that no signal ends: glibc's helpers in pread(). */
+static int stuck_threads(void) {
+    DIR *tasks = opendir("/proc/self/task");
+    struct dirent *task;
+    int n = 0;
+    need(tasks != NULL, "/proc/self/task");
+    while ((task = readdir(tasks))) n += task_state(atoi(task->d_name)) == 'D';
+    closedir(tasks);
+    return n;
+}
+
+/* The device has got the first, and under glibc each has a thread. */
+static void until_stuck(int n) {
+    struct stat log;
+    do {
+        sleep_ms(1);
+        need(stat("log", &log) == 0, "log");
+    } while (log.st_size == 0 || (!is_shim() && stuck_threads() < n));
+}
+
+static const char *cancels(int fd, struct aiocb *cb) {
+    int answer = aio_cancel(fd, cb);
+    return answer == AIO_CANCELED      ? "CANCELED"
+           : answer == AIO_NOTCANCELED ? "NOTCANCELED"
+           : answer == AIO_ALLDONE     ? "ALLDONE"
+                                       : "error";
+}
+
+/* Notified of the read that had this value? -1: of none. */
+static int notified(int seconds) {
+    siginfo_t info;
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGRTMIN + 1);
+    if (sigtimedwait(&set, &info, &(struct timespec){seconds, 0}) < 0) return -1;
+    return info.si_value.sival_int;
+}
+
+/* Each read has a descriptor of its own, since glibc takes one of each at a time. With KAIO_DEPTH=2
+ * the last waits in the library. */
+static void held(const char *path) {
+    enum { READS = 3, LAST = READS - 1 };
+    const char *depth = getenv("KAIO_DEPTH");
+    bool deep = !depth || atoi(depth) >= READS;
+    int fds[READS], lock = open("log.hold", O_CREAT | O_RDWR, 0600);
+    unsigned came = 0;
+    need(lock >= 0 && truncate("log", 0) == 0, "log");
+    for (int i = 0; i < READS; i++) {
+        fds[i] = open(path, O_RDWR | O_DIRECT);
+        cbs[i] = request(fds[i], buf + i * BLOCK, BLOCK, i * 80 * BLOCK);
+        cbs[i].aio_sigevent = (struct sigevent){.sigev_signo = SIGRTMIN + 1}; /* SIGEV_SIGNAL: 0 */
+        cbs[i].aio_sigevent.sigev_value.sival_int = i;
+        need(fds[i] >= 0 && aio_read(&cbs[i]) == 0, "aio_read");
+    }
+    until_stuck(READS);
+    for (int i = 0; i < LAST; i++) say("running: %s", cancels(fds[i], &cbs[i]));
+    for (int i = 0; i < LAST; i++) say("all of it: %s", cancels(fds[i], NULL));
+    differs("the last", "NOTCANCELED", deep ? "NOTCANCELED" : "CANCELED",
+            cancels(fds[LAST], &cbs[LAST]));
+    differs("its status", "EINPROGRESS", deep ? "EINPROGRESS" : "ECANCELED",
+            name(aio_error(&cbs[LAST])));
+    if (is_shim() && !deep) came |= 1u << (notified(10) & 7);
+    if (came != (is_shim() && !deep ? 1u << LAST : 0)) say("its notification is missing");
+    say("no other %d, the first: %s", notified(0) == -1, name(aio_error(&cbs[0])));
+    unlink("log.hold");
+    for (int i = 0; i < LAST; i++) {
+        report("read", &cbs[i]);
+        say("data %d", is_pattern(buf + i * BLOCK, BLOCK, cbs[i].aio_offset));
+    }
+    differs("the last", "0", deep ? "0" : "ECANCELED", name(finish(&cbs[LAST])));
+    for (int i = !is_shim() || deep ? 0 : 1; i < READS; i++) came |= 1u << (notified(10) & 7);
+    say("all notified %d, no other %d", came == (1u << READS) - 1, notified(0) == -1);
+    for (int i = 0; i < READS; i++) close(fds[i]);
+    close(lock);
+}
+
+static void test(void) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGRTMIN + 1);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    buf = pages(N * BLOCK);
+    if (getenv("FAULTY")) faulty(getenv("FAULTY"));
+    if (getenv("END")) ends("direct", getenv("END"), O_DIRECT);
+    if (getenv("END")) ends("buffered", getenv("END"), 0);
+    if (getenv("HELD")) held(getenv("HELD"));
 }
