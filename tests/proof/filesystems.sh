@@ -66,6 +66,7 @@ for type in ext4 xfs btrfs tmpfs; do
     tried=$((tried + 1))
     for name in basic files errors list fsync; do same $type "$tests/api/$name"; done
     same $type KAIO_MODE=worker "$tests/api/errors"
+    same $type env -u TEST_WARM "$tests/api/errors"
     same $type PART=reads "$tests/proof/partial"
     umount mounted
     [ $type != btrfs ] || continue # its metadata takes space when it likes
