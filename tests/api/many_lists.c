@@ -3,11 +3,13 @@
  * together, by signal and by thread, the list last; several lists at once, from several threads. */
 #include "test.h"
 
+#include <dirent.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 
-enum { MOST = 4096, BLOCK = 1024, THREADS = 4, ROUNDS = 10, SOME = 257 };
+enum { MOST = 4096, BLOCK = 1024, THREADS = 4, ROUNDS = 10, SOME = 257, FEW = 36 };
 
 /* Item i is of the kind i % KINDS. What OUT and TO_PEER write, the next item reads. */
 enum kind { BUFFERED, DIRECT, MEMORY, OUT, IN, TO_PEER, FROM_PEER, NOTHING, FAILS, KINDS };
@@ -202,6 +204,103 @@ static void by_threads(bool items_too) {
     list_free(l);
 }
 
+/* Threads of this process that may run on one processor only: those of the callbacks of mixed().
+ * Called by a handler, so without malloc(). */
+static int pinned(void) {
+    static char buf[16384];
+    int n = 0, dir = open("/proc/self/task", O_RDONLY | O_DIRECTORY);
+    cpu_set_t cpus;
+    ssize_t size = getdents64(dir, buf, sizeof buf);
+    for (ssize_t at = 0; at < size; at += ((struct dirent64 *)(buf + at))->d_reclen) {
+        pid_t tid = atoi(((struct dirent64 *)(buf + at))->d_name);
+        n += tid && sched_getaffinity(tid, sizeof cpus, &cpus) == 0 && CPU_COUNT(&cpus) == 1;
+    }
+    close(dir);
+    return n;
+}
+
+static sem_t go;
+static volatile int seen; /* when the list was told of */
+
+static void stays(union sigval unused) {
+    (void)unused;
+    while (sem_wait(&go)) continue;
+    sem_post(&called);
+}
+
+static void on_list(int signo) {
+    (void)signo;
+    seen = pinned();
+    sem_post(&called);
+}
+
+/* Each item has its thread before the list's signal comes, or the call returns. Callbacks' threads
+ * block nothing, so one of them gets the signal. */
+static void threads_then_signal(int mode) {
+    struct list *l = list_new(FEW, 2);
+    struct sigaction action = {.sa_handler = on_list};
+    struct sigevent sigev = by_signal(first_signal, 0);
+    pthread_attr_t attr;
+    cpu_set_t cpus;
+    int wanted = 0, came = 0, cpu = 0;
+    need(sched_getaffinity(0, sizeof cpus, &cpus) == 0, "affinity");
+    if (CPU_COUNT(&cpus) == 1) say("skipped, callbacks' threads: they cannot be told here");
+    while (!CPU_ISSET(cpu, &cpus)) cpu++;
+    bool can_tell = CPU_COUNT(&cpus) > 1;
+    CPU_ZERO(&cpus);
+    CPU_SET(cpu, &cpus);
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setaffinity_np(&attr, sizeof cpus, &cpus);
+    sigaction(first_signal, &action, NULL);
+    fill(l, true);
+    for (int i = 0; i < l->n; i++) {
+        l->cbs[i].aio_sigevent = by_thread(stays, NULL);
+        l->cbs[i].aio_sigevent.sigev_notify_attributes = &attr;
+        wanted += is_request(l, i);
+    }
+    while (pinned() && can_tell) sleep_ms(1); /* the last list's */
+    answered(mode == LIO_WAIT ? "wait" : "no wait", lio_listio(mode, l->items, l->n, &sigev));
+    if (mode == LIO_WAIT) seen = pinned();
+    else say("the list's signal %d", wait_call());
+    say("items without a thread then: %d", can_tell ? wanted - seen : 0);
+    for (int i = 0; i < wanted; i++) sem_post(&go);
+    for (int i = 0; i < wanted; i++) came += wait_call();
+    say("callbacks: %d missing, list: %d bad", wanted - came, check(l));
+    list_free(l);
+}
+
+static int signals;
+
+static void on_item(int signo) {
+    (void)signo;
+    __atomic_fetch_add(&signals, 1, __ATOMIC_RELAXED);
+}
+
+static void list_sees(union sigval unused) {
+    (void)unused;
+    seen = __atomic_load_n(&signals, __ATOMIC_RELAXED);
+    sem_post(&called);
+}
+
+/* Only the list's callback does not block the items' signals, which it gets before it begins. */
+static void signals_then_thread(void) {
+    struct list *l = list_new(SOME, 3);
+    struct sigaction action = {.sa_handler = on_item};
+    struct sigevent sigev = by_thread(list_sees, NULL);
+    int wanted = 0;
+    sigaction(first_signal, &action, NULL);
+    fill(l, true);
+    for (int i = 0; i < l->n; i++) {
+        l->cbs[i].aio_sigevent = by_signal(first_signal, i);
+        wanted += is_request(l, i);
+    }
+    answered("no wait", lio_listio(LIO_NOWAIT, l->items, l->n, &sigev));
+    say("the list's callback %d", wait_call());
+    say("signals of items that came later: %d, list: %d bad", wanted - seen, check(l));
+    list_free(l);
+}
+
 /* Two lists of each thread are under way at once, and one thread's are independent of another's. */
 static void *make_lists(void *arg) {
     int id = *(int *)arg, signo = first_signal + id, bad = 0;
@@ -246,11 +345,17 @@ static void test(void) {
     for (int i = 0; i < THREADS; i++) sigaddset(&set, first_signal + i);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     sem_init(&called, 0, 0);
+    sem_init(&go, 0, 0);
     for (int i = 0; i < 7; i++) {
         size(sizes[i], false);
         size(sizes[i], true);
     }
     several();
+    say("-- items by signal, list by thread");
+    signals_then_thread();
+    say("-- items by thread, list by signal");
+    threads_then_signal(LIO_WAIT);
+    threads_then_signal(LIO_NOWAIT);
     by_threads(false);
     by_threads(true);
 }
