@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/timerfd.h>
+#include <sys/un.h>
 #include <termios.h>
 
 enum { IDLE = 200, FILE_READS = 100, LARGE = 1 << 20, PIPE_SIZE = 65536 };
@@ -269,6 +270,39 @@ static void packets(const char *what, int type) {
     both_close(fds);
 }
 
+/* A receiver who has a name has no way back to the sender: then its queue is limited by number,
+ * else by the sender's buffer. */
+static void named_sockets(int fds[2]) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    socklen_t size = sizeof address;
+    for (int i = 0; i < 2; i++) fds[i] = socket(AF_UNIX, SOCK_DGRAM, 0);
+    need(bind(fds[0], (struct sockaddr *)&address, sizeof address.sun_family) == 0, "bind");
+    need(getsockname(fds[0], (struct sockaddr *)&address, &size) == 0, "getsockname");
+    need(connect(fds[1], (struct sockaddr *)&address, size) == 0, "connect");
+}
+
+/* Writes wait while the peer's queue is full, and come whole and in order. */
+static void full_queue(const char *what, const int fds[2]) {
+    enum { LONG = 20000 };
+    char *sent = pages(LONG), *got = pages(LONG + 1), last[9] = "";
+    int queued = 0, bad = 0;
+    say("-- %s, full queue", what);
+    fill(sent, 90000, LONG); /* an a in it, and a b */
+    while (send(fds[1], "first", 5, MSG_DONTWAIT) == 5) queued++;
+    struct aiocb cbs[] = {request(fds[1], sent, LONG, 0), request(fds[1], "last", 4, 0)};
+    for (int i = 0; i < 2; i++) answered("aio_write", aio_write(&cbs[i]));
+    settled("full", &cbs[0]);
+    for (int i = 0; i < queued; i++) bad += read(fds[0], got, LONG) != 5;
+    say("queued: %d bad", bad);
+    say("then %zd", read(fds[0], got, LONG + 1));
+    say("data %d", !memcmp(sent, got, LONG));
+    say("last %zd %s", read(fds[0], last, 8), last);
+    for (int i = 0; i < 2; i++) report("write", &cbs[i]);
+    both_close(fds);
+    free(sent);
+    free(got);
+}
+
 static void nothing(const char *what, int fd) {
     char buf[8];
     struct aiocb cb = request(fd, buf, 0, 0);
@@ -470,24 +504,28 @@ static void receive_timeout(void) {
     both_close(fds);
 }
 
-/* Waiting reads get the data by priority; the first has begun, and keeps its place. */
-static void priorities(void) {
-    enum { READS = 6 };
-    static const int values[READS] = {3, 10, 0, 20, 10, 0};
-    struct aiocb cbs[READS];
-    char got[READS + 1] = "";
+/* Waiting requests of a pipe have their turn by priority; the first has begun, and keeps its
+ * place. */
+static void priorities(bool write) {
+    enum { MANY = 6 };
+    static const int values[MANY] = {3, 10, 0, 20, 10, 0};
+    static char filler[PIPE_SIZE];
+    struct aiocb cbs[MANY];
+    char got[MANY + 1] = "";
     int fds[2];
-    need(pipe(fds) == 0, "pipe");
-    for (int i = 0; i < READS; i++) {
-        cbs[i] = request(fds[0], &got[i], 1, 0);
+    pipes(fds);
+    if (write) put(fds[1], filler, PIPE_SIZE);
+    for (int i = 0; i < MANY; i++) {
+        cbs[i] = request(fds[write], write ? &"123456"[i] : &got[i], 1, 0);
         cbs[i].aio_reqprio = values[i];
-        need(aio_read(&cbs[i]) == 0, "aio_read");
+        need((write ? aio_write(&cbs[i]) : aio_read(&cbs[i])) == 0, "request");
     }
-    need(write(fds[1], "123456", READS) == READS, "write");
-    for (int i = 0; i < READS; i++) need(finish(&cbs[i]) == 0, "read");
-    say("by priority: %s", got);
-    close(fds[0]);
-    close(fds[1]);
+    if (write) need(read(fds[0], filler, PIPE_SIZE) == PIPE_SIZE, "read");
+    else put(fds[1], "123456", MANY);
+    for (int i = 0; i < MANY; i++) need(finish(&cbs[i]) == 0 && aio_return(&cbs[i]) == 1, "end");
+    if (write) need(read(fds[0], got, MANY) == MANY, "read");
+    say("%s by priority: %s", write ? "writes" : "reads", got);
+    both_close(fds);
 }
 
 static void test(void) {
@@ -504,6 +542,12 @@ static void test(void) {
     nonblocking();
     packets("datagrams", SOCK_DGRAM);
     packets("packets", SOCK_SEQPACKET);
+    sockets(SOCK_DGRAM, fds);
+    full_queue("datagrams", fds);
+    named_sockets(fds);
+    full_queue("datagrams by name", fds);
+    sockets(SOCK_SEQPACKET, fds);
+    full_queue("packets", fds);
     nothings();
     events();
     fifo();
@@ -511,5 +555,6 @@ static void test(void) {
     both_directions();
     idle();
     receive_timeout();
-    priorities();
+    priorities(false);
+    priorities(true);
 }
