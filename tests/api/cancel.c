@@ -298,8 +298,26 @@ static void by_thread(void) {
     close_pipe(pipes);
 }
 
+/* What is opened next gets the number of `fd`, which a read waited for when it was closed; `to` is
+ * written to then, which ends glibc's. */
+static void used_again(const char *what, int fd, int to, struct aiocb *cb) {
+    int pipes[2];
+    char text[9] = "", what_of[80];
+    open_pipe(pipes);
+    need(pipes[0] == fd, "the same number");
+    feed(pipes, "new");
+    snprintf(what_of, sizeof what_of, "%s, closed", what);
+    stops(what_of, "EINPROGRESS", "ECANCELED", name(aio_error(cb)));
+    need(write(to, "end\n", 4) == 4, "write");
+    finish(cb);
+    sleep_ms(10);
+    fcntl(pipes[0], F_SETFL, O_NONBLOCK);
+    say("in the new file: %zd %s", read(pipes[0], text, 8), text);
+    close_pipe(pipes);
+}
+
 /* A terminal and a FIFO open for both, on which a thread has to wait in the shim too: cancelled,
- * then closed. Each has what is read from it written to `to`. */
+ * then closed, and the number used again. Each has what is read from it written to `to`. */
 static void unpollable(const char *what, int fd, int to) {
     char first[9] = "", text[9] = "", what_of[80];
     struct aiocb cb, next;
@@ -318,16 +336,14 @@ static void unpollable(const char *what, int fd, int to) {
     report("later read", &next);
     say("data %.3s", text);
 
-    reads(&cb, fd, first, 0);
+    reads(&cb, fd, memset(first, 0, 8), 0);
     int copy = dup(fd); /* keeps the other end from a hang-up */
     until_begun(fd);
     sleep_ms(10);
     close(fd);
-    snprintf(what_of, sizeof what_of, "%s, closed", what);
-    stops(what_of, "EINPROGRESS", "ECANCELED", name(aio_error(&cb)));
-    need(write(to, "end\n", 4) == 4, "write");
-    finish(&cb);
-    if (to != fd) close(to);
+    used_again(what, fd, to, &cb);
+    say("read by it: %d", !is_shim() == !strncmp(first, "end", 3));
+    close(to);
     close(copy);
 }
 
