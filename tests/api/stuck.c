@@ -1,7 +1,7 @@
 /* Requests that cannot end: nobody provides the memory that they read into, until release()
  * (userfaultfd). So they occupy all workers, those of glibc as well, and it is certain which
  * requests run, which are queued and which are held: what aio_cancel() says of each, lists of such,
- * descriptors that are closed under them, and aio_suspend() for them. */
+ * descriptors that are closed or synced under them, and aio_suspend() for them. */
 #include "test.h"
 
 #include <linux/userfaultfd.h>
@@ -443,6 +443,99 @@ static void waiting(const char *what, bool use_pipe) {
     close(fd);
 }
 
+enum call { FSYNC, FDATASYNC, CLOSE, DUP2, DUP3 };
+
+/* A thread that makes a call on the descriptor of a write which nobody has begun. */
+struct caller {
+    pthread_t thread;
+    _Atomic pid_t tid;
+    enum call call;
+    bool cancel;
+    int fd, old, other, answer; /* old: the same file as fd */
+    struct aiocb cb;
+    bool early; /* the write was still in progress afterwards */
+    _Atomic bool back;
+};
+
+static void *make_call(void *arg) {
+    struct caller *c = arg;
+    c->tid = gettid();
+    switch (c->call) {
+    case FSYNC: c->answer = fsync(c->fd); break;
+    case FDATASYNC: c->answer = fdatasync(c->fd); break;
+    case CLOSE: c->answer = close(c->fd); break;
+    case DUP2: c->answer = dup2(c->other, c->fd) == c->fd ? 0 : -1; break;
+    case DUP3: c->answer = dup3(c->other, c->fd, O_CLOEXEC) == c->fd ? 0 : -1; break;
+    }
+    c->early = aio_error(&c->cb) == EINPROGRESS;
+    c->back = true;
+    return NULL;
+}
+
+/* Returns when the shim's caller waits, and has run a handler, or glibc's is back. */
+static void start(struct caller *c, char *buf) {
+    int before = handled;
+    c->old = scratch(O_RDWR, 0);
+    c->fd = dup(c->old);
+    c->cb = request(c->fd, buf, LARGE, 0);
+    need(c->fd >= 0 && aio_write(&c->cb) == 0, "aio_write");
+    need(pthread_create(&c->thread, NULL, make_call, c) == 0, "thread");
+    while (!c->tid || (!is_shim() && !c->back)) sleep_ms(1);
+    if (!is_shim()) return;
+    until_asleep(c->tid);
+    pthread_kill(c->thread, SIGUSR1);
+    while (handled == before && !c->back) sleep_ms(1);
+    if (c->cancel) pthread_cancel(c->thread);
+}
+
+/* After release(). */
+static void end(struct caller *c, char *buf) {
+    void *result = NULL;
+    pthread_join(c->thread, &result);
+    bool cancelled = result == PTHREAD_CANCELED, is_point = c->call <= CLOSE;
+    differs("then", "0", c->cancel && is_point ? "cancelled" : "0",
+            cancelled ? "cancelled" : name(c->answer));
+    if (is_shim() && c->early && c->call <= FDATASYNC) say("it came back too early");
+    bool lost = finish(&c->cb) || pread(c->old, buf, LARGE, 0) != LARGE || !all_are(buf, 'a');
+    bool is_open = c->call != CLOSE || cancelled;
+    bool odd = (fcntl(c->fd, F_GETFD) >= 0) != is_open; /* glibc's may be another's by now */
+    say("lost %d, open or closed as it should not be %d", lost && is_shim(), odd && is_shim());
+    if (is_open) close(c->fd);
+    close(c->old);
+}
+
+/* glibc's calls know nothing of requests, and what becomes of its writes then is a matter of time.
+ * The shim's wait for them. Handlers run meanwhile, and the call goes on waiting; a cancellation
+ * is acted upon after the wait, by libc's own call if that is a cancellation point: then nothing
+ * has been synced or closed. dup2() and dup3() are none. */
+static void during(void) {
+    enum { CALLS = 5, N = 2 * CALLS };
+    static const char *const names[CALLS] = {"fsync", "fdatasync", "close", "dup2", "dup3"};
+    static struct caller callers[N];
+    char *buf = pages(2 * LARGE);
+    int other = scratch(O_RDWR, 0);
+    memset(buf, 'a', LARGE);
+    occupy(STUCK);
+    for (int i = 0; i < N; i++) {
+        callers[i] = (struct caller){.call = i % CALLS, .cancel = i >= CALLS, .other = other};
+        start(&callers[i], buf);
+    }
+    sleep_ms(20); /* they must not come back */
+    for (int i = 0; i < N; i++)
+        differs(names[i % CALLS], "back", "waits",
+                callers[i].back                     ? "back"
+                : task_state(callers[i].tid) == 'X' ? "gone"
+                                                    : "waits");
+    release();
+    for (int i = 0; i < N; i++) {
+        say("%s%s", names[i % CALLS], callers[i].cancel ? ", pthread_cancel" : "");
+        end(&callers[i], buf + LARGE);
+    }
+    collect(STUCK);
+    close(other);
+    free(buf);
+}
+
 static void test(void) {
     struct sigaction action = {.sa_handler = on_signal};
     sigset_t set;
@@ -463,6 +556,8 @@ static void test(void) {
     say("-- beside");
     beside("read", false);
     beside("write", true);
+    say("-- during");
+    during();
     say("-- waiting");
     waiting("handler", false);
     waiting("data in a pipe", true);
