@@ -25,7 +25,7 @@ declare -A skips=(
     [tsan/suspend_many]="gcc 12's TSan dies when a thread gets the pthread_t of one that has just ended"
 )
 # Only reports count: the tool has descriptors, stacks and address space of its own, or delays handlers.
-own_output=" tsan/descriptors tsan/no_descriptors tsan/terminal "
+own_output=" tsan/descriptors tsan/no_descriptors tsan/terminal tsan/many_lists "
 
 personality=()
 setarch -R true 2>/dev/null && personality=(setarch -R) # TSan needs its addresses free
