@@ -2,11 +2,9 @@
  * an empty pipe wait; the second of a pipe is queued behind the first. */
 #include "test.h"
 
-#include <dirent.h>
 #include <semaphore.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 
 static int SIGNAL; /* real-time, blocked */
 
@@ -23,42 +21,9 @@ static void cancels(const char *what, int fd, struct aiocb *cb) {
     say("%s: %s", what, answer_name(aio_cancel(fd, cb)));
 }
 
-/* One line of the scheduler's files about a thread. */
-static bool task_line(const char *task, const char *file, char line[200]) {
-    char path[100];
-    snprintf(path, sizeof path, "/proc/self/task/%.20s/%s", task, file);
-    FILE *f = fopen(path, "r");
-    bool ok = f && fgets(line, 200, f);
-    if (f) fclose(f);
-    return ok;
-}
-
-/* Does any thread sit in read(fd)? */
-static bool is_read(int fd) {
-    DIR *tasks = opendir("/proc/self/task");
-    struct dirent *task;
-    bool found = false;
-    need(tasks != NULL, "/proc/self/task");
-    while ((task = readdir(tasks))) {
-        char line[200];
-        long call;
-        unsigned long first;
-        if (task->d_name[0] == '.' || !task_line(task->d_name, "syscall", line)) continue;
-        if (sscanf(line, "%ld %lx", &call, &first) != 2) continue;
-        found |= call == SYS_read && first == (unsigned long)fd;
-    }
-    closedir(tasks);
-    return found;
-}
-
 /* Depends on whether a waiting read ends when cancelled: not in glibc, always in the shim. */
 static void stops(const char *what, const char *no, const char *yes, const char *outcome) {
     differs(what, no, is_shim() ? yes : no, outcome);
-}
-
-/* glibc's answers depend on whether a helper thread has begun with the request: wait for that. */
-static void until_begun(int fd) {
-    while (!is_shim() && !is_read(fd)) sleep_ms(1);
 }
 
 static void open_pipe(int pipes[2]) {

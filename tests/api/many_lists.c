@@ -3,7 +3,6 @@
  * together, by signal and by thread, the list last; several lists at once, from several threads. */
 #include "test.h"
 
-#include <dirent.h>
 #include <sched.h>
 #include <semaphore.h>
 #include <sys/mman.h>

@@ -420,6 +420,7 @@ static void terminal(void) {
     say("data %.6s", buf[0]);
     cb = request(slave, buf[0], 32, 0);
     aio_read(&cb);
+    until_begun(slave); /* who comes later finds an end of file */
     settled("silent", &cb);
     close(master);
     report("hung up", &cb);

@@ -13,6 +13,7 @@
 #define _GNU_SOURCE
 #endif
 #include <aio.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -25,6 +26,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -178,6 +180,40 @@ static inline bool sleeps(pid_t tid) {
 static inline void until_asleep(pid_t tid) {
     for (int seen = 0; seen < 10 && task_state(tid) != 'X'; sleep_ms(2))
         seen = sleeps(tid) ? seen + 1 : 0;
+}
+
+/* One line of the scheduler's files about a thread. */
+static inline bool task_line(const char *task, const char *file, char line[200]) {
+    char path[100];
+    snprintf(path, sizeof path, "/proc/self/task/%.20s/%s", task, file);
+    FILE *f = fopen(path, "r");
+    bool ok = f && fgets(line, 200, f);
+    if (f) fclose(f);
+    return ok;
+}
+
+/* Does any thread sit in read(fd)? */
+static inline bool is_read(int fd) {
+    DIR *tasks = opendir("/proc/self/task");
+    struct dirent *task;
+    bool found = false;
+    need(tasks != NULL, "/proc/self/task");
+    while ((task = readdir(tasks))) {
+        char line[200];
+        long call;
+        unsigned long first;
+        if (task->d_name[0] == '.' || !task_line(task->d_name, "syscall", line)) continue;
+        if (sscanf(line, "%ld %lx", &call, &first) != 2) continue;
+        found |= call == SYS_read && first == (unsigned long)fd;
+    }
+    closedir(tasks);
+    return found;
+}
+
+/* What glibc answers may depend on whether a helper thread has begun with the request: wait for
+ * that. */
+static inline void until_begun(int fd) {
+    while (!is_shim() && !is_read(fd)) sleep_ms(1);
 }
 
 int main(void) {

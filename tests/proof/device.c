@@ -9,7 +9,6 @@
  */
 #include "../api/test.h"
 
-#include <dirent.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 
