@@ -1,6 +1,13 @@
 /* Reads and writes: data, counts, end of file, return values, what may be asked twice or never. */
 #include "test.h"
 
+#include <stddef.h>
+
+/* The library and its programs are built apart: both know the aiocb by these numbers. */
+_Static_assert(offsetof(struct aiocb, __error_code) == 112 &&
+                   offsetof(struct aiocb, __return_value) == 120 && sizeof(struct aiocb) == 168,
+               "another layout of the aiocb");
+
 static void test(void) {
     char *buf = pages(8192), *back = pages(8192);
     int fd = scratch(O_RDWR, 10000);
