@@ -7,6 +7,7 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 static char *buf; /* 16 KiB, aligned */
 
@@ -88,6 +89,8 @@ static void special_files(void) {
     say("/proc/self/status: at once %d", aio_read(&cb));
     int err = finish(&cb);
     say("/proc/self/status: %s, %zd, %.5s", name(err), aio_return(&cb), buf);
+    reads("/proc/self/status, nothing", fd, buf, 0, 0);
+    reads("/proc/self/status, nothing at NULL", fd, NULL, 0, 0);
     reads("/proc/self/status, far", fd, buf, 100, 1 << 20);
     writes("/proc/self/status", fd, buf, 100, 0);
     close(fd);
@@ -106,6 +109,8 @@ static void special_files(void) {
     memset(buf, 'x', 4096);
     both("/dev/zero", fd, buf, 4096, 0);
     say("zeroes %d", buf[0] == 0 && !memcmp(buf, buf + 1, 4095));
+    both("/dev/zero, nothing", fd, buf, 0, 0);
+    both("/dev/zero, nothing at NULL", fd, NULL, 0, 0);
     both("/dev/zero, offset -1", fd, buf, 4096, -1);
     close(fd);
     fd = opened("/dev/null", O_RDWR);
@@ -187,6 +192,24 @@ static void unaligned(void) {
     close(fd);
 }
 
+/* After so many requests that a library knows the descriptor well. */
+static void refused(const char *what, int mode, int n, int (*closes)(int)) {
+    int fd = scratch(mode | O_DIRECT, 8192), bad = 0;
+    for (int i = 0; i < n; i++) {
+        struct aiocb cb = request(fd, buf, 4096, 4096);
+        bad += (mode == O_RDONLY ? aio_read(&cb) : aio_write(&cb)) != 0;
+        bad += finish(&cb) != 0 || aio_return(&cb) != 4096;
+    }
+    say("%s, direct: %d bad", what, bad);
+    for (int i = 0; i < 3; i++) both("refused", fd, buf, 4096, 0);
+    closes(fd);
+    for (int i = 0; i < 3; i++) both("closed", fd, buf, 4096, 0);
+}
+
+static int close_unseen(int fd) {
+    return (int)syscall(SYS_close, fd);
+}
+
 static void priorities(void) {
     int fd = scratch(O_RDWR, 8192), values[] = {-1, 0, 1, 20, 21, INT_MAX, INT_MIN};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
@@ -261,23 +284,25 @@ static struct aiocb garbage(int fd, void *at, size_t n, off_t offset) {
     return cb;
 }
 
-static void unused_fields(void) {
-    int fd = scratch(O_RDWR, 8192), pipes[2];
-    need(pipe(pipes) == 0, "pipe");
-    struct aiocb cb = garbage(fd, buf, 4096, 0);
-    outcome("garbage, read", aio_read(&cb), &cb);
-    say("data %d", is_pattern(buf, 4096, 0));
-    cb = garbage(fd, buf, 4096, 4096);
-    outcome("garbage, write", aio_write(&cb), &cb);
-    cb = garbage(pipes[1], buf, 100, 0);
-    outcome("garbage, pipe write", aio_write(&cb), &cb);
-    cb = garbage(pipes[0], buf, 100, 0);
-    outcome("garbage, pipe read", aio_read(&cb), &cb);
-    for (int dsync = 0; dsync < 2; dsync++) {
+/* What is done twice may go a shorter way the second time. */
+static void unused_fields(const char *what, int fd) {
+    struct aiocb cb;
+    say("garbage, %s:", what);
+    for (int i = 0; i < 2; i++) {
+        memset(buf, 0, 4096);
+        cb = garbage(fd, buf, 4096, 0);
+        outcome("read", aio_read(&cb), &cb);
+        say("data %d", is_pattern(buf, 4096, 0));
+        memset(buf, 'w', 4096);
+        cb = garbage(fd, buf, 4096, 4096);
+        outcome("write", aio_write(&cb), &cb);
         memset(&cb, 0xff, sizeof cb); /* a sync uses neither buffer nor priority */
         cb.aio_fildes = fd;
         cb.aio_sigevent.sigev_notify = SIGEV_NONE;
-        outcome("garbage, fsync", aio_fsync(dsync ? O_DSYNC : O_SYNC, &cb), &cb);
+        outcome("sync", aio_fsync(i ? O_DSYNC : O_SYNC, &cb), &cb);
+        memset(buf, 0, 4096);
+        need(pread(fd, buf, 4096, 4096) == 4096, "pread");
+        say("written %d", buf[0] == 'w' && !memcmp(buf, buf + 1, 4095));
     }
     struct aiocb one = garbage(fd, buf, 4096, 0), two = garbage(fd, buf + 4096, 4096, 4096);
     struct aiocb *list[] = {&one, &two};
@@ -286,16 +311,47 @@ static void unused_fields(void) {
     struct sigevent none;
     memset(&none, 0xff, sizeof none);
     none.sigev_notify = SIGEV_NONE;
-    answered("garbage, list", lio_listio(LIO_WAIT, list, 2, &none));
-    report("garbage, list's read", &one);
-    report("garbage, list's write", &two);
-    answered("garbage, LIO_WAIT ignores sigev", lio_listio(LIO_WAIT, list, 2, (void *)-1l));
+    answered("list", lio_listio(LIO_WAIT, list, 2, &none));
+    report("list's read", &one);
+    report("list's write", &two);
+    answered("LIO_WAIT ignores sigev", lio_listio(LIO_WAIT, list, 2, (void *)-1l));
 
-    cb = garbage(fd, buf, 100, 0);
+    cb = garbage(fd, buf, 4096, 0);
     cb.aio_reqprio = 21;
-    outcome("garbage, bad priority", aio_read(&cb), &cb);
+    outcome("bad priority", aio_read(&cb), &cb);
+    cb = garbage(fd, (void *)-1l, 4096, 0);
+    outcome("bad buffer", aio_read(&cb), &cb);
+    close(fd);
+}
+
+static void unused_fields_of_pipe(void) {
+    int pipes[2];
+    need(pipe(pipes) == 0, "pipe");
+    struct aiocb cb = garbage(pipes[1], buf, 100, 0);
+    outcome("garbage, pipe write", aio_write(&cb), &cb);
+    cb = garbage(pipes[0], buf, 100, 0);
+    outcome("garbage, pipe read", aio_read(&cb), &cb);
     close(pipes[0]);
     close(pipes[1]);
+}
+
+/* An aiocb that was never submitted: garbage, and (`status`) one that happens to say that it is in
+ * progress. */
+static void never_submitted(const char *what, int status) {
+    int fd = scratch(O_RDWR, 8192);
+    const struct timespec zero = {0, 0};
+    struct aiocb cb;
+    const struct aiocb *waits[] = {&cb};
+    memset(&cb, 0xff, sizeof cb);
+    cb.__error_code = status;
+    say("never submitted, %s:", what);
+    say("aio_error %d, aio_return %zd", aio_error(&cb), aio_return(&cb));
+    answered("aio_suspend", aio_suspend(waits, 1, &zero));
+    answered("aio_cancel", aio_cancel(fd, &cb)); /* its descriptor is another: none */
+    cb.aio_fildes = fd;
+    if (status != EINPROGRESS) answered("aio_cancel of its own", aio_cancel(fd, &cb));
+    answered("aio_cancel of all", aio_cancel(fd, NULL));
+    say("untouched: %d", aio_error(&cb));
     close(fd);
 }
 
@@ -315,14 +371,44 @@ static void bad_calls(void) {
     }
     answered("suspend, -1 entries", aio_suspend(waits, -1, NULL));
     answered("suspend, INT_MIN entries", aio_suspend(waits, INT_MIN, NULL));
+    close(fd);
+}
 
-    cb = request(fd, buf, 4096, 0);
-    for (int i = 0; i < 3; i++) { /* without aio_return() in between, one that fails among them */
+enum op { READ, WRITE, SYNC, IN_LIST, OPS };
+
+/* Without aio_return() in between, one that fails among them. */
+static void again(const char *what, int fd, enum op op, int signo) {
+    const struct timespec limit = {5, 0};
+    struct aiocb cb = request(fd, buf, 4096, 0), *list[] = {&cb};
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGRTMIN + 1);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    cb.aio_lio_opcode = LIO_READ;
+    cb.aio_sigevent.sigev_notify = signo ? SIGEV_SIGNAL : SIGEV_NONE;
+    cb.aio_sigevent.sigev_signo = signo;
+    for (int i = 0; i < 5; i++) {
         cb.aio_fildes = i == 1 ? -1 : fd;
-        say("submitted again: %d", aio_read(&cb));
-        say("ends: %s", name(finish(&cb)));
+        memset(buf, 0, 4096);
+        if (op == WRITE) need(pread(fd, buf, 4096, 0) == 4096, "pread");
+        int res = op == READ    ? aio_read(&cb)
+                  : op == WRITE ? aio_write(&cb)
+                  : op == SYNC  ? aio_fsync(O_SYNC, &cb)
+                                : lio_listio(LIO_WAIT, list, 1, NULL);
+        bool notifies = signo && (res == 0 || op != SYNC); /* an aio_fsync() fails at once */
+        say("%s, submitted: %d %s", what, res, res ? name(errno) : "");
+        say("ends: %s, notified %d", name(finish(&cb)),
+            notifies && sigtimedwait(&set, NULL, &limit) == signo);
     }
-    say("returned %zd, data %d", aio_return(&cb), is_pattern(buf, 4096, 0));
+    say("returned %zd, data %d", aio_return(&cb), op == SYNC || is_pattern(buf, 4096, 0));
+}
+
+static void submitted_again(const char *what, int flags) {
+    static const char *const names[] = {"read", "write", "sync", "in a list"};
+    int fd = scratch(O_RDWR | flags, 8192);
+    say("again, %s:", what);
+    for (enum op op = READ; op < OPS; op++)
+        again(names[op], fd, op, 0), again(names[op], fd, op, SIGRTMIN + 1);
     close(fd);
 }
 
@@ -398,7 +484,9 @@ static void full_disk(void) {
 }
 
 static void test(void) {
-    buf = pages(16384);
+    /* Behind it is nothing: of a file's end a direct read of SSIZE_MAX bytes may clear memory. */
+    buf = mmap(NULL, 16384 + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    need(buf != MAP_FAILED && mprotect(buf + 16384, 4096, PROT_NONE) == 0, "memory");
     descriptors();
     special_files();
     ranges("buffered", scratch(O_RDWR, 8192));
@@ -410,10 +498,25 @@ static void test(void) {
     partly_bad("direct", O_DIRECT);
     partly_bad("memory", -1);
     unaligned();
+    refused("read-only", O_RDONLY, 200, close_unseen);
+    refused("read-only", O_RDONLY, 201, close);
+    refused("write-only", O_WRONLY, 200, close_unseen);
+    refused("write-only", O_WRONLY, 201, close);
     priorities();
     sync_errors();
-    unused_fields();
+    int pattern = scratch(O_RDONLY, 8192);
+    memory = memfd_create("memory", MFD_CLOEXEC);
+    need(read(pattern, buf, 8192) == 8192 && write(memory, buf, 8192) == 8192, "memory file");
+    close(pattern);
+    unused_fields("buffered", scratch(O_RDWR, 8192));
+    unused_fields("direct", scratch(O_RDWR | O_DIRECT, 8192));
+    unused_fields("memory", memory);
+    unused_fields_of_pipe();
+    never_submitted("0xff everywhere", -1);
+    never_submitted("in progress", EINPROGRESS);
     bad_calls();
+    submitted_again("buffered", 0);
+    submitted_again("direct", O_DIRECT);
     full_disk();
     broken_pipes();
     signal(SIGXFSZ, on_signal);
