@@ -68,9 +68,12 @@ static void bad_buffers(const char *what, int from, int to, bool keeps) {
     } bad[] = {{"NULL", NULL, 10},
                {"PROT_NONE", hole + 4096, 10},
                {"SSIZE_MAX at NULL", NULL, SSIZE_MAX},
-               {"SSIZE_MAX", buf, SSIZE_MAX}};
+               {"SSIZE_MAX", buf, SSIZE_MAX},
+               {"SSIZE_MAX + 1", buf, (size_t)SSIZE_MAX + 1},
+               {"SIZE_MAX", buf, SIZE_MAX}};
+    enum { BAD = sizeof bad / sizeof *bad };
     say("-- %s", what);
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < BAD; i++) {
         if (i == 0 || !keeps) need(write(to, "0123456789", 10) == 10, "write");
         wait_for_data(from, 1000);
         reads(bad[i].what, from, bad[i].at, bad[i].n, 0);
@@ -79,7 +82,7 @@ static void bad_buffers(const char *what, int from, int to, bool keeps) {
     if (keeps) memset(buf, 0, 16);
     if (keeps) reads("the data", from, buf, 16, 0);
     if (keeps) say("it is %.10s", buf);
-    for (int i = 0; i < 4; i++) writes(bad[i].what, to, bad[i].at, bad[i].n, 0);
+    for (int i = 0; i < BAD; i++) writes(bad[i].what, to, bad[i].at, bad[i].n, 0);
     memcpy(hole + 4086, "abcdefghij", 10);
     writes("partly bad", to, hole + 4086, 20, 0);
     say("%d left", rest(from));
@@ -147,6 +150,20 @@ static void terminal_modes(void) {
     close(in);
     close(out);
     close_both(fds);
+}
+
+/* More than a transfer may be. */
+static void devices(void) {
+    static const char *const paths[] = {"/dev/zero", "/dev/null", "/dev/full", "/dev/urandom"};
+    const size_t sizes[] = {(size_t)SSIZE_MAX + 1, SIZE_MAX};
+    say("-- devices");
+    for (int i = 0; i < 8; i++) {
+        int fd = open(paths[i / 2], O_RDWR);
+        need(fd >= 0, paths[i / 2]);
+        reads(paths[i / 2], fd, buf, sizes[i % 2], 0);
+        writes(paths[i / 2], fd, buf, sizes[i % 2], 0);
+        close(fd);
+    }
 }
 
 static void no_syncs(void) {
@@ -279,6 +296,7 @@ static void test(void) {
     send_timeout();
     if (pseudo_terminal(fds)) all_of("terminal", fds, false);
     terminal_modes();
+    devices();
     no_syncs();
     slow_readers();
     if (getenv("TEST_LONG")) most(); /* a second each */

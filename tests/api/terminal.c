@@ -62,7 +62,9 @@ static void modes(void) {
     open_terminal(fds, 0);
     set_raw(fds[1], 0, 0);
     reads("MIN 0, TIME 0, silent", fds[1], 10);
+    reads("MIN 0, TIME 0, silent, nothing asked for", fds[1], 0);
     put(fds[0], "abc");
+    reads("MIN 0, TIME 0, nothing asked for", fds[1], 0);
     poll(&(struct pollfd){.fd = fds[1], .events = POLLIN}, 1, 1000);
     reads("MIN 0, TIME 0, data", fds[1], 10);
     set_raw(fds[1], 0, 1);
@@ -87,6 +89,7 @@ static void modes(void) {
     put(fds[0], "abc");
     reads("MIN 5, two asked for", fds[1], 2);
     reads("MIN 5, one asked for", fds[1], 1);
+    reads("MIN 5, silent, nothing asked for", fds[1], 0);
     close(fds[0]);
     close(fds[1]);
 }
