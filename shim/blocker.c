@@ -191,6 +191,6 @@ bool kaio_blocker_create(struct kaio_batch *b) {
     kaio_unlock();
     int err = kaio_thread_start(blocker_main, req);
     kaio_lock();
-    if (err && blocker_end(req, KAIO_RUNNING)) kaio_complete(b, req, err);
+    if (err && blocker_end(req, KAIO_RUNNING)) kaio_complete(b, req, -EAGAIN);
     return true;
 }

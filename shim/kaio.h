@@ -230,8 +230,8 @@ struct kaio_global {
     bool reaper_due; /* its record is there, its thread not yet */
     atomic_bool
         unattended; /* it is needed, but there is none; until it runs who waits looks itself */
-    bool watching;
-    unsigned owed; /* held + backlog + waits for other threads' requests */
+    bool watching, blind; /* blind: of some requests it sees nothing; it looks around */
+    unsigned owed;        /* held + backlog + waits for other threads' requests */
     /* stats.c */
     uint64_t by_op[KAIO_BARRIER + 1], by_lane[KAIO_LANES], by_stream;
     uint64_t declined[KAIO_REASONS], submits, submitted, worker_peak;
@@ -413,7 +413,8 @@ void kaio_reaper_kick(void);
 void kaio_reaper_watch(const struct kaio_batch *b); /* it reaps for all while kaio.owed > 0 */
 bool kaio_reaper_poll(const struct kaio_batch *b, struct kaio_req *req); /* false: it cannot */
 void kaio_reaper_unpoll(struct kaio_req *req);
-void kaio_reaper_hand(struct kaio_batch *b); /* gives it the notifications that it must make */
+void kaio_reaper_hand(struct kaio_batch *b); /* gives it the notifications that it must make, */
+void kaio_reaper_take(struct kaio_batch *b); /* or takes them over */
 
 #include "watch.h" /* watch.c, stats.c, json.c, share.c, record.c */
 

@@ -219,10 +219,13 @@ static bool wake(struct kaio_batch *b) {
 }
 
 /* Threads are started by ours, but for that of the very request which the caller submits and which
- * has ended in the call: waking the reaper for it would cost as much. */
+ * has ended in the call: waking the reaper for it would cost as much. Without a reaper anybody
+ * tries, or a list would wait for its items' for ever. */
 static bool notify(struct kaio_batch *b) {
+    if (kaio.unattended && !b->careful) kaio_reaper_take(b);
     struct kaio_req *req = TAILQ_FIRST(&b->notify);
-    if (!kaio_is_ours && !(req && b->cb && req->cb == b->cb)) {
+    bool own = req && b->cb && req->cb == b->cb;
+    if (!kaio_is_ours && !own && (b->careful || !kaio.unattended)) {
         kaio_reaper_hand(b);
         return false;
     }

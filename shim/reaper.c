@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #define IDLE_MS 1000
+#define LOOK_MS 1 /* where some eventfd could not be watched */
 
 /* The set, or -1 if the program has closed its number unseen and may have a file of its own there.
  */
@@ -27,8 +28,9 @@ static int set(void) {
 
 static void watch(struct kaio_thread *thread) {
     struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.ptr = thread};
-    if (thread->watched || thread->efd < 0) return;
-    thread->watched = epoll_ctl(set(), EPOLL_CTL_ADD, thread->efd, &ev) == 0;
+    if (thread->watched) return;
+    thread->watched = thread->efd >= 0 && !epoll_ctl(set(), EPOLL_CTL_ADD, thread->efd, &ev);
+    kaio.blind |= !thread->watched && (thread->efd >= 0 || thread->unflagged);
 }
 
 static bool is_thread(const void *p) {
@@ -76,7 +78,7 @@ static void stream_ready(struct kaio_batch *b, const struct epoll_event *ev) {
 }
 
 /* What was handed over comes into b, from where kaio_leave() delivers it. */
-static void take_handover(struct kaio_batch *b) {
+void kaio_reaper_take(struct kaio_batch *b) {
     TAILQ_CONCAT(&b->notify, &kaio.handover, link);
     TAILQ_CONCAT(&b->lists, &kaio.handover_lists, link);
 }
@@ -109,12 +111,13 @@ static void *reaper_main(void *self) {
         kaio_enter(&b);
         stream_ready(&b, &ev);
         if (kaio.watching && kaio.owed == 0) unwatch_all();
-        take_handover(&b);
+        kaio_reaper_take(&b);
+        int ms = kaio.blind ? LOOK_MS : IDLE_MS;
         kaio_leave(&b);
-        /* Without descriptors (none left, or closed by the program unseen) it looks around. */
+        /* Without descriptors (none left, or closed by the program unseen) it looks around, too. */
         ev.events = 0;
-        int n = kaio.reaper->efd < 0 ? -1 : epoll_wait(set(), &ev, 1, IDLE_MS);
-        if (n < 0) usleep(1000);
+        int n = kaio.reaper->efd < 0 ? -1 : epoll_wait(set(), &ev, 1, ms);
+        if (n < 0) usleep(LOOK_MS * 1000);
         if (n <= 0 && retire()) return NULL;
     }
 }
@@ -128,6 +131,7 @@ bool kaio_reaper_ready(const struct kaio_batch *b) {
     }
     struct kaio_thread *thread = kaio_thread_record();
     if (!kaio_fd_is_marked(thread->efd)) thread->efd = -1; /* closed unseen, a new one is as good */
+    kaio.blind = false;
     kaio_epfd = kaio_fd_raise((int)syscall(SYS_epoll_create1, EPOLL_CLOEXEC));
     if (kaio_epfd >= 0 && kaio_thread_efd(thread) >= 0) watch(thread);
     kaio.reaper = thread;

@@ -4,13 +4,12 @@
  * submitted; whoever ends a request in another way sees that its submitter sleeps (thread->woken),
  * or another thread's bit in req->waiters (set here under the lock, before the last look at the
  * request), and writes the eventfd. Requests in the kernel under another thread's eventfd are the
- * reaper's duty meanwhile (kaio.owed). So nobody depends on a sleeper that a signal, a time-out or
- * a cancellation takes away.
+ * reaper's duty meanwhile (kaio.owed). So nobody depends on a sleeper that goes away.
  *
  * aio_suspend() is async-signal-safe: signals are blocked while the lock is held, no thread is
- * started, and an inner wait (in a handler, on top of an outer one) may take the outer one's
- * wake-up, but gives one back when it ends. It runs no request itself: in pread() of a file no
- * signal and no cancellation would reach it (but see run_carefully() in worker.c).
+ * started, and an inner wait (in a handler, on top of an outer one) gives back the wake-up that it
+ * may have taken. It runs no request itself: in pread() of a file no signal and no cancellation
+ * would reach it (but see run_carefully() in worker.c).
  */
 #include "kaio.h"
 
@@ -175,7 +174,7 @@ static int sleep_on(struct wait *w) {
 }
 
 static void wait_begin(struct kaio_batch *b, struct wait *w) {
-    kaio_enter_careful(b);
+    (w->lio ? kaio_enter : kaio_enter_careful)(b); /* no list is waited for in a handler */
     if (w->self) return;
     w->self = b->self;
     w->outer = w->self->asleep;
@@ -258,7 +257,7 @@ static int wait_locked(struct kaio_batch *b, struct wait *w, bool interruptible)
         kaio_leave(b);
         if (armed && !is_over(w)) res = sleep_on(w);
         w->self->asleep = w->outer;
-        kaio_enter_careful(b);
+        wait_begin(b, w);
         kaio_kernel_reap(b);
     }
     set_foreign(w, false);
@@ -288,8 +287,7 @@ void kaio_wait_unsubmitted(struct kaio_file *file) {
 
 /* One write for all that ends before the thread looks again: it clears woken before it leaves its
  * bits (under the lock), or before its last look at its own requests, and whoever turns it true
- * writes, so each bit taken since is followed by a write. relaxed: the lock, under which the bits
- * were taken, orders it */
+ * writes. relaxed: the lock, under which the bits were taken, orders it */
 void kaio_wait_wake(uint64_t bits, const struct kaio_thread *self) {
     uint64_t one = 1;
     for (struct kaio_thread *t = kaio_threads; t; t = t->next) {
