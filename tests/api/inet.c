@@ -288,7 +288,7 @@ static void packets_of_a_pipe(void) {
 }
 
 static void test(void) {
-    buf = pages(LARGE);
+    buf = pages(4 * LARGE);
     ends_of_reads();
     ends_of_writes();
     low_waters();
