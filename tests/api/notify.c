@@ -245,8 +245,48 @@ static void cancelled(void) {
     close(fds[1]);
 }
 
+/* glibc does nothing about such an event, whatever it names: so it never fails. */
+static void to_nobody(const char *what, int fd, int signo, pid_t tid) {
+    siginfo_t info;
+    struct aiocb cb = by_signal(fd, signo, 1), *items[] = {&cb};
+    cb.aio_sigevent.sigev_notify = SIGEV_THREAD_ID;
+    cb.aio_sigevent._sigev_un._tid = tid;
+    cb.aio_lio_opcode = LIO_READ;
+    struct sigevent all = cb.aio_sigevent;
+    for (int way = 0; way < 3; way++) {
+        if (way == 0) answered(what, aio_read(&cb));
+        if (way == 1) answered("in a list", lio_listio(LIO_WAIT, items, 1, NULL));
+        if (way == 2) cb.aio_sigevent.sigev_notify = SIGEV_NONE;
+        if (way == 2) answered("the list's own", lio_listio(LIO_NOWAIT, items, 1, &all));
+        finish(&cb);
+        sleep_ms(2); /* for whoever would overwrite the result */
+        report("read", &cb);
+    }
+    say("a signal %d", take(SIGRTMIN + 1, &info, 0));
+}
+
+static void *own_tid(void *tid) {
+    *(pid_t *)tid = gettid();
+    return NULL;
+}
+
+static void to_nobodies(void) {
+    pthread_t thread;
+    pid_t dead = 0;
+    need(pthread_create(&thread, NULL, own_tid, &dead) == 0, "thread");
+    pthread_join(thread, NULL);
+    for (int i = 0; i < 2; i++) {
+        int fd = i ? direct_fd : data_fd;
+        to_nobody("to a dead thread", fd, SIGRTMIN + 1, dead);
+        to_nobody("to thread 0", fd, SIGRTMIN + 1, 0);
+        to_nobody("signal 99 to this thread", fd, 99, gettid());
+        to_nobody("signal -1 to a dead thread", fd, -1, dead);
+    }
+}
+
 static void undeliverables(void) {
     struct rlimit old, limit;
+    to_nobodies();
     undeliverable("signal 99", data_fd, 99, EINVAL);
     undeliverable("signal 99, direct", direct_fd, 99, EINVAL);
     undeliverable("signal -1", data_fd, -1, EINVAL);
