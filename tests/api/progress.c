@@ -6,14 +6,24 @@
 #include "test.h"
 
 #include <semaphore.h>
+#include <sys/socket.h>
+#include <sys/time.h>
 
-enum { BLOCK = 4096, PART = 64 << 10, LARGE = 1 << 20, LIST = 300, MOST = LIST + 30, LIMIT_S = 15 };
+enum {
+    BLOCK = 4096,
+    PART = 64 << 10,
+    LARGE = 1 << 20,
+    PIPE = 4096,
+    LIST = 300,
+    MOST = LIST + 40,
+    LIMIT_S = 15
+};
 
 enum way { SPIN, SUSPEND, SIGNALS, RETURN, CALLBACKS, WAYS };
 static const char *const ways[] = {"only aio_error", "only aio_suspend", "only sigwaitinfo",
                                    "only aio_return after usleep", "only callbacks"};
 
-enum op { READ, WRITE, SYNC, DSYNC, IN_LIST, STREAM };
+enum op { READ, WRITE, SYNC, DSYNC, IN_LIST, STREAM, INTO_STREAM };
 
 struct item {
     struct aiocb cb;
@@ -29,7 +39,7 @@ static int nitems, fds[MOST], nfds, list_times;
 static enum way way;
 static bool by_other; /* submitted by another thread */
 static bool has_list;
-static int feed_fd;
+static int feed_fds[4], nfeeds, drain_fd; /* -1: none */
 static pthread_t feeder;
 static sem_t called, submitted;
 
@@ -131,17 +141,69 @@ static void piped(void) {
     add("first pipe read", STREAM, pipes[0], 4, 0);
     add("second pipe read", STREAM, pipes[0], 4, 0);
     fds[nfds++] = pipes[0];
-    feed_fd = fds[nfds++] = pipes[1];
+    feed_fds[nfeeds++] = fds[nfds++] = pipes[1];
+}
+
+/* The pipe is full. */
+static void pipe_write(void) {
+    static char filler[PIPE];
+    int pipes[2];
+    need(pipe(pipes) == 0 && fcntl(pipes[1], F_SETPIPE_SZ, PIPE) == PIPE, "pipe");
+    need(write(pipes[1], filler, PIPE) == PIPE, "fill the pipe");
+    add("pipe write", INTO_STREAM, pipes[1], BLOCK, 0);
+    drain_fd = fds[nfds++] = pipes[0];
+    fds[nfds++] = pipes[1];
+}
+
+static void socket_read(const char *kind, bool limited) {
+    const struct timeval minute = {60, 0};
+    int pair[2];
+    need(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0, "socketpair");
+    if (limited)
+        need(!setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &minute, sizeof minute), "SO_RCVTIMEO");
+    add(kind, STREAM, pair[0], 4, 0);
+    fds[nfds++] = pair[0];
+    feed_fds[nfeeds++] = fds[nfds++] = pair[1];
+}
+
+static void socket_reads(void) {
+    socket_read("socket read", false);
+    socket_read("socket read with SO_RCVTIMEO", true);
+}
+
+/* The kernel's AIO cannot wait for it. */
+static void fifo_read(void) {
+    need(mkfifo("fifo", 0600) == 0, "mkfifo");
+    int fifo = open("fifo", O_RDWR), to = open("fifo", O_WRONLY);
+    need(fifo >= 0 && to >= 0 && unlink("fifo") == 0, "fifo");
+    add("O_RDWR FIFO read", STREAM, fifo, 4, 0);
+    fds[nfds++] = fifo;
+    feed_fds[nfeeds++] = fds[nfds++] = to;
+}
+
+/* Comes back short. */
+static void across_end(void) {
+    int fd = file(O_RDWR | O_DIRECT, 4 * BLOCK);
+    need(ftruncate(fd, 3 * BLOCK - 1000) == 0, "ftruncate");
+    add("direct read across the end", READ, fd, 4 * BLOCK, 0)->expected = 3 * BLOCK - 1000;
+    add("direct read across the end", READ, fd, 2 * BLOCK, 2 * BLOCK)->expected = BLOCK - 1000;
 }
 
 /* Those that need no workers come first. */
 static const struct {
     const char *name;
     void (*add)(void);
-} kinds[] = {
-    {"direct reads", direct_reads},     {"pipe reads", piped},          {"list", list},
-    {"buffered reads", buffered_reads}, {"extending write", extending}, {"writes and syncs", syncs},
-    {"append writes", appending}};
+} kinds[] = {{"direct reads", direct_reads},
+             {"pipe reads", piped},
+             {"list", list},
+             {"buffered reads", buffered_reads},
+             {"extending write", extending},
+             {"writes and syncs", syncs},
+             {"append writes", appending},
+             {"pipe write", pipe_write},
+             {"socket reads", socket_reads},
+             {"FIFO read", fifo_read},
+             {"across the end", across_end}};
 enum { KINDS = sizeof kinds / sizeof *kinds, ALL = KINDS };
 
 /* One kind, or all, forwards or backwards: each before and behind the list, which fills the
@@ -149,7 +211,8 @@ enum { KINDS = sizeof kinds / sizeof *kinds, ALL = KINDS };
 static void prepare(int which) {
     nitems = nfds = list_times = 0;
     has_list = false;
-    feed_fd = -1;
+    nfeeds = 0;
+    drain_fd = -1;
     for (int i = 0; i < KINDS; i++) {
         int kind = by_other ? KINDS - 1 - i : i;
         if (which == ALL || which == kind) kinds[kind].add();
@@ -167,9 +230,11 @@ static void submit_list(struct item *first) {
 }
 
 static void *feed(void *unused) {
-    for (int i = 0; i < 2; i++) {
-        sleep_ms(20);
-        need(write(feed_fd, "data", 4) == 4, "write");
+    static char out[PIPE];
+    for (int i = 0; i < 2; i++) { /* a second time for the second read of the pipe */
+        sleep_ms(10);
+        for (int k = 0; k < nfeeds; k++) need(write(feed_fds[k], "data", 4) == 4, "write");
+        if (i == 1 && drain_fd >= 0) need(read(drain_fd, out, PIPE) > 0, "read");
     }
     return unused;
 }
@@ -181,6 +246,7 @@ static void submit(void) {
         switch (items[i].op) {
         case READ:
         case STREAM: res = aio_read(cb); break;
+        case INTO_STREAM:
         case WRITE: res = aio_write(cb); break;
         case SYNC: res = aio_fsync(O_SYNC, cb); break;
         case DSYNC: res = aio_fsync(O_DSYNC, cb); break;
@@ -189,7 +255,7 @@ static void submit(void) {
         }
         need(res == 0, items[i].kind);
     }
-    if (feed_fd >= 0) need(pthread_create(&feeder, NULL, feed, NULL) == 0, "thread");
+    if (nfeeds || drain_fd >= 0) need(pthread_create(&feeder, NULL, feed, NULL) == 0, "thread");
 }
 
 static void take_signal(void) {
@@ -241,12 +307,12 @@ static void check(void) {
         bad += finish(cb) || aio_return(cb) != item->expected;
         if (item->op == STREAM) wrong += memcmp(buf, "data", 4) != 0;
         if (item->op == READ || item->op == IN_LIST)
-            wrong += !is_pattern(buf, cb->aio_nbytes, cb->aio_offset);
+            wrong += !is_pattern(buf, (size_t)item->expected, cb->aio_offset);
         odd += item->times != (notified && !item->quiet);
         free(buf);
     }
     odd += list_times != (notified && has_list);
-    if (feed_fd >= 0) pthread_join(feeder, NULL);
+    if (nfeeds || drain_fd >= 0) pthread_join(feeder, NULL);
     for (int i = 0; i < nfds; i++) close(fds[i]);
 }
 
