@@ -2,6 +2,7 @@
  * that wait for each other's requests. Reads of empty pipes are the requests that stay pending. */
 #include "test.h"
 
+#include <ctype.h>
 #include <limits.h>
 #include <sys/syscall.h>
 
@@ -165,8 +166,47 @@ static void interrupted(const char *what, int flags, const struct timespec *limi
     close_pipe(pipes);
 }
 
+/* In a child: until the parent's main thread has been found in this state so often in a row. */
+static void until_state(pid_t parent, char state, int times) {
+    for (int seen = 0; seen < times; usleep(1000)) {
+        char path[50], line[200] = "";
+        snprintf(path, sizeof path, "/proc/%d/stat", parent);
+        FILE *file = fopen(path, "r");
+        bool is_read = file && fgets(line, sizeof line, file);
+        if (file) fclose(file);
+        if (!is_read || getppid() != parent) _exit(1);
+        seen = toupper(strrchr(line, ')')[2]) == state ? seen + 1 : 0;
+    }
+}
+
+/* Another process stops this one and lets it go on: no handler runs, so no wait ends. */
+static void stopped(const char *what, const struct timespec *limit, bool in_list) {
+    int pipes[2];
+    open_pipe(pipes);
+    struct aiocb cb = pending(pipes, byte), *items[] = {&cb};
+    const struct aiocb *list[] = {&cb};
+    cb.aio_lio_opcode = LIO_READ;
+    pid_t parent = getpid(), pid = fork();
+    for (int i = 0; pid == 0 && i < 2; i++) {
+        until_state(parent, 'S', 10);
+        kill(parent, SIGSTOP);
+        until_state(parent, 'T', 1); /* 't': traced */
+        kill(parent, SIGCONT);
+    }
+    if (pid == 0) until_state(parent, 'S', 10), feed(pipes), _exit(0);
+    if (!in_list) need(aio_read(&cb) == 0, "read");
+    answered(what, in_list ? lio_listio(LIO_WAIT, items, 1, NULL) : aio_suspend(list, 1, limit));
+    say("the request %s", name(aio_error(&cb)));
+    need(pid > 0 && waitpid(pid, NULL, 0) == pid, "child");
+    report("read", &cb);
+    close_pipe(pipes);
+}
+
 static void handlers(void) {
     struct timespec minute = {60, 0};
+    stopped("stopped", NULL, false);
+    stopped("stopped, time limit", &minute, false);
+    stopped("stopped, LIO_WAIT", NULL, true);
     interrupted("handler", 0, NULL, false);
     interrupted("handler, time limit", 0, &minute, false);
     interrupted("SA_RESTART", SA_RESTART, NULL, true);
