@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 static struct aiocb request(int fd, void *buf, size_t n, off_t offset) {
@@ -37,6 +38,9 @@ int main(int argc, char *argv[]) {
     finish(&cb);
     cb = request(ends[0], buf, 1, 0);
     if (aio_read(&cb)) return 1;
+    const struct aiocb *waits[] = {&cb};
+    const struct timespec soon = {0, 20000000};
+    if (aio_suspend(waits, 1, &soon) == 0) return 1;
     if (write(ends[1], "x", 1) != 1) return 1;
     finish(&cb);
     static struct aiocb cbs[64];
