@@ -50,6 +50,9 @@ static inline void say(const char *format, ...) {
     fflush(stdout);
 }
 
+/* Prints one line that is not compared; tests/run shows it with TEST_LONG. */
+#define note(...) say("note: " __VA_ARGS__)
+
 /* Ends the program for a reason that is not the subject of the test (no memory, no scratch file).
  */
 static inline void need(bool ok, const char *what) {
