@@ -223,27 +223,37 @@ static void beside_threads(void) {
     say("beside a thread that reads: %d, %d bad", bad, thread_bad);
 }
 
-static int callback_status = -1;
+static int callback_status; /* the sum */
 
 static void forking_callback(union sigval value) {
     (void)value;
     pid_t pid = fork();
     if (pid == 0) _exit(is_shim() ? use_aio() : 0); /* glibc: hangs */
-    callback_status = status_of(pid);
+    __atomic_fetch_add(&callback_status, status_of(pid), __ATOMIC_RELAXED);
     sem_post(&called);
 }
 
 static void in_callback(void) {
-    char *buf = pages(4096);
-    start();
-    struct aiocb cb = request(direct_fd, buf, 4096, 0);
-    cb.aio_sigevent.sigev_notify = SIGEV_THREAD;
-    cb.aio_sigevent.sigev_notify_function = forking_callback;
-    sem_init(&called, 0, 0);
-    answered("aio_read", aio_read(&cb));
-    while (sem_wait(&called)) continue;
-    report("read", &cb);
-    say("child of a callback: %d, %d bad", callback_status, end());
+    enum { CALLS = 8, FORKS = 3 };
+    char *buf = pages(CALLS * 4096);
+    int bad = 0;
+    for (int round = 0; round < FORKS; round++) {
+        struct aiocb own[CALLS];
+        start();
+        sem_init(&called, 0, 0);
+        for (int i = 0; i < CALLS; i++) {
+            own[i] = request(i % 3 ? direct_fd : data_fd, buf + i * 4096, 4096, i * 4096);
+            own[i].aio_sigevent.sigev_notify = SIGEV_THREAD;
+            own[i].aio_sigevent.sigev_notify_function = i % 4 == 1 ? forking_callback : call;
+            bad += aio_read(&own[i]) != 0;
+        }
+        for (int i = 0; i < CALLS; i++)
+            while (sem_wait(&called)) continue;
+        for (int i = 0; i < CALLS; i++)
+            bad += finish(&own[i]) != 0 || aio_return(&own[i]) != 4096 || !is_good(&own[i]);
+        bad += end();
+    }
+    say("children of callbacks: %d, %d bad", callback_status, bad);
     free(buf);
 }
 
