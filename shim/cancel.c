@@ -102,6 +102,7 @@ int kaio_cancel(int fd, struct aiocb *cb) {
     struct kaio_req *req = cb ? kaio_req_find(cb) : NULL;
     if (req) answer = cancel_one(&b, req);
     else if (!cb && file) answer = cancel_all(&b, file);
+    else if (cb && kaio_status(cb) == EINPROGRESS) answer = -EINVAL; /* says so, but is not */
     kaio_leave(&b);
     return answer;
 }

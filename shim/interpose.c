@@ -178,7 +178,7 @@ EXPORT int aio_cancel(int fd, struct aiocb *cb) {
     int saved = errno;
     int res = kaio_cancel(fd, cb);
     errno = saved;
-    return res;
+    return answer(res);
 }
 EXPORT_64(aio_cancel);
 

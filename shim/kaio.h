@@ -403,7 +403,7 @@ int kaio_nap(struct kaio_nap *nap, bool cancellable); /* 0 or -EINTR */
 void kaio_nap_end(const struct kaio_nap *nap);
 
 /* cancel.c */
-int kaio_cancel(int fd, struct aiocb *cb); /* AIO_CANCELED, AIO_NOTCANCELED or AIO_ALLDONE */
+int kaio_cancel(int fd, struct aiocb *cb); /* AIO_CANCELED, AIO_NOTCANCELED, AIO_ALLDONE; -EINVAL */
 void kaio_cancel_stream(struct kaio_batch *b, struct kaio_file *file);
 
 /* reaper.c */
