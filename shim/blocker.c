@@ -19,6 +19,8 @@
 #include <termios.h>
 #include <unistd.h>
 
+#define LOOK_MS 10 /* where nobody can wake it */
+
 /* Under the lock: the request is no blocker's any more. False: it has been cancelled. Then it is a
  * ZOMBIE, or DONE until its notification has been made. */
 static bool blocker_end(struct kaio_req *req, enum kaio_state state) {
@@ -82,7 +84,7 @@ static short blocker_sleep(struct kaio_req *req, uint64_t end) {
     req->blocker = true;
     kaio_req_move(req, KAIO_POLLING);
     kaio_leave(&b);
-    poll(fds, 2, fds[1].fd < 0 ? 10 : ms_until(end));
+    poll(fds, 2, fds[1].fd < 0 || b.self->shared ? LOOK_MS : ms_until(end));
     if (fds[1].revents) kaio_thread_drain(b.self);
     return fds[0].revents;
 }
@@ -191,6 +193,6 @@ bool kaio_blocker_create(struct kaio_batch *b) {
     kaio_unlock();
     int err = kaio_thread_start(blocker_main, req);
     kaio_lock();
-    if (err && blocker_end(req, KAIO_RUNNING)) kaio_complete(b, req, -EAGAIN);
+    if (err && blocker_end(req, KAIO_RUNNING)) kaio_complete_refused(b, req);
     return true;
 }

@@ -79,3 +79,12 @@ void kaio_complete(struct kaio_batch *b, struct kaio_req *req, long res) {
     if (req->sigev.sigev_notify == SIGEV_THREAD) TAILQ_INSERT_TAIL(&b->notify, req, link);
     else kaio_complete_notified(b, req);
 }
+
+/* No thread can be had for it. The call that submits it says so, and then nobody is notified. */
+void kaio_complete_refused(struct kaio_batch *b, struct kaio_req *req) {
+    if (req->lio ? req->lio == b->lio : req->cb == b->cb) {
+        b->no_thread = true;
+        req->sigev.sigev_notify = SIGEV_NONE;
+    }
+    kaio_complete(b, req, -EAGAIN);
+}

@@ -166,8 +166,8 @@ struct kaio_thread {
     /* direct.c; the thread's own, also in its handlers, but for calling */
     struct kaio_req *stock[KAIO_STOCK];
     unsigned nstock;
-    bool direct;                         /* it makes direct reads, and needs a stock */
-    bool shared;                         /* there was no memory for a record each: no stock */
+    bool direct; /* it makes direct reads, and needs a stock */
+    bool shared; /* there was no memory for a record each: no stock, no sleep but naps */
     const struct aiocb *_Atomic calling; /* which it is submitting; NULL: none */
     int before;                          /* and the status that this had before */
 };
@@ -359,6 +359,7 @@ void kaio_blocker_cancel(struct kaio_req *req); /* the caller ends it */
 /* complete.c */
 void kaio_complete(struct kaio_batch *b, struct kaio_req *req, long res);
 void kaio_complete_notified(struct kaio_batch *b, struct kaio_req *req); /* its thread is started */
+void kaio_complete_refused(struct kaio_batch *b, struct kaio_req *req);
 void kaio_complete_item(struct kaio_batch *b, struct kaio_lio *lio, bool failed);
 
 /* raised.c */
@@ -408,7 +409,7 @@ void kaio_cancel_stream(struct kaio_batch *b, struct kaio_file *file);
 
 /* reaper.c */
 bool kaio_reaper_ready(const struct kaio_batch *b); /* made now if need be; false: there is none */
-bool kaio_reaper_start(const struct kaio_batch *b); /* its thread; drops the lock */
+bool kaio_reaper_start(struct kaio_batch *b);       /* its thread; drops the lock */
 void kaio_reaper_kick(void);
 void kaio_reaper_watch(const struct kaio_batch *b); /* it reaps for all while kaio.owed > 0 */
 bool kaio_reaper_poll(const struct kaio_batch *b, struct kaio_req *req); /* false: it cannot */

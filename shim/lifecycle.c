@@ -51,8 +51,9 @@ static struct kaio_thread *thread_new(void) {
     static struct kaio_thread first[4], *chunk = first; /* so that there is one in any case */
     static unsigned left = sizeof first / sizeof *first, count;
     if (left == 0 && (chunk = kaio_alloc(PAGE))) left = PAGE / sizeof *chunk;
-    if (left == 0) { /* no memory: shares a record, is woken more often */
+    if (left == 0) { /* no memory: shares a record; who sleeps on it is to nap from now on */
         kaio_threads->shared = true;
+        kaio.wake |= kaio_bit(kaio_threads);
         return kaio_threads;
     }
     struct kaio_thread *thread = &chunk[--left];
@@ -70,6 +71,7 @@ struct kaio_thread *kaio_thread_record(void) {
         thread = thread->next;
     if (!thread) thread = thread_new();
     thread->taken = true;
+    if (thread->shared) return thread;
     thread->asleep = false;
     thread->calling = NULL;
     atomic_store_explicit(&thread->woken, true, memory_order_relaxed);

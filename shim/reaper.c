@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #define IDLE_MS 1000
-#define LOOK_MS 1 /* where some eventfd could not be watched */
+#define LOOK_MS 1 /* where some eventfd is not in the set, or not to be had */
 
 /* The set, or -1 if the program has closed its number unseen and may have a file of its own there.
  */
@@ -53,7 +53,7 @@ static void unwatch_all(void) {
 bool kaio_reaper_poll(const struct kaio_batch *b, struct kaio_req *req) {
     struct epoll_event ev = {.data.ptr = req};
     ev.events = EPOLLONESHOT | (req->op == KAIO_READ ? EPOLLIN : EPOLLOUT);
-    if (!kaio_reaper_ready(b)) return false;
+    if (!kaio_reaper_ready(b) || kaio.unattended) return false;
     if (epoll_ctl(set(), EPOLL_CTL_ADD, req->iocb.aio_fildes, &ev)) return false;
     req->epolled = true;
     kaio.epolled++;
@@ -112,12 +112,11 @@ static void *reaper_main(void *self) {
         stream_ready(&b, &ev);
         if (kaio.watching && kaio.owed == 0) unwatch_all();
         kaio_reaper_take(&b);
-        int ms = kaio.blind ? LOOK_MS : IDLE_MS;
+        int ms = kaio.blind || kaio.reaper->efd < 0 ? LOOK_MS : IDLE_MS;
         kaio_leave(&b);
-        /* Without descriptors (none left, or closed by the program unseen) it looks around, too. */
         ev.events = 0;
-        int n = kaio.reaper->efd < 0 ? -1 : epoll_wait(set(), &ev, 1, ms);
-        if (n < 0) usleep(LOOK_MS * 1000);
+        int n = epoll_wait(set(), &ev, 1, ms);
+        if (n < 0) usleep(LOOK_MS * 1000); /* there is no set */
         if (n <= 0 && retire()) return NULL;
     }
 }
@@ -131,17 +130,27 @@ bool kaio_reaper_ready(const struct kaio_batch *b) {
     }
     struct kaio_thread *thread = kaio_thread_record();
     if (!kaio_fd_is_marked(thread->efd)) thread->efd = -1; /* closed unseen, a new one is as good */
-    kaio.blind = false;
     kaio_epfd = kaio_fd_raise((int)syscall(SYS_epoll_create1, EPOLL_CLOEXEC));
-    if (kaio_epfd >= 0 && kaio_thread_efd(thread) >= 0) watch(thread);
+    kaio.blind = kaio_thread_efd(thread) < 0;
+    watch(thread);
     kaio.reaper = thread;
     kaio.reaper_due = true;
     return true;
 }
 
+/* Nobody is going to look at the set. */
+static void give_up(struct kaio_batch *b) {
+    for (uint32_t i = 0; kaio.epolled && i < kaio.nreqs; i++) {
+        struct kaio_req *req = kaio_req_at(i);
+        if (!req->epolled) continue;
+        kaio_reaper_unpoll(req);
+        kaio_complete_refused(b, req);
+    }
+}
+
 /* Not under the lock: pthread_create() takes locks of libc's, which a thread may hold that is in a
  * signal handler and waits for ours. If it fails, whoever leaves next tries again. */
-bool kaio_reaper_start(const struct kaio_batch *b) {
+bool kaio_reaper_start(struct kaio_batch *b) {
     if (b->careful) return false;
     if (kaio.unattended) kaio_reaper_ready(b);
     if (!kaio.reaper_due) return false;
@@ -156,6 +165,7 @@ bool kaio_reaper_start(const struct kaio_batch *b) {
         kaio.wake = ~0ul; /* who sleeps looks itself from now on */
     }
     kaio.unattended = err != 0;
+    if (err) give_up(b);
     return err == 0;
 }
 

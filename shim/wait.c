@@ -111,7 +111,7 @@ static bool arm(struct kaio_batch *b, struct wait *w) {
     if (w->lio) arm_list(w);
     if (!arm_any(w)) return false;
     if (kaio.owed) kaio_reaper_ready(b);
-    w->unflagged |= kaio.unattended; /* nobody reaps for it */
+    w->unflagged |= kaio.unattended || w->self->shared; /* nobody reaps for it, or wakes just it */
     /* From here on, what this thread itself ends, in its leave or in a handler, must wake it. */
     w->self->asleep = true;
     atomic_store_explicit(&w->self->woken, false, memory_order_relaxed); /* see kaio_wait_wake() */
@@ -124,8 +124,8 @@ static bool arm(struct kaio_batch *b, struct wait *w) {
 static bool arm_own(struct wait *w) {
     struct kaio_thread *self = kaio_self;
     /* relaxed: if it turns true later, kaio_reaper_start() wakes all */
-    bool unattended = atomic_load_explicit(&kaio.unattended, memory_order_relaxed);
-    if (unattended || !self || self->unflagged || !kaio_fd_is_marked(self->efd)) return false;
+    if (atomic_load_explicit(&kaio.unattended, memory_order_relaxed)) return false;
+    if (!self || self->unflagged || self->shared || !kaio_fd_is_marked(self->efd)) return false;
     w->worker_has_it = w->unflagged = false;
     for (int i = 0; i < w->n; i++) {
         if (!w->list[i] || !in_progress(w->list[i])) continue;

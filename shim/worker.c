@@ -242,19 +242,14 @@ static void *worker_main(void *unused) {
     return NULL;
 }
 
-/* The last worker could not be started: what is queued can only fail. The call that submits it says
- * so, and then nobody is notified. */
+/* The last worker could not be started: what is queued can only fail. */
 static bool give_up(struct kaio_batch *b) {
     struct kaio_req *req;
     bool any = false;
     while (kaio.workers == 0 && (req = TAILQ_FIRST(&kaio.ready))) {
         ready_remove(req);
         next_writer(req);
-        if (req->lio ? req->lio == b->lio : req->cb == b->cb) {
-            b->no_thread = true;
-            req->sigev.sigev_notify = SIGEV_NONE;
-        }
-        kaio_complete(b, req, -EAGAIN);
+        kaio_complete_refused(b, req);
         any = true;
     }
     return any;
