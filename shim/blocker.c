@@ -128,7 +128,7 @@ static long blocker_run(struct kaio_req *req, short ready) {
 /* Errors that read() might not give; a socket's own come only once. */
 static bool is_refusal(long res) {
     return res == -EAGAIN || res == -EOPNOTSUPP || res == -EINVAL || res == -ESPIPE ||
-           res == -ENOSYS;
+           res == -ENOSYS || res == -EPERM;
 }
 
 /* Left to read() and pread(). */
