@@ -174,10 +174,10 @@ static int sleep_on(struct wait *w) {
 }
 
 static void wait_begin(struct kaio_batch *b, struct wait *w) {
-    (w->lio ? kaio_enter : kaio_enter_careful)(b); /* no list is waited for in a handler */
-    if (w->self) return;
+    if (w->lio) kaio_enter(b); /* no list is waited for in a handler */
+    else kaio_enter_careful(b);
+    if (!w->self) w->outer = b->self->asleep;
     w->self = b->self;
-    w->outer = w->self->asleep;
 }
 
 /* Also when the thread is cancelled in its sleep. */

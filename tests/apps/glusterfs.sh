@@ -2,7 +2,7 @@
 # A GlusterFS brick whose health check writes a file by aio_write() and reads it back by aio_read(), while files
 # go through it from a client: it finds nothing wrong, and what comes back is the same.
 set -eu
-command -v glusterfsd >/dev/null || { echo "glusterfs-common is not installed"; exit 77; }
+command -v glusterfs glusterfsd >/dev/null || { echo "glusterfs-client is not installed"; exit 77; }
 mkdir brick mounted
 cat >brick.vol <<BRICK
 volume posix
