@@ -66,11 +66,12 @@ static bool is_foreign(const struct wait *w, const struct kaio_req *req) {
     return !ours && req->owner != w->self && req->owner != kaio.reaper;
 }
 
-/* A hint: is a worker about to end it? relaxed: maybe of another request by now */
+/* A hint: is a worker about to end it, or those before it? relaxed: maybe of another by now */
 static bool is_soon(const struct kaio_req *req) {
     const struct kaio_file *file = __atomic_load_n(&req->file, __ATOMIC_RELAXED);
-    return __atomic_load_n(&req->state, __ATOMIC_RELAXED) == KAIO_RUNNING &&
-           !__atomic_load_n(&req->in_line, __ATOMIC_RELAXED) && file &&
+    uint8_t state = __atomic_load_n(&req->state, __ATOMIC_RELAXED);
+    return (state == KAIO_RUNNING || state == KAIO_QUEUED) && file &&
+           !__atomic_load_n(&req->in_line, __ATOMIC_RELAXED) &&
            !atomic_load_explicit(&file->slow, memory_order_relaxed);
 }
 
