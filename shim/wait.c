@@ -119,9 +119,8 @@ static bool arm(struct kaio_batch *b, struct wait *w) {
     return true;
 }
 
-/* Without the lock, if all of the list are requests of this very thread: it is enough that whoever
- * ends one sees it asleep (submitter_bit() in complete.c), and that the kernel signals its eventfd.
- * What is glanced at here may end meanwhile; then the caller's next look sees that. */
+/* Without the lock, if all of the list are this very thread's: whoever ends one sees it asleep
+ * (submitter_bit() in complete.c), or the kernel signals its eventfd; the caller looks once more. */
 static bool arm_own(struct wait *w) {
     struct kaio_thread *self = kaio_self;
     /* relaxed: if it turns true later, kaio_reaper_start() wakes all */
