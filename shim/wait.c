@@ -120,7 +120,7 @@ static bool arm(struct kaio_batch *b, struct wait *w) {
 }
 
 /* Without the lock, if all of the list are this very thread's: whoever ends one sees it asleep
- * (submitter_bit() in complete.c), or the kernel signals its eventfd; the caller looks once more. */
+ * (submitter_bit() in complete.c), or the kernel signals its eventfd; the caller looks again. */
 static bool arm_own(struct wait *w) {
     struct kaio_thread *self = kaio_self;
     /* relaxed: if it turns true later, kaio_reaper_start() wakes all */
