@@ -120,6 +120,21 @@ static void nonblocking(void) {
 }
 
 /* The writers of a named FIFO go while a read waits, and come again. */
+/* Whether there was a writer ever is known to read() only; poll() waits for one. */
+static void fifo_of_nobody(void) {
+    int from = open("fifo", O_RDONLY | O_NONBLOCK);
+    need(from >= 0 && fcntl(from, F_SETFL, O_RDONLY) == 0, "fifo");
+    struct aiocb cb = request(from, buf, 10, 0);
+    need(aio_read(&cb) == 0, "aio_read");
+    sleep_ms(50);
+    differs("FIFO, no writer as yet", "0", "EINPROGRESS", name(aio_error(&cb)));
+    int to = open("fifo", O_WRONLY);
+    put(to, "data");
+    say("FIFO, then one: %s", name(finish(&cb)));
+    close(to);
+    close(from);
+}
+
 static void fifo_of_others(void) {
     int from = open("fifo", O_RDONLY | O_NONBLOCK), to = open("fifo", O_WRONLY);
     need(from >= 0 && to >= 0 && fcntl(from, F_SETFL, O_RDONLY) == 0, "fifo");
@@ -257,6 +272,7 @@ static void test(void) {
     if (in_background) read_in_background(atoi(in_background));
     modes();
     nonblocking();
+    fifo_of_nobody();
     fifo_of_others();
     background();
     inotify();

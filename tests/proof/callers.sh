@@ -66,6 +66,24 @@ on shim.out "$KAIO_LIB" TEST_DLOPEN=deepbind KAIO_STATS="$here/report" "$here/ho
 alike deepbind
 head -n 1 report | grep -q ' 0 requests' || fail "deepbind: not glibc's: $(cat report)"
 
+# nor one that asks a library by name: the handle's functions are that library's
+cat >by_handle.py <<'PYTHON'
+import ctypes, os, sys
+class Aiocb(ctypes.Structure):
+    _fields_ = [("fildes", ctypes.c_int), ("opcode", ctypes.c_int), ("prio", ctypes.c_int),
+                ("buf", ctypes.c_void_p), ("nbytes", ctypes.c_size_t), ("rest", ctypes.c_char * 200)]
+libc = ctypes.CDLL("libc.so.6")
+data = ctypes.create_string_buffer(4)
+cb = Aiocb(fildes=os.open(sys.argv[0], os.O_RDONLY), buf=ctypes.addressof(data), nbytes=4)
+print(libc.aio_read(ctypes.byref(cb)))
+while libc.aio_error(ctypes.byref(cb)) == 115: pass
+print(libc.aio_return(ctypes.byref(cb)), data.raw)
+PYTHON
+on glibc.out '' python3 "$here/by_handle.py"
+on shim.out "$KAIO_LIB" KAIO_STATS="$here/report" python3 "$here/by_handle.py"
+alike by_handle
+head -n 1 report | grep -q ' 0 requests' || fail "by handle: not glibc's: $(cat report)"
+
 libs=/usr/lib/x86_64-linux-gnu
 for library in "$here/early.so" $libs/libeatmydata.so $libs/libjemalloc.so.2; do
     if [ ! -e "$library" ]; then
