@@ -173,7 +173,8 @@ static void count(int signo) {
 
 /* The next one when the last has come. */
 static void *send_to_all(void *arg) {
-    int signo = *(int *)arg;
+    _Atomic int *sending = arg;
+    int signo = *sending;
     sigset_t set;
     sigfillset(&set);
     pthread_sigmask(SIG_BLOCK, &set, NULL); /* the other thread handles them */
@@ -183,7 +184,7 @@ static void *send_to_all(void *arg) {
         kill(getpid(), signo);
         while (came <= i && now_us() < end) usleep(1);
     }
-    *(int *)arg = 0;
+    *sending = 0;
     return NULL;
 }
 
@@ -195,7 +196,7 @@ static void by_own_thread(const char *what, int signo, int fd, off_t offset, int
     pthread_t thread;
     came = 0;
     need(sigaction(signo, &action, NULL) == 0, "sigaction");
-    need(pthread_create(&thread, NULL, send_to_all, (void *)&sending) == 0, "thread");
+    need(pthread_create(&thread, NULL, send_to_all, &sending) == 0, "thread");
     while (sending && came < SENT) {
         struct aiocb cb = request(fd, buf, 4096, offset);
         wrong += aio_write(&cb) != 0 || finish(&cb) != expected;

@@ -32,7 +32,7 @@ declare -A skips=(
 )
 # Only reports count: the tool has descriptors, stacks and address space of its own, delays handlers, or writes
 # what is in a child's buffers.
-own_output=" tsan/descriptors tsan/no_descriptors tsan/terminal tsan/many_lists "
+own_output=" asan/terminal tsan/descriptors tsan/no_descriptors tsan/terminal tsan/many_lists "
 own_output+="memcheck/descriptors memcheck/notify memcheck/list memcheck/process memcheck/fork "
 
 personality=()
