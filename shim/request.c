@@ -64,7 +64,7 @@ void kaio_req_fill(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, stru
     __atomic_store_n(&req->cb, cb, __ATOMIC_RELAXED);
     if (cb) {
         req->sigev = cb->aio_sigevent;
-        cb->__abs_prio = (int)req->index;
+        __atomic_store_n(&cb->__abs_prio, (int)req->index, __ATOMIC_RELAXED);
         cb->__return_value = 0;
         /* relaxed: only this thread may look at cb before the call returns */
         __atomic_store_n(&cb->__error_code, EINPROGRESS, __ATOMIC_RELAXED);
@@ -80,7 +80,7 @@ void kaio_req_fill(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, stru
 }
 
 struct kaio_req *kaio_req_find(const struct aiocb *cb) {
-    uint32_t index = (uint32_t)cb->__abs_prio;
+    uint32_t index = (uint32_t)__atomic_load_n(&cb->__abs_prio, __ATOMIC_RELAXED);
     if (index >= kaio.nreqs) return NULL;
     struct kaio_req *req = kaio_req_at(index);
     /* acquire: pairs with the release in direct.c */
@@ -91,7 +91,7 @@ struct kaio_req *kaio_req_find(const struct aiocb *cb) {
 /* The request of cb, if that is in progress. It may end, and its memory serve another, while the
  * caller looks; nothing of it but cb and submitter is worth more than a hint. */
 struct kaio_req *kaio_req_glance(const struct aiocb *cb) {
-    uint32_t index = (uint32_t)cb->__abs_prio;
+    uint32_t index = (uint32_t)__atomic_load_n(&cb->__abs_prio, __ATOMIC_RELAXED);
     if (index >= __atomic_load_n(&kaio.nreqs, __ATOMIC_ACQUIRE)) return NULL;
     struct kaio_req *req = kaio_req_at(index);
     return __atomic_load_n(&req->cb, __ATOMIC_RELAXED) == cb ? req : NULL;
