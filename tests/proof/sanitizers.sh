@@ -33,7 +33,7 @@ declare -A skips=(
 # Only reports count: the tool has descriptors, stacks and address space of its own, delays handlers, or writes
 # what is in a child's buffers.
 own_output=" asan/terminal tsan/descriptors tsan/no_descriptors tsan/terminal tsan/many_lists "
-own_output+="memcheck/descriptors memcheck/notify memcheck/list memcheck/process memcheck/fork "
+own_output+="memcheck/descriptors memcheck/many_lists memcheck/notify memcheck/list memcheck/process memcheck/fork "
 
 personality=()
 setarch -R true 2>/dev/null && personality=(setarch -R) # TSan needs its addresses free
@@ -48,7 +48,8 @@ run() {
     shift 3
     local built=$TESTS_TOP/build command=()
     case $tool in
-    memcheck) command=(valgrind -q --error-exitcode=66 --log-file="$reports/report.%p") ;;
+    memcheck) # which runs one thread at a time, so none shall spin for another
+        command=(taskset -c 0 valgrind -q --error-exitcode=66 --log-file="$reports/report.%p") ;;
     *)
         built+=/$tool
         lib="$(gcc -print-file-name="lib$tool.so") $built/libkaio.so"
