@@ -25,18 +25,17 @@
 #define RWF_NOWAIT 8
 #endif
 
-#define KAIO_POOL_CHUNK  64   /* requests allocated together */
-#define KAIO_POOL_CHUNKS 4096 /* 262,144 outstanding requests; the next one gets EAGAIN */
-#define KAIO_FILE_CHUNK  128  /* descriptors whose records are allocated together */
-#define KAIO_FILE_CHUNKS 8192 /* 2^20 descriptors, the kernel's default fs.nr_open */
-#define KAIO_SUBMIT_MAX  256  /* iocbs in one io_submit() */
-#define KAIO_SUBMIT_FEW  32   /* the same, on a stack that may be small */
-#define KAIO_FEW         64   /* requests that workers serve before a context is made */
-#define KAIO_STOCK       16   /* requests that a thread keeps for the short way of direct.c */
-#define KAIO_LARGE_BYTES (512 << 10) /* buffered requests from here on are never copied inline */
-#define KAIO_TRANSFER_MAX                                                                          \
-    0x7ffff000        /* MAX_RW_COUNT: what one read() or write() transfers at most */
-#define KAIO_SIGSET 8 /* bytes of the kernel's sigset_t */
+#define KAIO_POOL_CHUNK   64   /* requests allocated together */
+#define KAIO_POOL_CHUNKS  4096 /* 262,144 outstanding requests; the next one gets EAGAIN */
+#define KAIO_FILE_CHUNK   128  /* descriptors whose records are allocated together */
+#define KAIO_FILE_CHUNKS  8192 /* 2^20 descriptors, the kernel's default fs.nr_open */
+#define KAIO_SUBMIT_MAX   256  /* iocbs in one io_submit() */
+#define KAIO_SUBMIT_FEW   32   /* the same, on a stack that may be small */
+#define KAIO_FEW          64   /* requests that workers serve before a context is made */
+#define KAIO_STOCK        16   /* requests that a thread keeps for the short way of direct.c */
+#define KAIO_LARGE_BYTES  (512 << 10) /* buffered requests from here on are never copied inline */
+#define KAIO_TRANSFER_MAX 0x7ffff000  /* MAX_RW_COUNT: what one call transfers at most */
+#define KAIO_SIGSET       8           /* bytes of the kernel's sigset_t */
 
 enum kaio_op { KAIO_READ, KAIO_WRITE, KAIO_INVALID, KAIO_FSYNC, KAIO_FDSYNC, KAIO_BARRIER };
 
