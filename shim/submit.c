@@ -101,9 +101,10 @@ static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_pol
     if (!req->in_line && !line_up(req)) return; /* it was no stream when it was offered */
     if (can_poll && fcntl(req->iocb.aio_fildes, F_GETFL) & O_NONBLOCK) {
         kaio_complete(b, req, -EAGAIN);
-    } else if (kaio_blocker_has_limit(req)) {
-        kaio_blocker_start(b, req);
-    } else if (can_poll && kaio_kernel_ready() && kaio.polls < kaio.depth / 2) {
+        return;
+    }
+    can_poll = can_poll && !kaio_blocker_has_limit(req); /* poll() by itself has no limit */
+    if (can_poll && kaio_kernel_ready() && kaio.polls < kaio.depth / 2) {
         kaio.by_stream++;
         kaio_kernel_poll(b, req);
     } else if (!can_poll || !kaio_kernel_ready() || !kaio_reaper_poll(b, req)) {
