@@ -1,5 +1,5 @@
 /* blocker.c - the head of a stream's line that the kernel does not poll for us gets a thread of its
- * own: terminals, O_RDWR FIFOs, signalfds, sockets with a time limit or a low-water mark, every
+ * own: terminals, named FIFOs, signalfds, sockets with a time limit or a low-water mark, every
  * stream when there is no context, and the second direction of one in the reaper's set. It may wait
  * for ever and must not take a worker's place.
  *
@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -95,13 +96,21 @@ static bool is_ready(const struct kaio_req *req) {
     return poll(&fd, 1, 0) > 0;
 }
 
-/* Does poll() wait where read() does not? A terminal's read may end with nothing (VMIN 0), or with
- * less than VMIN if no more is asked for; and a process in the background gets EIO, also for 0
- * bytes. */
-static bool poll_misleads(const struct kaio_req *req) {
+/* An empty FIFO that nobody has open for writing. vmsplice() reads from a pipe, and has no place to
+ * put what there is; into a descriptor that is open for writing, too, it would write. */
+static bool has_no_writer(int fd, int flags) {
+    struct iovec nowhere = {NULL, 1};
+    return (flags & O_ACCMODE) == O_RDONLY && vmsplice(fd, &nowhere, 1, SPLICE_F_NONBLOCK) == 0;
+}
+
+/* Does poll() wait where read() does not? For the first writer of a FIFO. A terminal's read may end
+ * with nothing (VMIN 0), or with less than VMIN if no more is asked for; and a process in the
+ * background gets EIO, also for 0 bytes. */
+static bool poll_misleads(const struct kaio_req *req, int flags) {
     struct termios mode;
     int fd = req->iocb.aio_fildes;
-    if (req->op != KAIO_READ || tcgetattr(fd, &mode)) return false;
+    if (req->op != KAIO_READ) return false;
+    if (tcgetattr(fd, &mode)) return has_no_writer(fd, flags);
     if (syscall(SYS_read, fd, req->buf, 0) < 0) return true;
     cc_t least = mode.c_cc[VMIN];
     if (mode.c_lflag & ICANON) return false;
@@ -144,10 +153,11 @@ static long offer(struct kaio_req *req, short ready) {
 
 /* Is there nothing to be had now? A terminal, which takes no offers, is looked at. */
 static bool must_wait(struct kaio_req *req, long res, short ready) {
-    if (fcntl(req->iocb.aio_fildes, F_GETFL) & O_NONBLOCK) return false;
+    int flags = fcntl(req->iocb.aio_fildes, F_GETFL);
+    if (flags & O_NONBLOCK) return false;
     if (res > 0) return req->op == KAIO_WRITE && req->done < req->nbytes;
     bool terminal = res == -EOPNOTSUPP && !is_odd(req) && !ready;
-    return res == -EAGAIN || (terminal && !poll_misleads(req) && !is_ready(req));
+    return res == -EAGAIN || (terminal && !poll_misleads(req, flags) && !is_ready(req));
 }
 
 /* The rule for one stream request: offer it, wait, offer it again. A terminal takes no offers: the

@@ -231,7 +231,7 @@ void kaio_submit_line(struct kaio_batch *b, struct kaio_file *file, enum kaio_op
     file->lining[op] = false;
 }
 
-/* The kernel cannot poll it (an O_RDWR FIFO, a terminal): a thread waits for it. */
+/* The kernel cannot poll it (a named FIFO, a terminal): a thread waits for it. */
 void kaio_submit_unpollable(struct kaio_batch *b, struct kaio_req *req) {
     stream_wait(b, req, false);
 }
