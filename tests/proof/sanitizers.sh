@@ -50,9 +50,13 @@ run() {
     case $tool in
     memcheck) # which runs one thread at a time, so none shall spin for another
         command=(taskset -c 0 valgrind -q --error-exitcode=66 --log-file="$reports/report.%p") ;;
-    *)
-        built+=/$tool
-        lib="$(gcc -print-file-name="lib$tool.so") $built/libkaio.so"
+    tsan) # libkaio first: who closes a descriptor waits for the library's use of it, and TSan sees it then
+        built+=/tsan
+        lib=$built/libkaio.so
+        ;;
+    asan)
+        built+=/asan
+        lib="$(gcc -print-file-name=libasan.so) $built/libkaio.so"
         ;;
     esac
     # shellcheck disable=SC2086 # several words
