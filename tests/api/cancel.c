@@ -51,17 +51,6 @@ static struct aiocb *reads(struct aiocb *cb, int fd, char *to, int value) {
     return cb;
 }
 
-/* The value of the next notification, -1: none. */
-static int notified(int seconds) {
-    sigset_t set;
-    siginfo_t info;
-    struct timespec limit = {seconds, 0};
-    sigemptyset(&set);
-    sigaddset(&set, SIGNAL);
-    if (sigtimedwait(&set, &info, &limit) < 0) return -1;
-    return info.si_code == SI_ASYNCIO ? info.si_value.sival_int : -2;
-}
-
 static void nothing_to_cancel(void) {
     int fd = scratch(O_RDWR, 4096), other = scratch(O_RDWR, 4096);
     char buf[100];
@@ -108,7 +97,7 @@ static void waiting(void) {
     stops("waiting", "NOTCANCELED", "CANCELED", answer_name(aio_cancel(pipes[0], &cb)));
     stops("its status", "EINPROGRESS", "ECANCELED", name(aio_error(&cb)));
     if (is_shim()) {
-        say("notified: %d", notified(20));
+        say("notified: %d", signalled(SIGNAL, 20));
         if (aio_return(&cb) != -1) say("a cancelled request returns %zd", aio_return(&cb));
         cancels("cancelled", pipes[0], &cb);
         feed(pipes, "data");
@@ -116,11 +105,11 @@ static void waiting(void) {
     } else {
         feed(pipes, "data");
         finish(&cb);
-        say("notified: %d", notified(20));
+        say("notified: %d", signalled(SIGNAL, 20));
         cancels("cancelled", pipes[0], &cb);
         feed(pipes, "data");
     }
-    say("no other signal %d", notified(0) == -1);
+    say("no other signal %d", signalled(SIGNAL, 0) == -1);
     reads(&next, pipes[0], later, 0);
     report("later read", &next);
     say("data %s", later);
@@ -137,19 +126,19 @@ static void queued(void) {
     until_begun(pipes[0]);
     cancels("queued", pipes[0], &cbs[1]);
     say("at once %s, %zd", name(aio_error(&cbs[1])), aio_return(&cbs[1]));
-    say("notified: %d", notified(20));
+    say("notified: %d", signalled(SIGNAL, 20));
     cancels("queued, again", pipes[0], &cbs[1]);
     say("others %s %s", name(aio_error(&cbs[0])), name(aio_error(&cbs[2])));
     feed(pipes, "one");
     report("first", &cbs[0]);
-    say("%s, notified: %d", text[0], notified(20));
+    say("%s, notified: %d", text[0], signalled(SIGNAL, 20));
     say("last %s", name(aio_error(&cbs[2])));
     feed(pipes, "two");
     report("last", &cbs[2]);
-    say("%s, notified: %d", text[2], notified(20));
+    say("%s, notified: %d", text[2], signalled(SIGNAL, 20));
     feed(pipes, "three");
     say("left over %zd %.5s", read(pipes[0], text[1], 8), text[1]);
-    say("no other signal %d", notified(0) == -1);
+    say("no other signal %d", signalled(SIGNAL, 0) == -1);
     close_pipe(pipes);
 }
 
@@ -173,11 +162,11 @@ static void whole_descriptor(void) {
     say("%s", text[0]);
     bool seen[5] = {false};
     for (int i = 0; i < 4; i++) {
-        int value = notified(20);
+        int value = signalled(SIGNAL, 20);
         if (value > 0 && value < 5) seen[value] = true;
     }
     say("notified %d %d %d %d", seen[1], seen[2], seen[3], seen[4]);
-    say("no other signal %d", notified(0) == -1);
+    say("no other signal %d", signalled(SIGNAL, 0) == -1);
     cancels("again", pipes[0], NULL);
     feed(spare, "other");
     report("other descriptor", &other);
@@ -225,8 +214,8 @@ static void whole_with_sync(void) {
     stops("the read", "EINPROGRESS", "ECANCELED", name(aio_error(&cb)));
     need(write(pair[1], "data", 4) == 4, "write");
     finish(&cb);
-    int first = notified(20), second = notified(20);
-    say("notified of both %d, no other %d", first + second == 3, notified(0) == -1);
+    int first = signalled(SIGNAL, 20), second = signalled(SIGNAL, 20);
+    say("notified of both %d, no other %d", first + second == 3, signalled(SIGNAL, 0) == -1);
     close(pair[0]);
     close(pair[1]);
 }
@@ -294,8 +283,8 @@ static void unpollable(const char *what, int fd, int to) {
     stops(what_of, "EINPROGRESS", "ECANCELED", name(aio_error(&cb)));
     if (!is_shim()) need(write(to, "one\n", 4) == 4, "write");
     finish(&cb);
-    say("notified: %d", notified(20));
-    say("no other signal %d", notified(0) == -1);
+    say("notified: %d", signalled(SIGNAL, 20));
+    say("no other signal %d", signalled(SIGNAL, 0) == -1);
     reads(&next, fd, text, 0);
     need(write(to, "two\n", 4) == 4, "write");
     report("later read", &next);
@@ -430,11 +419,11 @@ static void files(const char *what, bool all) {
         for (int i = N - 1; i >= 0 && !all; i--) bad += !agrees(aio_cancel(fd, &cbs[i]), &cbs[i]);
         unsigned seen = 0;
         for (int i = 0; i < N; i++) {
-            int value = notified(20);
+            int value = signalled(SIGNAL, 20);
             if (value > 0 && value <= N) seen |= 1u << value;
         }
         lost += seen != (1u << (N + 1)) - 2;
-        more += notified(0) != -1;
+        more += signalled(SIGNAL, 0) != -1;
     }
     say("%s: %d bad, %d lost, %d signals too many", what, bad, lost, more);
     close(fd);
@@ -453,9 +442,9 @@ static void direct(void) {
             need(aio_read(&cbs[i]) == 0, "read");
         }
         for (int i = N - 1; i >= 0; i--)
-            bad += !agrees(aio_cancel(fd, &cbs[i]), &cbs[i]) + (notified(20) != 0);
+            bad += !agrees(aio_cancel(fd, &cbs[i]), &cbs[i]) + (signalled(SIGNAL, 20) != 0);
     }
-    say("direct: %d bad, one more signal %d", bad, notified(0));
+    say("direct: %d bad, one more signal %d", bad, signalled(SIGNAL, 0));
     close(fd);
 }
 

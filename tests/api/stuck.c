@@ -95,16 +95,6 @@ static void by_thread(struct sigevent *sigev) {
     sigev->sigev_notify_function = call;
 }
 
-/* The value of the next notification by signal, -1: none. */
-static int notified(int seconds) {
-    siginfo_t info;
-    struct timespec limit = {seconds, 0};
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, signo);
-    return sigtimedwait(&set, &info, &limit) < 0 ? -1 : info.si_value.sival_int;
-}
-
 /* At once and once. */
 static bool was_called(void) {
     struct timespec end;
@@ -129,7 +119,7 @@ static void each_state(void) {
     by_signal(&cb.aio_sigevent, 7);
     need(aio_read(&cb) == 0, "read");
     cancels("queued, signal", fd, &cb);
-    say("notified %d", notified(10));
+    say("notified %d", signalled(signo, 10));
     reads(&cb, fd, buf);
     reads(&other, fd, buf);
     cancels("one of two queued", fd, &cb);
@@ -150,11 +140,11 @@ static void each_state(void) {
     }
     cancels("held", fds[2], &sync[0]);
     say("they say %s %s, notified %d", name(aio_error(&sync[0])), name(aio_error(&sync[1])),
-        notified(10));
+        signalled(signo, 10));
     release();
     report("the other", &sync[1]);
-    say("notified %d", notified(10));
-    say("then %d", notified(0));
+    say("notified %d", signalled(signo, 10));
+    say("then %d", signalled(signo, 0));
     collect(STUCK);
     cancels("all done", fd, NULL);
     say("not written %d", pread(fd, buf, LARGE, 0) == LARGE && is_pattern(buf, LARGE, 0));
@@ -195,17 +185,17 @@ static void list(bool use_thread) {
     }
     answered("no wait", lio_listio(LIO_NOWAIT, items, N + 1, &sigev));
     cancels("item 1", fd, &cbs[1]);
-    if (!use_thread) say("notified %d", notified(10));
+    if (!use_thread) say("notified %d", signalled(signo, 10));
     say("items %s %s %s", name(aio_error(&cbs[0])), name(aio_error(&cbs[1])),
         name(aio_error(&cbs[2])));
-    say("no other %d %d", notified(0) == -1, sem_trywait(&called) != 0);
+    say("no other %d %d", signalled(signo, 0) == -1, sem_trywait(&called) != 0);
     cancels("item 0", fd, &cbs[0]);
-    if (!use_thread) say("notified %d", notified(10));
+    if (!use_thread) say("notified %d", signalled(signo, 10));
     cancels("the rest", fd, NULL);
-    if (!use_thread) say("notified %d", notified(10));
+    if (!use_thread) say("notified %d", signalled(signo, 10));
     if (use_thread) say("list %d", was_called());
-    else say("list %d", notified(10));
-    say("no other %d %d", notified(0) == -1, sem_trywait(&called) != 0);
+    else say("list %d", signalled(signo, 10));
+    say("no other %d %d", signalled(signo, 0) == -1, sem_trywait(&called) != 0);
     for (int i = 0; i < N; i++) report("item", &cbs[i]);
     release();
     collect(STUCK);

@@ -135,6 +135,18 @@ static inline void *pages(size_t n) {
     return p;
 }
 
+/* The value of the next notification by this signal, which is blocked; -1: none came in time, -2:
+ * it came from something else. */
+static inline int signalled(int signo, int seconds) {
+    siginfo_t info;
+    struct timespec limit = {seconds, 0};
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, signo);
+    if (sigtimedwait(&set, &info, &limit) < 0) return -1;
+    return info.si_code == SI_ASYNCIO ? info.si_value.sival_int : -2;
+}
+
 /* Waits for one request and answers its aio_error(). */
 static inline int finish(struct aiocb *cb) {
     const struct aiocb *list[] = {cb};

@@ -143,16 +143,6 @@ static const char *cancels(int fd, struct aiocb *cb) {
                                        : "error";
 }
 
-/* Notified of the read that had this value? -1: of none. */
-static int notified(int seconds) {
-    siginfo_t info;
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGRTMIN + 1);
-    if (sigtimedwait(&set, &info, &(struct timespec){seconds, 0}) < 0) return -1;
-    return info.si_value.sival_int;
-}
-
 /* Each read has a descriptor of its own, since glibc takes one of each at a time. With KAIO_DEPTH=2
  * the last waits in the library. */
 static void held(const char *path) {
@@ -178,17 +168,19 @@ static void held(const char *path) {
             cancels(fds[LAST], &cbs[LAST]));
     differs("its status", "EINPROGRESS", deep ? "EINPROGRESS" : "ECANCELED",
             name(aio_error(&cbs[LAST])));
-    if (is_shim() && !deep) came |= 1u << (notified(10) & 7);
+    if (is_shim() && !deep) came |= 1u << (signalled(SIGRTMIN + 1, 10) & 7);
     if (came != (is_shim() && !deep ? 1u << LAST : 0)) say("its notification is missing");
-    say("no other %d, the first: %s", notified(0) == -1, name(aio_error(&cbs[0])));
+    say("no other %d, the first: %s", signalled(SIGRTMIN + 1, 0) == -1, name(aio_error(&cbs[0])));
     unlink("log.hold");
     for (int i = 0; i < LAST; i++) {
         report("read", &cbs[i]);
         say("data %d", is_pattern(buf + i * BLOCK, BLOCK, cbs[i].aio_offset));
     }
     differs("the last", "0", deep ? "0" : "ECANCELED", name(finish(&cbs[LAST])));
-    for (int i = !is_shim() || deep ? 0 : 1; i < READS; i++) came |= 1u << (notified(10) & 7);
-    say("all notified %d, no other %d", came == (1u << READS) - 1, notified(0) == -1);
+    for (int i = !is_shim() || deep ? 0 : 1; i < READS; i++)
+        came |= 1u << (signalled(SIGRTMIN + 1, 10) & 7);
+    say("all notified %d, no other %d", came == (1u << READS) - 1,
+        signalled(SIGRTMIN + 1, 0) == -1);
     for (int i = 0; i < READS; i++) close(fds[i]);
     close(lock);
 }

@@ -137,16 +137,6 @@ static void by_signal(struct aiocb *cb, int value) {
     cb->aio_sigevent.sigev_value.sival_int = value;
 }
 
-/* The value of the next notification, -1: none. */
-static int notified(int seconds) {
-    siginfo_t info;
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGRTMIN + 1);
-    if (sigtimedwait(&set, &info, &(struct timespec){seconds, 0}) < 0) return -1;
-    return info.si_value.sival_int;
-}
-
 static void cancels(const char *what, int fd, struct aiocb *cb) {
     say("%s: %s", what, answer_of(aio_cancel(fd, cb)));
 }
@@ -166,7 +156,8 @@ static void each_state(void) {
     by_signal(&cb, 7);
     need(aio_read(&cb) == 0, "aio_read");
     cancels("one of two queued", fd, (reads(&other, fd, STUCK), &cb));
-    say("they say %s %s, notified %d", name(aio_error(&cb)), name(aio_error(&other)), notified(10));
+    say("they say %s %s, notified %d", name(aio_error(&cb)), name(aio_error(&other)),
+        signalled(SIGRTMIN + 1, 10));
     cancels("all", fd, NULL);
     report("the other", &other);
     int before = logged("write h 60");
@@ -177,10 +168,11 @@ static void each_state(void) {
     by_signal(&sync, 20);
     need(aio_fsync(O_SYNC, &sync) == 0, "aio_fsync");
     cancels("held", fds[2], &sync);
-    say("it says %s, notified %d", name(aio_error(&sync)), notified(10));
+    say("it says %s, notified %d", name(aio_error(&sync)), signalled(SIGRTMIN + 1, 10));
     release();
     collect(STUCK);
-    say("written %d, no other signal %d", logged("write h 60") - before, notified(0) == -1);
+    say("written %d, no other signal %d", logged("write h 60") - before,
+        signalled(SIGRTMIN + 1, 0) == -1);
     cancels("all done", fd, NULL);
     close(fd);
 }
@@ -256,7 +248,7 @@ static void by_priority(const char *what, bool write) {
         while (logged("held ") == before) sleep_ms(1);
     }
     release();
-    for (int i = 0; i < N; i++) sprintf(order + 2 * i, " %d", notified(20) & 7);
+    for (int i = 0; i < N; i++) sprintf(order + 2 * i, " %d", signalled(SIGRTMIN + 1, 20) & 7);
     say("%s by priority:%s", what, order);
     for (int i = 0; i < N; i++) report("request", &cbs[i]);
     close(fd);
