@@ -164,7 +164,7 @@ void kaio_file_sync(int fd) {
 
 /* Under the lock: nobody needs the number of the file as it is now any more? Then it is another. */
 static bool let_go(struct kaio_file *file) {
-    if (file->unsubmitted > 0) return false;
+    if (file->unsubmitted > 0 || kaio_blocker_enters(file)) return false;
     file->generation++;
     file->refused = 0;
     file->trust = 0;

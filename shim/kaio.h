@@ -100,6 +100,7 @@ struct kaio_req {
     bool counted;     /* in file->active[epoch] */
     bool straight;    /* submitted the short way: direct.c has not counted it yet */
     bool failed;      /* once done: for its list */
+    pid_t tid;        /* running, a stream's: of the blocker */
     uint32_t index;   /* in the pool, for good; also left in cb->__abs_prio */
     /* stored whole, as kaio_req_glance() and is_soon() in wait.c look without the lock: */
     struct aiocb *cb; /* NULL once cancelled; untouched after the status store */
@@ -352,8 +353,9 @@ bool kaio_copy_read(struct aiocb *cb);                    /* without the lock; t
 /* blocker.c */
 bool kaio_blocker_has_limit(const struct kaio_req *req);
 void kaio_blocker_start(struct kaio_batch *b, struct kaio_req *req);
-bool kaio_blocker_create(struct kaio_batch *b); /* one's thread; drops the lock */
-void kaio_blocker_cancel(struct kaio_req *req); /* the caller ends it */
+bool kaio_blocker_create(struct kaio_batch *b);         /* one's thread; drops the lock */
+void kaio_blocker_cancel(struct kaio_req *req);         /* the caller ends it */
+bool kaio_blocker_enters(const struct kaio_file *file); /* close() must not go past it */
 
 /* complete.c */
 void kaio_complete(struct kaio_batch *b, struct kaio_req *req, long res);

@@ -1,0 +1,93 @@
+/* A blocker is held on its way into read() or write(), for races.sh, while the program closes the
+ * descriptor and puts a file on its number: the call must not go there, and close() must not wait
+ * for a call that has begun. (glibc's goes there: bug 14942.) */
+#include "../api/test.h"
+#include "replace.h"
+
+#include <poll.h>
+#include <termios.h>
+
+enum way { CLOSE, DUP2, WAYS };
+static const char *const names[] = {"close", "dup2"};
+
+static _Atomic int held_fd; /* at whose calls to stop a while; -1: none */
+static _Atomic bool held, no_proc;
+
+static long at_call(const struct call *call) {
+    bool calls = call->nr == SYS_write || call->nr == SYS_read;
+    if (calls && call->args[0] == held_fd && call->args[2] > 0) {
+        held = true;
+        sleep_ms(50);
+        held_fd = -1;
+    }
+    return no_proc && call->nr == SYS_openat ? -ENOENT : GO_ON;
+}
+
+/* Puts a file on the number. */
+static int replace(enum way way, int fd) {
+    int other = memfd_create("other", MFD_CLOEXEC);
+    need(other >= 0, "file");
+    if (way == CLOSE) need(close(fd) == 0, "close");
+    need(dup2(other, fd) == fd, "dup2");
+    close(other);
+    return fd;
+}
+
+static void about_to_write(enum way way) {
+    uint64_t one = 1;
+    struct stat st;
+    int fd = eventfd(0, EFD_CLOEXEC), old = dup(fd);
+    struct aiocb cb = request(fd, &one, sizeof one, 0);
+    held = false;
+    held_fd = fd;
+    need(aio_write(&cb) == 0, "aio_write");
+    while (!held) sleep_ms(1);
+    replace(way, fd);
+    int err = finish(&cb);
+    need(fstat(fd, &st) == 0, "fstat");
+    bool arrived = poll(&(struct pollfd){.fd = old, .events = POLLIN}, 1, 0) == 1;
+    say("%s: %s, %zd, arrived %d, in the next file %d", names[way], name(err), aio_return(&cb),
+        arrived, (int)st.st_size);
+    if (err || !arrived || st.st_size) exit(1);
+    close(fd);
+    close(old);
+}
+
+/* A terminal's read that waits for three bytes. poll() would wait for five, so it is not polled. */
+static void reading(enum way way) {
+    struct termios mode;
+    char bytes[3];
+    int master = posix_openpt(O_RDWR | O_NOCTTY);
+    if (master < 0 || grantpt(master) || unlockpt(master)) skip("no pseudo-terminals here");
+    int fd = open(ptsname(master), O_RDWR | O_NOCTTY), old = dup(fd);
+    need(tcgetattr(fd, &mode) == 0, "terminal");
+    cfmakeraw(&mode);
+    mode.c_cc[VMIN] = 5;
+    need(tcsetattr(fd, TCSANOW, &mode) == 0 && write(master, "ab", 2) == 2, "terminal");
+    struct aiocb cb = request(fd, bytes, 3, 0);
+    held = false;
+    held_fd = fd;
+    need(aio_read(&cb) == 0, "aio_read");
+    while (!held) sleep_ms(1);
+    if (no_proc) sleep_ms(100); /* else it is on its way */
+    replace(way, fd);
+    say("%s beside a read that waits: back, %s", names[way], name(aio_error(&cb)));
+    if (aio_error(&cb) != EINPROGRESS || write(master, "c", 1) != 1) exit(1);
+    int err = finish(&cb);
+    say("then %s, %zd", name(err), aio_return(&cb));
+    if (err || aio_return(&cb) != 3 || memcmp(bytes, "abc", 3)) exit(1);
+    close(fd);
+    close(old);
+    close(master);
+}
+
+static void test(void) {
+    held_fd = -1;
+    replace_begin();
+    for (enum way way = CLOSE; way < WAYS; way++) {
+        about_to_write(way);
+        reading(way);
+    }
+    no_proc = true; /* close() goes on, as glibc's */
+    reading(CLOSE);
+}
