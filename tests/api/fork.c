@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 
-enum { READS = 32, ROUNDS = 30, SIZE = 1 << 20 };
+enum { READS = 32, ROUNDS = 100, SIZE = 1 << 20 };
 
 extern char **environ;
 
