@@ -111,6 +111,7 @@ static void release(struct kaio_batch *b, struct kaio_file *file) {
 static void hold(struct kaio_req *req) {
     struct kaio_reqs *held = &req->file->held;
     struct kaio_req *before = TAILQ_LAST(held, kaio_reqs);
+    kaio_req_rank(req);
     while (before && before->op <= KAIO_WRITE && req->op <= KAIO_WRITE &&
            before->priority > req->priority)
         before = TAILQ_PREV(before, kaio_reqs, link);

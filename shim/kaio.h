@@ -88,20 +88,20 @@ struct kaio_req {
     uint32_t generation; /* the file's when it was made: is the number still the same file? */
     uint64_t start_ns;   /* of the call that made it; only if kaio_stats_on */
     uint8_t op, epoch, lane;
-    uint8_t priority; /* aio_reqprio; where requests queue, lower goes first, as in glibc */
-    bool buffered;    /* a read that RWF_NOWAIT begins, if its data is not in memory: worker.c */
-    bool armed;       /* held: file->active[] of the other epoch is all it waits for */
-    bool joined;      /* held: a sync that the one in progress covers, too */
-    bool blocking;    /* may wait inside the call: KAIO_MODE=kernel, SO_RCVLOWAT */
-    bool in_kernel;   /* an iocb of it is in kaio.in_kernel */
-    bool unstarted;   /* in kaio.blockers */
-    bool blocker;     /* polling: by a thread of its own, which still refers to it */
-    bool epolled;     /* polling: in the reaper's epoll set */
-    bool counted;     /* in file->active[epoch] */
-    bool straight;    /* submitted the short way: direct.c has not counted it yet */
-    bool failed;      /* once done: for its list */
-    pid_t tid;        /* running, a stream's: of the blocker */
-    uint32_t index;   /* in the pool, for good; also left in cb->__abs_prio */
+    int8_t priority; /* where requests queue, lower goes first, as in glibc */
+    bool buffered;   /* a read that RWF_NOWAIT begins, if its data is not in memory: worker.c */
+    bool armed;      /* held: file->active[] of the other epoch is all it waits for */
+    bool joined;     /* held: a sync that the one in progress covers, too */
+    bool blocking;   /* may wait inside the call: KAIO_MODE=kernel, SO_RCVLOWAT */
+    bool in_kernel;  /* an iocb of it is in kaio.in_kernel */
+    bool unstarted;  /* in kaio.blockers */
+    bool blocker;    /* polling: by a thread of its own, which still refers to it */
+    bool epolled;    /* polling: in the reaper's epoll set */
+    bool counted;    /* in file->active[epoch] */
+    bool straight;   /* submitted the short way: direct.c has not counted it yet */
+    bool failed;     /* once done: for its list */
+    pid_t tid;       /* running, a stream's: of the blocker */
+    uint32_t index;  /* in the pool, for good; also left in cb->__abs_prio */
     /* stored whole, as kaio_req_glance() and is_soon() in wait.c look without the lock: */
     struct aiocb *cb; /* NULL once cancelled; untouched after the status store */
     struct kaio_file *file;
@@ -286,6 +286,7 @@ struct kaio_req *kaio_req_find(const struct aiocb *cb); /* NULL: not one of ours
 struct kaio_req *
 kaio_req_glance(const struct aiocb *cb); /* without the lock: it may just have ended */
 void kaio_req_clear(struct kaio_req *req);
+void kaio_req_rank(struct kaio_req *req);              /* among those that queue */
 void kaio_req_advance(struct kaio_req *req, size_t n); /* n bytes have been transferred */
 struct kaio_req *kaio_req_at(uint32_t index);
 void kaio_req_move(struct kaio_req *req, enum kaio_state state);

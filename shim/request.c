@@ -6,6 +6,7 @@
 #include "kaio.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -70,13 +71,21 @@ void kaio_req_fill(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, stru
         __atomic_store_n(&cb->__error_code, EINPROGRESS, __ATOMIC_RELAXED);
     }
     if (cb && op <= KAIO_WRITE) {
-        req->priority = (uint8_t)cb->aio_reqprio;
+        req->priority = (int8_t)cb->aio_reqprio;
         req->buf = (char *)cb->aio_buf;
         req->nbytes = cb->aio_nbytes;
         req->offset = cb->aio_offset;
     }
     if (__builtin_expect(kaio_stats_on, false)) req->start_ns = kaio_call_start_ns;
     KAIO_PROBE(submit, cb, op, fd, req->offset, req->nbytes);
+}
+
+/* On the thread that makes the request: where requests queue, aio_reqprio lowers the priority that
+ * this has (aio(7)). */
+void kaio_req_rank(struct kaio_req *req) {
+    struct sched_param own = {.sched_priority = 0};
+    sched_getparam(0, &own);
+    req->priority = (int8_t)(req->priority - own.sched_priority);
 }
 
 struct kaio_req *kaio_req_find(const struct aiocb *cb) {

@@ -67,6 +67,7 @@ static bool may_be_stream(struct kaio_req *req) {
 static bool line_up(struct kaio_req *req) {
     struct kaio_reqs *line = &req->file->line[req->op];
     struct kaio_req *before = TAILQ_LAST(line, kaio_reqs);
+    if (before) kaio_req_rank(req);
     while (before && before->state == KAIO_LINED && before->priority > req->priority)
         before = TAILQ_PREV(before, kaio_reqs, line);
     __atomic_store_n(&req->in_line, true, __ATOMIC_RELAXED);

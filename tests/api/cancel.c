@@ -357,6 +357,14 @@ static void cancelled_by_other(void) {
     pthread_join(thread, NULL);
     say("%s: %s, %s", answer_name(o.answer), text[0], text[1]);
 
+    o = (struct other){gettid(), pipes[0], &cbs[0], is_shim() ? NULL : pipes, 0};
+    cbs[0].aio_lio_opcode = LIO_READ;
+    need(pthread_create(&thread, NULL, cancel_later, &o) == 0, "thread");
+    int res = lio_listio(LIO_WAIT, list, 1, NULL); /* nothing but the cancellation ends it here */
+    pthread_join(thread, NULL);
+    stops("LIO_WAIT of one", "0", "EIO", name(res ? errno : 0));
+    stops("its item", "0", "ECANCELED", name(aio_error(&cbs[0])));
+
     o = (struct other){gettid(), pipes[0], &cbs[1], NULL, 0};
     for (int i = 0; i < 2; i++) reads(&cbs[i], pipes[0], text[i], 0);
     need(pthread_create(&thread, NULL, cancel_later, &o) == 0, "thread");

@@ -75,6 +75,24 @@ static void files(void) {
     }
 }
 
+/* A sync that is held behind a read that waits: nobody comes for either. */
+static void held_sync(void) {
+    int fds[2];
+    char byte = 0;
+    need(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0, "socketpair");
+    struct aiocb cb = request(fds[0], &byte, 1, 0), sync = request(fds[0], NULL, 0, 0);
+    answered("aio_read", aio_read(&cb));
+    answered("aio_fsync", aio_fsync(O_SYNC, &sync));
+    sleep_ms(10);
+    close(fds[0]);
+    differs("closed, the read", "EINPROGRESS", "ECANCELED", name(aio_error(&cb)));
+    differs("the sync behind it", "EINPROGRESS", "ECANCELED", name(aio_error(&sync)));
+    if (!is_shim()) need(write(fds[1], "x", 1) == 1, "write");
+    finish(&cb);
+    finish(&sync);
+    close(fds[1]);
+}
+
 /* A read that waits when its number gets another meaning must not take the new pipe's data. */
 static void pipe_round(enum way way) {
     int fds[2], more[2];
@@ -398,6 +416,7 @@ static void test(void) {
     if (limit) look_at_own(!strcmp(limit, "few"));
     files();
     for (enum way way = CLOSE; way <= DUP3; way++) pipe_round(way);
+    held_sync();
     for (enum way way = CLOSE; way <= DUP3; way++) peer(way, false), peer(way, true);
     for (enum way way = CLOSE; way <= DUP3; way++) waiter(way, false), waiter(way, true);
     copies();

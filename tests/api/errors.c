@@ -412,6 +412,22 @@ static void submitted_again(const char *what, int flags) {
     close(fd);
 }
 
+/* A stream's, again and again without aio_return(). */
+static void stream_again(void) {
+    int fds[2];
+    need(pipe(fds) == 0, "pipe");
+    struct aiocb cb = request(fds[0], buf, 1, 0);
+    for (int i = 0; i < 4; i++) {
+        if (i % 2) need(write(fds[1], &"abcd"[i], 1) == 1, "write");
+        need(aio_read(&cb) == 0, "aio_read");
+        if (i % 2 == 0) need(write(fds[1], &"abcd"[i], 1) == 1, "write");
+        int err = finish(&cb);
+        say("again, pipe: %s, %c", name(err), buf[0]);
+    }
+    close(fds[0]);
+    close(fds[1]);
+}
+
 static volatile sig_atomic_t caught;
 
 static void on_signal(int signo) {
@@ -517,6 +533,7 @@ static void test(void) {
     bad_calls();
     submitted_again("buffered", 0);
     submitted_again("direct", O_DIRECT);
+    stream_again();
     full_disk();
     broken_pipes();
     signal(SIGXFSZ, on_signal);

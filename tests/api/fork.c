@@ -135,6 +135,29 @@ static void ring_of_the_child(void) {
     close(sent[1]);
 }
 
+/* What a child says of its parent's requests. It has none of them, as POSIX says of fork(); glibc's
+ * believes that they go on. */
+static void parents_request(void) {
+    const struct aiocb *list[] = {&waiting};
+    const struct timespec limit = {0, 50000000};
+    waiting = request(sockets[0], &byte, 1, 0);
+    need(aio_read(&waiting) == 0, "aio_read");
+    sleep_ms(20); /* glibc's helper waits, too, and holds no lock */
+    pid_t pid = fork();
+    if (pid == 0) _exit(aio_suspend(list, 1, &limit) ? errno : 0);
+    differs("aio_suspend() in a child", "EAGAIN", "0", name(status_of(pid)));
+    pid = fork();
+    if (pid == 0)
+        _exit(aio_cancel(sockets[0], &waiting) == AIO_NOTCANCELED ? 1 : errno == EINVAL ? 2 : 3);
+    int answer = status_of(pid);
+    differs("aio_cancel() in a child", "NOTCANCELED", "EINVAL",
+            answer == 1   ? "NOTCANCELED"
+            : answer == 2 ? "EINVAL"
+                          : "another");
+    need(write(sockets[1], "x", 1) == 1, "write");
+    say("the parent's: %s", name(finish(&waiting)));
+}
+
 static void forks(void) {
     int bad = 0, failed = 0, rounds = is_shim() ? ROUNDS : 1;
     for (int round = 0; round < rounds; round++) {
@@ -349,12 +372,11 @@ static void child_exits(void) {
     say("child's exit: %d, %d bad", status, end());
 }
 
-/* In an aiocb in shared memory glibc's helper leaves the status by itself; here the end of a request
- * in the kernel is seen by whoever calls the library, in the process that made it. What aio_error()
- * says of another process's request POSIX leaves open. */
+/* In an aiocb in shared memory glibc's helper leaves the status by itself; here the end of a
+ * request in the kernel is seen by whoever calls the library, in the process that made it. What
+ * aio_error() says of another process's request POSIX leaves open. */
 static void seen_by_another(void) {
-    struct aiocb *cb =
-        mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct aiocb *cb = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     need(cb != MAP_FAILED, "memory");
     *cb = request(direct_fd, memory, 4096, 0);
     cb->__error_code = -1;
@@ -382,6 +404,7 @@ static void test(void) {
         return;
     }
     seen_by_another();
+    parents_request();
     forks();
     ring_of_the_child();
     closing_child();

@@ -118,6 +118,10 @@ static void skipped(int fd) {
     for (int i = 0; i < 3; i++)
         say("LIO_NOP: %s, %zd", name(aio_error(&cbs[i])), aio_return(&cbs[i]));
 
+    for (int i = 0; i < 3; i++) memset(&cbs[i], 0xff, sizeof cbs[i]);
+    for (int i = 0; i < 3; i++) cbs[i].aio_lio_opcode = LIO_NOP;
+    nothing("all LIO_NOP, garbage", 3);
+
     fill(6, (int[FILES]){fd, fd, fd});
     list[0] = list[3] = NULL;
     cbs[1].aio_lio_opcode = LIO_NOP;

@@ -39,6 +39,7 @@ static struct aiocb by_signal(int fd, int signo, int value) {
 static struct aiocb by_thread(int fd, void (*function)(union sigval), void *value) {
     struct aiocb cb = request(fd, memory, 4096, 0);
     cb.aio_sigevent.sigev_notify = SIGEV_THREAD;
+    cb.aio_sigevent.sigev_signo = 99; /* not used: garbage */
     cb.aio_sigevent.sigev_notify_function = function;
     cb.aio_sigevent.sigev_value.sival_ptr = value;
     return cb;

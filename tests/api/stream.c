@@ -529,6 +529,38 @@ static void priorities(bool write) {
     both_close(fds);
 }
 
+static void *read_one(void *cb) {
+    need(aio_read(cb) == 0, "aio_read");
+    return NULL;
+}
+
+/* aio_reqprio counts down from the priority of the thread that asks. */
+static void thread_priority(void) {
+    enum { MANY = 4 };
+    struct sched_param param = {.sched_priority = 10};
+    struct aiocb cbs[MANY];
+    char got[MANY + 1] = "";
+    pthread_attr_t attr;
+    pthread_t thread;
+    int fds[2];
+    pipes(fds);
+    pthread_attr_init(&attr);
+    pthread_attr_setinheritsched(&attr, PTHREAD_EXPLICIT_SCHED);
+    pthread_attr_setschedpolicy(&attr, SCHED_FIFO);
+    pthread_attr_setschedparam(&attr, &param);
+    for (int i = 0; i < MANY; i++) {
+        cbs[i] = request(fds[0], &got[i], 1, 0);
+        if (i < MANY - 1) read_one(&cbs[i]);
+        else if (pthread_create(&thread, &attr, read_one, &cbs[i]) == 0) pthread_join(thread, NULL);
+        else read_one(&cbs[i]); /* without the right to it, on both sides */
+    }
+    put(fds[1], "1234", MANY);
+    for (int i = 0; i < MANY; i++) need(finish(&cbs[i]) == 0 && aio_return(&cbs[i]) == 1, "end");
+    say("the last from a real-time thread: %s", got);
+    pthread_attr_destroy(&attr);
+    both_close(fds);
+}
+
 static void test(void) {
     int fds[2];
     pipes(fds);
@@ -558,4 +590,5 @@ static void test(void) {
     receive_timeout();
     priorities(false);
     priorities(true);
+    thread_priority();
 }

@@ -141,6 +141,10 @@ static void each_state(void) {
     cancels("held", fds[2], &sync[0]);
     say("they say %s %s, notified %d", name(aio_error(&sync[0])), name(aio_error(&sync[1])),
         signalled(signo, 10));
+    struct aiocb behind = request(fds[1], NULL, 0, 0);
+    need(aio_fsync(O_SYNC, &behind) == 0, "fsync");
+    cancels("one running, one held", fds[1], NULL);
+    say("they say %s %s", name(aio_error(&stuck[1])), name(aio_error(&behind)));
     release();
     report("the other", &sync[1]);
     say("notified %d", signalled(signo, 10));

@@ -7,8 +7,8 @@
 #include <poll.h>
 #include <termios.h>
 
-enum way { CLOSE, DUP2, WAYS };
-static const char *const names[] = {"close", "dup2"};
+enum way { CLOSE, DUP2, DUP3, WAYS };
+static const char *const names[] = {"close", "dup2", "dup3"};
 
 static _Atomic int held_fd; /* at whose calls to stop a while; -1: none */
 static _Atomic bool held, no_proc;
@@ -28,7 +28,7 @@ static int replace(enum way way, int fd) {
     int other = memfd_create("other", MFD_CLOEXEC);
     need(other >= 0, "file");
     if (way == CLOSE) need(close(fd) == 0, "close");
-    need(dup2(other, fd) == fd, "dup2");
+    need((way == DUP3 ? dup3(other, fd, O_CLOEXEC) : dup2(other, fd)) == fd, "dup");
     close(other);
     return fd;
 }

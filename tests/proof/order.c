@@ -3,7 +3,7 @@
  *
  *   sync     rounds of writes and aio_fsync() on the files of slowfs, in the working directory
  *   call     the same with fsync() and fdatasync() of the program
- *   disk     rounds of large and small direct writes and aio_fsync() on a real file
+ *   disk     rounds of large and small direct writes and aio_fsync(), or fsync(), on a real file
  *   append   threads append to one descriptor, and each to its own
  */
 #include "../api/test.h"
@@ -113,8 +113,9 @@ static void slow(bool call) {
     if (!call || is_shim()) say("%d syncs too early", early); /* glibc's fsync() knows nothing */
 }
 
-/* Overwrites go through the kernel, the last write extends the file and may not. */
-static void disk(void) {
+/* Overwrites go through the kernel, the last write extends the file and may not. Then a sync: by
+ * aio_fsync(), or by fsync(), of which glibc knows nothing. */
+static void disk(bool call) {
     enum { ON_DISK = 1000, LARGE = 1 << 20 };
     static const size_t sizes[WRITES] = {LARGE, 4096, 4096, LARGE, 4096, 4096, 65536, 4096};
     int fd = scratch(O_RDWR | O_DIRECT, WRITES * LARGE), early = 0, bad = 0;
@@ -126,15 +127,17 @@ static void disk(void) {
             cbs[i] = request(fd, buf, sizes[i], at);
         }
         bad += submit_by(cbs, round % 3 + 1);
-        bad += aio_fsync(round % 2 ? O_SYNC : O_DSYNC, &sync) != 0;
-        while (round % 4 < 2 && aio_error(&sync) == EINPROGRESS) continue;
-        bad += finish(&sync) != 0;
-        early += in_progress(cbs, WRITES) != 0;
-        bad += aio_return(&sync) != 0;
+        if (call) bad += (round % 2 ? fsync(fd) : fdatasync(fd)) != 0;
+        else bad += aio_fsync(round % 2 ? O_SYNC : O_DSYNC, &sync) != 0;
+        while (!call && round % 4 < 2 && aio_error(&sync) == EINPROGRESS) continue;
+        bad += !call && finish(&sync) != 0;
+        early += (!call || is_shim()) && in_progress(cbs, WRITES) != 0;
+        bad += !call && aio_return(&sync) != 0;
         for (int i = 0; i < WRITES; i++)
             bad += finish(&cbs[i]) != 0 || aio_return(&cbs[i]) != (ssize_t)sizes[i];
     }
-    say("direct: %d rounds, %d syncs too early, %d bad", ON_DISK, early, bad);
+    say("%s: %d rounds, %d syncs too early, %d bad", call ? "fsync()" : "aio_fsync()", ON_DISK,
+        early, bad);
     close(fd);
     free(buf);
 }
@@ -226,7 +229,7 @@ static void test(void) {
     const char *part = getenv("ORDER");
     if (part && !strcmp(part, "sync")) slow(false);
     if (part && !strcmp(part, "call")) slow(true);
-    if (part && !strcmp(part, "disk")) disk();
+    if (part && !strcmp(part, "disk")) disk(false), disk(true);
     if (part && !strcmp(part, "append")) {
         append("append", 0, true);
         append("append, own descriptors", 0, false);
