@@ -5,7 +5,7 @@
 
 #include <sys/socket.h>
 
-enum { THREADS = 3, MESSAGES = 60, LARGEST = 20000, AHEAD = 4, CHUNK = 5000 };
+enum { THREADS = 3, MESSAGES = 60, LARGEST = 20000, AHEAD = 4, CHUNK = 5000, SMALL = 8192 };
 enum { ITEMS = 32, PIECE = 4096, ROUNDS = 40, HOGS = 300 };
 
 struct header {
@@ -118,6 +118,8 @@ static void both_directions(void) {
     static struct end ends[2];
     int fds[2], bad = 0;
     need(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0, "socketpair");
+    for (int i = 0; i < 2; i++) /* so small that it takes messages in parts */
+        need(!setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &(int){SMALL}, sizeof(int)), "SO_SNDBUF");
     for (int i = 0; i < 2; i++) begin(&ends[i], fds[i], i);
     for (int i = 0; i < 2; i++) {
         for (int k = 0; k < THREADS; k++) {

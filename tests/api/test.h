@@ -207,6 +207,16 @@ static inline bool task_line(const char *task, const char *file, char line[200])
     return ok;
 }
 
+/* How many descriptors are open? */
+static inline int open_descriptors(void) {
+    DIR *dir = opendir("/proc/self/fd");
+    int n = 0;
+    need(dir != NULL, "/proc/self/fd");
+    while (readdir(dir)) n++;
+    closedir(dir);
+    return n;
+}
+
 /* Does any thread sit in read(fd)? */
 static inline bool is_read(int fd) {
     DIR *tasks = opendir("/proc/self/task");
