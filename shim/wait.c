@@ -93,8 +93,8 @@ static void arm_list(struct wait *w) {
 /* False: one has ended, or is none of ours. */
 static bool arm_any(struct wait *w) {
     for (int i = 0; i < w->n; i++) {
-        if (!w->list[i] || !in_progress(w->list[i])) continue;
-        struct kaio_req *req = kaio_req_find(w->list[i]);
+        if (!w->list[i]) continue;
+        struct kaio_req *req = in_progress(w->list[i]) ? kaio_req_find(w->list[i]) : NULL;
         if (!req) return false;
         arm_one(w, req);
     }
@@ -119,26 +119,27 @@ static bool arm(struct kaio_batch *b, struct wait *w) {
     return true;
 }
 
-/* Without the lock, if all of the list are this very thread's: whoever ends one sees it asleep
- * (submitter_bit() in complete.c), or the kernel signals its eventfd; the caller looks again. */
+/* Without the lock, if all of the list are this very thread's: whoever ends one from here on sees it
+ * asleep (submitter_bit() in complete.c), or the kernel signals its eventfd. False, too, if one has
+ * ended: another thread may be about to use its aiocb again, and nobody would wake this one. */
 static bool arm_own(struct wait *w) {
     struct kaio_thread *self = kaio_self;
     /* relaxed: if it turns true later, kaio_reaper_start() wakes all */
     if (atomic_load_explicit(&kaio.unattended, memory_order_relaxed)) return false;
     if (!self || self->unflagged || self->shared || !kaio_fd_is_marked(self->efd)) return false;
     w->worker_has_it = w->unflagged = false;
-    for (int i = 0; i < w->n; i++) {
-        if (!w->list[i] || !in_progress(w->list[i])) continue;
-        struct kaio_req *req = kaio_req_glance(w->list[i]);
-        if (!req || __atomic_load_n(&req->submitter, __ATOMIC_RELAXED) != self) return false;
-        w->worker_has_it |= is_soon(req);
-    }
     if (!w->self) w->outer = self->asleep;
     w->self = self;
     self->asleep = true;
     atomic_store_explicit(&self->woken, false, memory_order_relaxed);
-    /* seq_cst: pairs with the fence in submitter_bit(); the caller looks at the statuses again */
+    /* seq_cst: pairs with the fence in submitter_bit(); only then are the statuses looked at */
     atomic_thread_fence(memory_order_seq_cst);
+    for (int i = 0; i < w->n; i++) {
+        if (!w->list[i]) continue;
+        struct kaio_req *req = in_progress(w->list[i]) ? kaio_req_glance(w->list[i]) : NULL;
+        if (!req || __atomic_load_n(&req->submitter, __ATOMIC_RELAXED) != self) return false;
+        w->worker_has_it |= is_soon(req);
+    }
     return true;
 }
 

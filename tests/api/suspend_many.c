@@ -171,6 +171,39 @@ static void file_rounds(const char *what, int flags, enum way way) {
     close(fd);
 }
 
+/* One thread waits for an aiocb that another uses again and again: what it has seen to be done may
+ * be in progress when it looks once more, as another request. Among so many NULLs it takes a while.
+ */
+enum { NULLS = 50000, REUSE_MS = 700 };
+static _Atomic bool stop;
+
+static void *wait_again(void *unused) {
+    static const struct aiocb *list[NULLS] = {&cbs[0]};
+    while (!stop)
+        if (aio_suspend(list, NULLS, NULL)) say("aio_suspend: %s", name(errno));
+    return unused;
+}
+
+static void used_again(const char *what, int flags) {
+    int fd = scratch(O_RDWR | flags, BLOCK), bad = 0;
+    pthread_t thread;
+    struct timespec limit;
+    uint64_t end = now_us() + REUSE_MS * 1000;
+    stop = false;
+    need(pthread_create(&thread, NULL, wait_again, NULL) == 0, "thread");
+    while (now_us() < end) {
+        cbs[0] = request(fd, memory, 4096, 0);
+        bad += (flags & O_APPEND ? aio_write(&cbs[0]) : aio_read(&cbs[0])) != 0;
+        while (aio_error(&cbs[0]) == EINPROGRESS) continue;
+    }
+    stop = true;
+    clock_gettime(CLOCK_MONOTONIC, &limit);
+    limit.tv_sec += 10;
+    say("%s, used again: %d bad", what, bad);
+    if (pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &limit)) say("a thread sleeps on");
+    close(fd);
+}
+
 static void on_signal(int signo) {
     (void)signo;
 }
@@ -184,4 +217,6 @@ static void test(void) {
         file_rounds("direct", O_DIRECT, way);
         file_rounds("not cached", 0, way);
     }
+    used_again("direct", O_DIRECT);
+    used_again("appended", O_APPEND);
 }

@@ -6,6 +6,8 @@
  * thread 1, and is interrupted once: by a handler that looks or waits, too, or by a time-out. With
  * HANDLER=0 both wait. The reaper reaps for what is foreign. Whoever sleeps for ever is an invalid end state.
  *
+ * An aiocb is used once here; that another thread may use it again is tests/api/suspend_many.c's.
+ *
  * Memory is that of x86 (TSO): a store waits in the thread's buffer, until a fence, a locked
  * instruction (the mutex, an exchange, any eventfd call) or the machine empties it. What is only
  * touched under the lock is stored at once.
