@@ -204,6 +204,44 @@ static void used_again(const char *what, int flags) {
     close(fd);
 }
 
+/* A thread has left more requests than a context takes, and looks after none: who waits behind them
+ * for one of its own must not depend on it. */
+enum { LIST = 300 };
+static sem_t listed, over;
+
+static void *leave_list(void *fd) {
+    static struct aiocb list_cbs[LIST], *list[LIST];
+    int bad = 0;
+    for (int i = 0; i < LIST; i++) {
+        list_cbs[i] = request(*(int *)fd, memory, 4096, i % 16 * 4096);
+        list_cbs[i].aio_lio_opcode = LIO_READ;
+        list[i] = &list_cbs[i];
+    }
+    need(lio_listio(LIO_NOWAIT, list, LIST, NULL) == 0, "lio_listio");
+    sem_post(&listed);
+    while (sem_wait(&over)) continue;
+    for (int i = 0; i < LIST; i++) bad += finish(list[i]) != 0 || aio_return(list[i]) != 4096;
+    say("the list: %d bad", bad);
+    return NULL;
+}
+
+static void behind_list(void) {
+    int fd = scratch(O_RDONLY | O_DIRECT, BLOCK);
+    const struct aiocb *list[] = {&cbs[0]};
+    pthread_t thread;
+    sem_init(&listed, 0, 0);
+    sem_init(&over, 0, 0);
+    need(pthread_create(&thread, NULL, leave_list, &fd) == 0, "thread");
+    while (sem_wait(&listed)) continue;
+    cbs[0] = request(fd, memory + BLOCK, 4096, 4096);
+    need(aio_read(&cbs[0]) == 0, "aio_read");
+    int res = aio_suspend(list, 1, &(struct timespec){10, 0});
+    say("behind another's list: %d, %s", res, name(aio_error(&cbs[0])));
+    sem_post(&over);
+    pthread_join(thread, NULL);
+    close(fd);
+}
+
 static void on_signal(int signo) {
     (void)signo;
 }
@@ -217,6 +255,7 @@ static void test(void) {
         file_rounds("direct", O_DIRECT, way);
         file_rounds("not cached", 0, way);
     }
+    behind_list();
     used_again("direct", O_DIRECT);
     used_again("appended", O_APPEND);
 }
