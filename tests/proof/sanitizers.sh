@@ -28,6 +28,7 @@ declare -A skips=(
     [memcheck/calls]="its handlers run on stacks that memcheck does not know"
     [memcheck/lifetime]="measures memory, which valgrind uses, too"
     [memcheck/stuck]="valgrind knows no userfaultfd"
+    [memcheck/progress]="its rounds are processes of their own, too many for valgrind to start"
     [tsan/suspend_many]="gcc 12's TSan dies when a thread gets the pthread_t of one that has just ended"
 )
 # Only reports count: the tool has descriptors, stacks and address space of its own, delays handlers, or writes
