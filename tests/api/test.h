@@ -207,14 +207,17 @@ static inline bool task_line(const char *task, const char *file, char line[200])
     return ok;
 }
 
-/* How many descriptors are open? */
-static inline int open_descriptors(void) {
-    DIR *dir = opendir("/proc/self/fd");
-    int n = 0;
-    need(dir != NULL, "/proc/self/fd");
+static inline int entries(const char *path) {
+    DIR *dir = opendir(path);
+    int n = -2; /* "." and ".." */
+    need(dir != NULL, path);
     while (readdir(dir)) n++;
     closedir(dir);
     return n;
+}
+
+static inline int open_descriptors(void) {
+    return entries("/proc/self/fd") - 1; /* that of the directory */
 }
 
 /* Does any thread sit in read(fd)? */

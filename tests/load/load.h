@@ -2,7 +2,6 @@
  * and their count, and samples of what the process has. */
 #include "../api/test.h"
 
-#include <dirent.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -220,18 +219,8 @@ struct sample {
     long requests, rss_kib, descriptors, threads;
 };
 
-static long entries(const char *path) {
-    DIR *dir = opendir(path);
-    long n = -3; /* ".", ".."; of the descriptors, that of the directory */
-    need(dir != NULL, path);
-    while (readdir(dir)) n++;
-    closedir(dir);
-    return n;
-}
-
 static struct sample take_sample(int seconds) {
-    struct sample now = {.descriptors = entries("/proc/self/fd"),
-                         .threads = entries("/proc/self/task") + 1};
+    struct sample now = {.descriptors = open_descriptors(), .threads = entries("/proc/self/task")};
     FILE *file = fopen("/proc/self/statm", "r");
     need(file && fscanf(file, "%*d %ld", &now.rss_kib) == 1, "statm");
     fclose(file);
