@@ -131,11 +131,7 @@ static bool is_hung_up(const struct kaio_req *req, short ready) {
 static bool is_inside(const struct kaio_req *req) {
     char path[64], text[256], *rest = text;
     snprintf(path, sizeof path, "/proc/self/task/%d/syscall", req->tid);
-    int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
-    long n = fd < 0 ? 0 : syscall(SYS_read, fd, text, sizeof text - 1);
-    if (fd >= 0) syscall(SYS_close, fd);
-    if (n <= 0) return true;
-    text[n] = 0;
+    if (kaio_fd_tell(path, text, sizeof text) <= 0) return true;
     long nr = strtol(text, &rest, 10);
     bool in_call = rest > text && (nr == SYS_read || nr == SYS_write); /* else "running" */
     return in_call && strtol(rest, NULL, 16) == req->iocb.aio_fildes;

@@ -15,7 +15,10 @@
 #include "kaio.h"
 
 #include <errno.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#define MOMENT_NS 50000
 
 static _Atomic(struct kaio_file *) *chunk_of(int fd) {
     return &kaio.files[((unsigned)fd / KAIO_FILE_CHUNK) % KAIO_FILE_CHUNKS];
@@ -178,6 +181,15 @@ static bool let_go(struct kaio_file *file) {
     return true;
 }
 
+/* Sleeps until all that is unsubmitted has been, or, if only a blocker is on its way, a moment: it
+ * takes no lock before its call, so nobody would wake this thread, which must not keep the CPU from
+ * it. */
+static void await(struct kaio_file *file, bool unsubmitted) {
+    static const struct timespec moment = {0, MOMENT_NS};
+    if (unsubmitted) kaio_wait_unsubmitted(file);
+    else syscall(SYS_nanosleep, &moment, NULL);
+}
+
 /* close(), dup2(), dup3(): streams are cancelled, or their POLL iocb would keep the peer from
  * seeing the end; file requests go on until none needs the number any more. What was on its way
  * into the kernel is met in the next round. */
@@ -191,7 +203,8 @@ void kaio_file_release(int fd) {
         kaio_kernel_reap(&b);
         if (stream) kaio_cancel_stream(&b, file);
         done = let_go(file);
+        bool unsubmitted = file->unsubmitted > 0;
         kaio_leave(&b);
-        if (!done) kaio_wait_unsubmitted(file);
+        if (!done) await(file, unsubmitted);
     }
 }

@@ -277,6 +277,8 @@ int kaio_fd_raise(int fd); /* moves a new descriptor out of the program's way; -
 bool kaio_fd_is_ours(int fd);
 bool kaio_fd_is_marked(int fd); /* still the file that kaio_fd_raise() answered */
 void kaio_fd_evade(int fd);     /* before dup2() or dup3() onto it */
+/* What a small file of proc(5) says, ended by 0. Its length, or -1. */
+long kaio_fd_tell(const char *path, char *text, size_t size);
 
 /* request.c */
 struct kaio_req *kaio_req_get(struct aiocb *cb, enum kaio_op op, int fd); /* NULL: no memory */

@@ -11,7 +11,6 @@
  */
 #include "kaio.h"
 
-#include <fcntl.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -30,15 +29,11 @@ static unsigned pending_anywhere(void) {
     return bits;
 }
 
-/* For this thread alone, which only /proc tells; without it, for the process, too. Raw calls: they
- * are no cancellation points. */
+/* For this thread alone, which only /proc tells; without it, for the process, too. */
 static unsigned pending_here(void) {
     char stat[512]; /* some 350 */
     unsigned bits = 0;
-    int fd = (int)syscall(SYS_openat, AT_FDCWD, "/proc/thread-self/stat", O_RDONLY | O_CLOEXEC);
-    long n = fd < 0 ? 0 : syscall(SYS_read, fd, stat, sizeof stat - 1);
-    if (fd >= 0) syscall(SYS_close, fd);
-    stat[n > 0 ? n : 0] = 0;
+    kaio_fd_tell("/proc/thread-self/stat", stat, sizeof stat);
     const char *field = strrchr(stat, ')'); /* ends the name */
     for (int i = 0; field && i < PENDING_FIELDS; i++) field = strchr(field + 1, ' ');
     if (!field) return pending_anywhere();

@@ -7,6 +7,8 @@
 #include <poll.h>
 #include <termios.h>
 
+#define HOLD_MS 50
+
 enum way { CLOSE, DUP2, DUP3, WAYS };
 static const char *const names[] = {"close", "dup2", "dup3"};
 
@@ -17,18 +19,31 @@ static long at_call(const struct call *call) {
     bool calls = call->nr == SYS_write || call->nr == SYS_read;
     if (calls && call->args[0] == held_fd && call->args[2] > 0) {
         held = true;
-        sleep_ms(50);
+        sleep_ms(HOLD_MS);
         held_fd = -1;
     }
     return no_proc && call->nr == SYS_openat ? -ENOENT : GO_ON;
 }
 
-/* Puts a file on the number. */
+static long cpu_us(void) {
+    struct timespec used;
+    need(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used) == 0, "clock");
+    return used.tv_sec * 1000000 + used.tv_nsec / 1000;
+}
+
+/* Puts a file on the number. While it waits for the blocker it must leave it the CPU: were both
+ * real-time threads of one CPU, neither would ever go on. */
 static int replace(enum way way, int fd) {
     int other = memfd_create("other", MFD_CLOEXEC);
+    long before = cpu_us();
     need(other >= 0, "file");
     if (way == CLOSE) need(close(fd) == 0, "close");
     need((way == DUP3 ? dup3(other, fd, O_CLOEXEC) : dup2(other, fd)) == fd, "dup");
+    long used = cpu_us() - before;
+    if (used > HOLD_MS * 1000 / 2) {
+        say("%s: %ld us of the CPU while it waits", names[way], used);
+        exit(1);
+    }
     close(other);
     return fd;
 }
