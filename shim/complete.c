@@ -54,11 +54,6 @@ void kaio_complete_item(struct kaio_batch *b, struct kaio_lio *lio, bool failed)
     if (lio->pending == 0) lio_end(b, lio);
 }
 
-void kaio_complete_notified(struct kaio_batch *b, struct kaio_req *req) {
-    if (req->lio) kaio_complete_item(b, req->lio, req->failed);
-    kaio_req_free(req);
-}
-
 /* res: bytes, or -errno. The caller has taken req off the list that its state names. What has been
  * transferred is the result, as of write(), whatever has stopped the rest. */
 void kaio_complete(struct kaio_batch *b, struct kaio_req *req, long res) {
@@ -76,8 +71,12 @@ void kaio_complete(struct kaio_batch *b, struct kaio_req *req, long res) {
     }
     if (req->lio) TAILQ_REMOVE(&req->lio->items, req, item);
     kaio_file_finish(b, req, res);
-    if (req->sigev.sigev_notify == SIGEV_THREAD) TAILQ_INSERT_TAIL(&b->notify, req, link);
-    else kaio_complete_notified(b, req);
+    if (req->sigev.sigev_notify == SIGEV_THREAD) {
+        TAILQ_INSERT_TAIL(&b->notify, req, link);
+        return;
+    }
+    if (req->lio) kaio_complete_item(b, req->lio, req->failed);
+    kaio_req_free(req);
 }
 
 /* No thread can be had for it. The call that submits it says so, and then nobody is notified. */

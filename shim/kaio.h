@@ -362,7 +362,6 @@ bool kaio_blocker_enters(const struct kaio_file *file); /* close() must not go p
 
 /* complete.c */
 void kaio_complete(struct kaio_batch *b, struct kaio_req *req, long res);
-void kaio_complete_notified(struct kaio_batch *b, struct kaio_req *req); /* its thread is started */
 void kaio_complete_refused(struct kaio_batch *b, struct kaio_req *req);
 void kaio_complete_item(struct kaio_batch *b, struct kaio_lio *lio, bool failed);
 
@@ -373,7 +372,9 @@ void kaio_raised_after(struct kaio_batch *b, bool any);
 /* notify.c */
 bool kaio_notify_wanted(const struct sigevent *sigev);
 int kaio_notify_signal(const struct sigevent *sigev);  /* under the lock; 0 or -errno */
-void kaio_notify_thread(const struct sigevent *sigev); /* without it; nothing but SIGEV_THREAD */
+/* SIGEV_THREAD, without the lock. The new thread frees what is told; false: there is none. */
+bool kaio_notify_request(struct kaio_req *req);
+bool kaio_notify_list(struct kaio_lio *lio);
 
 /* wait.c */
 /* 0, -EAGAIN (time is up) or -EINTR; of the list: 0, -EIO or -EINTR */

@@ -220,6 +220,25 @@ static bool wake(struct kaio_batch *b) {
     return true;
 }
 
+static void notify_request(struct kaio_batch *b, struct kaio_req *req) {
+    struct kaio_lio *lio = req->lio; /* the new thread frees req */
+    bool failed = req->failed;
+    TAILQ_REMOVE(&b->notify, req, link);
+    kaio_unlock();
+    bool told = kaio_notify_request(req);
+    kaio_lock();
+    if (!told) kaio_req_free(req);
+    if (lio) kaio_complete_item(b, lio, failed);
+}
+
+static void notify_list(struct kaio_batch *b, struct kaio_lio *lio) {
+    TAILQ_REMOVE(&b->lists, lio, link);
+    kaio_unlock();
+    bool told = kaio_notify_list(lio);
+    kaio_lock();
+    if (!told) kaio_lio_free(lio);
+}
+
 /* Threads are started by ours, but for that of the very request which the caller submits and which
  * has ended in the call: waking the reaper for it would cost as much. Without a reaper anybody
  * tries, or a list would wait for its items' for ever. */
@@ -232,15 +251,9 @@ static bool notify(struct kaio_batch *b) {
         return false;
     }
     struct kaio_lio *lio = TAILQ_FIRST(&b->lists);
-    if (req) TAILQ_REMOVE(&b->notify, req, link);
-    else if (lio) TAILQ_REMOVE(&b->lists, lio, link);
-    else return false;
-    kaio_unlock();
-    kaio_notify_thread(req ? &req->sigev : &lio->sigev);
-    kaio_lock();
-    if (req) kaio_complete_notified(b, req);
-    else kaio_lio_free(lio);
-    return true;
+    if (req) notify_request(b, req);
+    else if (lio) notify_list(b, lio);
+    return req || lio;
 }
 
 static bool submit(struct kaio_batch *b) {

@@ -2,12 +2,12 @@
  *
  * Signals are sent by whoever ends the request, under the lock (see complete.c). Threads are
  * started without the lock: by workers and the reaper, and by a call whose own request has ended in
- * it (notify() in lifecycle.c).
+ * it (notify() in lifecycle.c). Nothing is allocated for them (but by pthread_create(), a stack):
+ * the new thread takes what it is to call from the request or the list, and frees that.
  */
 #include "kaio.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -41,29 +41,57 @@ int kaio_notify_signal(const struct sigevent *sigev) {
     return 0; /* glibc knows nothing of this kind, so it never fails */
 }
 
-static void *callback(void *arg) {
-    struct sigevent sigev = *(struct sigevent *)arg;
-    free(arg);
+/* On the new thread. The program's attributes may have opened signals, whose handlers must not find
+ * the lock taken. */
+static void callback_begin(void) {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
+    kaio_lock();
+}
+
+static void callback_go_on(struct sigevent sigev) {
     sigset_t none;
+    kaio_unlock();
     sigemptyset(&none);
     pthread_sigmask(SIG_SETMASK, &none, NULL);
     sigev.sigev_notify_function(sigev.sigev_value);
+}
+
+static void *request_callback(void *arg) {
+    struct kaio_req *req = arg;
+    callback_begin();
+    struct sigevent sigev = req->sigev;
+    kaio_req_free(req);
+    callback_go_on(sigev);
     return NULL;
 }
 
-void kaio_notify_thread(const struct sigevent *sigev) {
-    KAIO_PROBE(notify, sigev->sigev_notify, 0);
-    struct sigevent *copy = malloc(sizeof *copy);
+static void *list_callback(void *arg) {
+    struct kaio_lio *lio = arg;
+    callback_begin();
+    struct sigevent sigev = lio->sigev;
+    kaio_lio_free(lio);
+    callback_go_on(sigev);
+    return NULL;
+}
+
+static bool start(const struct sigevent *sigev, void *(*callback)(void *), void *arg) {
     pthread_attr_t detached, *attr = sigev->sigev_notify_attributes;
+    pthread_t thread;
+    KAIO_PROBE(notify, sigev->sigev_notify, 0);
     pthread_attr_init(&detached);
     pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-    pthread_t thread;
-    if (!copy) {
-        kaio_log("a SIGEV_THREAD notification is lost: no memory");
-    } else {
-        *copy = *sigev;
-        int err = pthread_create(&thread, attr ? attr : &detached, callback, copy);
-        if (err) kaio_log("a SIGEV_THREAD notification is lost: %s", strerror(err));
-    }
+    int err = pthread_create(&thread, attr ? attr : &detached, callback, arg);
+    if (err) kaio_log("a SIGEV_THREAD notification is lost: %s", strerrordesc_np(err));
     pthread_attr_destroy(&detached);
+    return err == 0;
+}
+
+bool kaio_notify_request(struct kaio_req *req) {
+    return start(&req->sigev, request_callback, req);
+}
+
+bool kaio_notify_list(struct kaio_lio *lio) {
+    return start(&lio->sigev, list_callback, lio);
 }
