@@ -227,6 +227,7 @@ struct kaio_global {
     struct kaio_reqs blockers; /* blocker.c: their threads are to be started */
     struct kaio_reqs handover; /* SIGEV_THREAD notifications that others must not start */
     struct kaio_lios handover_lists;
+    atomic_bool lost; /* a notification; the log has said so */
     bool reaper_due; /* its record is there, its thread not yet */
     atomic_bool
         unattended; /* it is needed, but there is none; until it runs who waits looks itself */

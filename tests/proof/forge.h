@@ -26,6 +26,7 @@ static struct {
     int most;         /* taken by one io_submit() at most */
     long count;       /* of the event at that position, if there is no error */
     bool late;        /* events come when the case puts them */
+    bool silent;      /* and wake nobody: who calls next finds them */
     long short_nr;    /* this call gives a count of at most */
     long short_count; /* so much, once */
     int cancel_error;
@@ -72,7 +73,7 @@ static bool strikes(const struct iocb *iocb, bool in_event) {
 
 static void put_event(struct iocb *iocb) {
     uint64_t one = 1;
-    int fd = iocb->u.c.flags & 1 ? (int)iocb->u.c.resfd : -1;
+    int fd = iocb->u.c.flags & 1 && !now.silent ? (int)iocb->u.c.resfd : -1;
     bool fails = strikes(iocb, true);
     now.left -= fails;
     long r = fails ? -now.error : carry_out(iocb);

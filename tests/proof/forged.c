@@ -47,6 +47,12 @@ static void await(_Atomic int *count, int expected, int i) {
     if (*count != expected) wrong("notifications", i);
 }
 
+/* Not only when the reaper looks by itself, as it does after a second. */
+static void comes_soon(int i) {
+    for (int ms = 0; ms < 500 && !notified[i]; ms++) sleep_ms(1);
+    if (!notified[i]) wrong("not even after half a second", i % MOST);
+}
+
 /* Each has ended once: the one at `failed` with that error, the others whole. */
 static void check(int failed, int error, size_t nbytes) {
     char back[2 * BLOCK] __attribute__((aligned(4096)));
@@ -159,6 +165,25 @@ static void failed_sync(int op, int error, bool in_event) {
     ends();
 }
 
+/* The last of n is declined in its event when no worker is alive and nobody but the reaper looks,
+ * for its list's sake, its own signal's or its own thread's: the reaper calls a worker. */
+static void declined_alone(int n) {
+    if (!begins("%d of %d: declined in its event, alone", n, n)) return;
+    while (entries("/proc/self/task") > 1) sleep_ms(10); /* the workers of warm() */
+    now.n = n;
+    now.at = n - 1;
+    now.error = EAGAIN;
+    now.in_event = true;
+    now.left = 1;
+    now.late = true;
+    make(direct, BLOCK, LIO_NOP);
+    need(ntaken == n, "io_submit");
+    for (int i = 0; i < n; i++) put_event(taken[i]);
+    comes_soon(MOST);
+    check(-1, 0, BLOCK);
+    ends();
+}
+
 /* The events come late, in this order. */
 static void in_order(int n, const int order[]) {
     if (!begins("%d events, %d %d %d %d first", n, order[0], order[1], order[2], order[3])) return;
@@ -252,6 +277,47 @@ static void poll_refused(int error, bool in_event) {
     ends();
 }
 
+/* What only the reaper may do, and another thread has found, it does at once: here it starts the
+ * thread that a request wants to be told by. */
+static void handed_over(void) {
+    if (!begins("its event is found by aio_error(), a thread is to be told")) return;
+    now.n = 1;
+    now.late = now.silent = true;
+    cbs[0] = request(direct, buf, BLOCK, 0);
+    notify(&cbs[0].aio_sigevent, 2);
+    need(aio_read(&cbs[0]) == 0 && ntaken == 1, "aio_read");
+    sleep_ms(20); /* the reaper is there, and asleep */
+    put_event(taken[0]);
+    if (aio_error(&cbs[0]) || notified[2]) wrong("error", 0);
+    comes_soon(2);
+    ends();
+}
+
+/* Likewise the thread that serves a socket with a time limit, whose turn aio_error() finds. */
+static void blocker_handed_over(void) {
+    int pair[2];
+    char bytes[2] = "--";
+    struct timeval limit = {.tv_sec = 15};
+    if (!begins("the next one's turn is found by aio_error(), and takes a thread")) return;
+    need(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0, "socketpair");
+    now.n = 2;
+    now.late = now.silent = true;
+    for (int i = 0; i < 2; i++) {
+        cbs[i] = request(pair[0], bytes + i, 1, 0);
+        notify(&cbs[i].aio_sigevent, i);
+        need(aio_read(&cbs[i]) == 0 && ntaken == 1, "aio_read"); /* the second waits behind it */
+    }
+    need(!setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit), "SO_RCVTIMEO");
+    sleep_ms(20);
+    need(write(pair[1], "a", 1) == 1, "write");
+    put_event(taken[0]);
+    if (aio_error(&cbs[0]) || ntaken != 1) wrong("error", 0);
+    need(write(pair[1], "b", 1) == 1, "write");
+    comes_soon(1);
+    if (finish(&cbs[1]) || memcmp(bytes, "ab", 2)) wrong("read", 1);
+    ends();
+}
+
 static const int submit_errors[] = {EAGAIN, EOPNOTSUPP, EINVAL, ENOSYS, EPERM, EBADF, EFAULT};
 static const int event_errors[] = {EAGAIN, EOPNOTSUPP, EINVAL, ENOSYS, EINTR,
                                    EIO,    ENOSPC,     EDQUOT, EFBIG,  EFAULT};
@@ -327,6 +393,9 @@ static void test(void) {
     batches(all);
     orders(all ? 500 : 20);
     shorts(all ? 1 : 67);
+    for (int n = 1; n <= 3; n++) declined_alone(n);
+    handed_over();
+    blocker_handed_over();
     for (int in_event = 0; in_event < 2; in_event++) {
         for
             EACH(e, event_errors) {

@@ -27,6 +27,7 @@ said() {
 run nofile $many
 run nproc $many
 said 'could not be started' nproc
+said 'notification is lost' nproc
 run as $many
 said 'could not be started' as
 hog=$TESTS_TOP/build/tests/proof/hog

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # io_setup refused, by errno and for good or at first; or fs.aio-max-nr used up: programs do the same,
-# on workers or with a smaller context, and the log says why. No threads, no memory: EAGAIN at once.
+# on workers or with a smaller context, and the log says why. A filter that kills. No threads, no memory: EAGAIN.
 # alone: it depends on what fs.aio-max-nr has left
 set -eu
 tests=$TESTS_TOP/build/tests
@@ -13,6 +13,18 @@ for error in ENOSYS EPERM EAGAIN ENOMEM; do
     diff glibc.out shim.out || fail "$error: another result"
     grep -q 'no kernel AIO' log || fail "$error: the log is silent"
     rm log
+done
+# A filter that kills for a call of ours, and for none of glibc's: KAIO_MODE=off is for such programs.
+TEST_WARM=1 TEST_SIDE=glibc "$tests/api/basic" >glibc.out
+for call in 206 209 290 327; do # io_setup, io_submit, eventfd2, preadv2
+    status=0
+    TEST_WARM=1 TEST_SIDE=shim "$tests/proof/killing" $call env LD_PRELOAD="$KAIO_LIB" "$tests/api/basic" \
+        >shim.out 2>&1 || status=$?
+    [ $status != 77 ] || { echo "skipped, filters that kill: no seccomp here"; break; }
+    [ $status = 159 ] || fail "killed for $call: status $status"
+    TEST_WARM=1 TEST_SIDE=glibc "$tests/proof/killing" $call \
+        env LD_PRELOAD="$KAIO_LIB" KAIO_MODE=off "$tests/api/basic" >off.out || fail "$call, KAIO_MODE=off"
+    diff glibc.out off.out || fail "$call, KAIO_MODE=off: another result"
 done
 # EAGAIN at first: it asks for less
 dd if=/dev/urandom of=data bs=1M count=1 status=none
