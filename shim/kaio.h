@@ -228,7 +228,7 @@ struct kaio_global {
     struct kaio_reqs handover; /* SIGEV_THREAD notifications that others must not start */
     struct kaio_lios handover_lists;
     atomic_bool lost; /* a notification; the log has said so */
-    bool reaper_due; /* its record is there, its thread not yet */
+    bool reaper_due;  /* its record is there, its thread not yet */
     atomic_bool
         unattended; /* it is needed, but there is none; until it runs who waits looks itself */
     bool watching, blind; /* blind: of some requests it sees nothing; it looks around */
@@ -263,15 +263,20 @@ extern atomic_int kaio_ncpu;
 void kaio_load(void); /* configuration and next functions; idempotent, before anything else */
 void kaio_lock(void);
 void kaio_unlock(void);
-void kaio_enter(struct kaio_batch *b);              /* blocks signals, takes the lock */
-void kaio_enter_careful(struct kaio_batch *b);      /* the same, maybe in a signal handler */
-void kaio_leave(struct kaio_batch *b);              /* carries out b and gives both back */
-struct kaio_thread *kaio_thread_record(void);       /* a free one; under the lock */
-int kaio_thread_efd(struct kaio_thread *thread);    /* made when first needed; under the lock */
-void kaio_thread_check(struct kaio_thread *thread); /* is it still its own? under the lock */
-void kaio_thread_drain(struct kaio_thread *thread); /* reads its eventfd, without waiting */
-void kaio_poll(void);          /* reaps what is in the ring; async-signal-safe */
-void *kaio_alloc(size_t size); /* zeroed pages, never freed; NULL: no memory */
+void kaio_enter(struct kaio_batch *b);         /* blocks signals, takes the lock */
+void kaio_enter_careful(struct kaio_batch *b); /* the same, maybe in a signal handler */
+void kaio_leave(struct kaio_batch *b);         /* carries out b and gives both back */
+void kaio_poll(void);                          /* reaps what is in the ring; async-signal-safe */
+void *kaio_alloc(size_t size);                 /* zeroed pages, never freed; NULL: no memory */
+
+/* thread.c */
+void kaio_thread_load(void);
+struct kaio_thread *kaio_thread_self(void);             /* the caller's; under the lock */
+struct kaio_thread *kaio_thread_record(void);           /* a free one; under the lock */
+int kaio_thread_efd(struct kaio_thread *thread);        /* made when first needed; under the lock */
+void kaio_thread_check(struct kaio_thread *thread);     /* is it still its own? under the lock */
+void kaio_thread_drain(struct kaio_thread *thread);     /* reads its eventfd, without waiting */
+int kaio_thread_start(void *(*run)(void *), void *arg); /* 0 or -errno; without the lock */
 
 /* fd.c */
 int kaio_fd_raise(int fd); /* moves a new descriptor out of the program's way; -1 stays -1 */
@@ -341,8 +346,7 @@ void kaio_worker_drop(struct kaio_req *req); /* out of its queue */
 void kaio_worker_finish(struct kaio_batch *b, struct kaio_req *req, long res);
 long kaio_worker_run(struct kaio_req *req);  /* bytes or -errno; without the lock */
 bool kaio_worker_call(struct kaio_batch *b); /* wakes or starts one if need be; drops the lock */
-int kaio_thread_start(void *(*run)(void *), void *arg); /* 0 or -errno */
-uint64_t kaio_now_ns(void);                             /* CLOCK_MONOTONIC */
+uint64_t kaio_now_ns(void);                  /* CLOCK_MONOTONIC */
 
 /* copy.c */
 bool kaio_copy_is_memory(int fd);
@@ -372,7 +376,7 @@ void kaio_raised_after(struct kaio_batch *b, bool any);
 
 /* notify.c */
 bool kaio_notify_wanted(const struct sigevent *sigev);
-int kaio_notify_signal(const struct sigevent *sigev);  /* under the lock; 0 or -errno */
+int kaio_notify_signal(const struct sigevent *sigev); /* under the lock; 0 or -errno */
 /* SIGEV_THREAD, without the lock. The new thread frees what is told; false: there is none. */
 bool kaio_notify_request(struct kaio_req *req);
 bool kaio_notify_list(struct kaio_lio *lio);

@@ -1,4 +1,4 @@
-/* lifecycle.c - loading, entering and leaving the library, threads' records, fork and exit.
+/* lifecycle.c - loading, entering and leaving the library, fork and exit.
  *
  * kaio_enter() blocks all signals and takes the one lock; a handler therefore never runs on a
  * thread that holds it, which is what makes aio_error(), aio_return() and aio_suspend() safe to
@@ -13,91 +13,21 @@
  */
 #include "kaio.h"
 
-#include <errno.h>
 #include <sched.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
-#define PAGE       4096
 #define LOCK_SPINS 100
-#define LOST       (-2)
 
 struct kaio_global kaio;
-struct kaio_thread *_Atomic kaio_threads;
 _Atomic int kaio_epfd = -1;
-__thread struct kaio_thread *kaio_self;
-__thread bool kaio_is_ours;
 atomic_bool kaio_loaded;
 atomic_int kaio_ncpu;
-static pthread_key_t thread_end;
 
 void *kaio_alloc(size_t size) {
     void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return p == MAP_FAILED ? NULL : p;
-}
-
-/* The thread has ended; its record and eventfd serve the next one. Its requests still signal it. */
-static void thread_ended(void *thread) {
-    kaio_self = NULL;
-    /* release: pairs with the exchange in kaio_thread_record() */
-    atomic_store_explicit(&((struct kaio_thread *)thread)->taken, false, memory_order_release);
-}
-
-/* Pages, not malloc(): a handler that interrupted malloc() may be the first to come here. */
-static struct kaio_thread *thread_new(void) {
-    static struct kaio_thread first[4], *chunk = first; /* so that there is one in any case */
-    static unsigned left = sizeof first / sizeof *first, count;
-    if (left == 0 && (chunk = kaio_alloc(PAGE))) left = PAGE / sizeof *chunk;
-    if (left == 0) { /* no memory: shares a record; who sleeps on it is to nap from now on */
-        kaio_threads->shared = true;
-        kaio.wake |= kaio_bit(kaio_threads);
-        return kaio_threads;
-    }
-    struct kaio_thread *thread = &chunk[--left];
-    thread->index = count++;
-    thread->efd = -1;
-    thread->next = kaio_threads;
-    kaio_threads = thread;
-    return thread;
-}
-
-struct kaio_thread *kaio_thread_record(void) {
-    struct kaio_thread *thread = kaio_threads;
-    /* acquire: pairs with the release in thread_ended() */
-    while (thread && atomic_exchange_explicit(&thread->taken, true, memory_order_acquire))
-        thread = thread->next;
-    if (!thread) thread = thread_new();
-    thread->taken = true;
-    if (thread->shared) return thread;
-    thread->asleep = false;
-    thread->calling = NULL;
-    atomic_store_explicit(&thread->woken, true, memory_order_relaxed);
-    return thread;
-}
-
-/* Requests in the kernel signal an eventfd that was closed unseen; a new one would not help. */
-void kaio_thread_check(struct kaio_thread *thread) {
-    if (thread->efd >= 0 && !kaio_fd_is_marked(thread->efd)) thread->efd = LOST;
-}
-
-int kaio_thread_efd(struct kaio_thread *thread) {
-    if (thread->efd != -1) return thread->efd;
-    /* raw, as they are closed: ThreadSanitizer would take the number for open */
-    thread->efd = kaio_fd_raise((int)syscall(SYS_eventfd2, 0, EFD_CLOEXEC));
-    thread->watched = false;
-    kaio.watching = false; /* kaio_leave() watches again, this one too */
-    return thread->efd;
-}
-
-/* Its number may have changed or been lost since it was polled (kaio_fd_evade(), close_range()). */
-void kaio_thread_drain(struct kaio_thread *thread) {
-    uint64_t count;
-    struct iovec iov = {&count, sizeof count};
-    int efd = thread->efd;
-    if (kaio_fd_is_marked(efd)) syscall(SYS_preadv2, efd, &iov, 1, -1l, -1l, RWF_NOWAIT);
 }
 
 /* In a forked child: the descriptors are shared with the parent. kaio itself is zeros. */
@@ -124,7 +54,7 @@ static void after_fork(void) {
 void kaio_load(void) {
     if (atomic_load_explicit(&kaio_loaded, memory_order_acquire)) return;
     kaio_config_load();
-    pthread_key_create(&thread_end, thread_ended);
+    kaio_thread_load();
     pthread_atfork(NULL, NULL, after_fork);
     static const char *const modes[] = {"auto", "kernel", "worker", "off"};
     kaio_log("active: mode %s", modes[kaio_config.mode]);
@@ -196,11 +126,7 @@ void kaio_enter(struct kaio_batch *b) {
     if (!atomic_load_explicit(&kaio.started, memory_order_relaxed)) mark_memory();
     kaio_lock();
     if (!kaio.started) begin();
-    if (!kaio_self) {
-        kaio_self = kaio_thread_record();
-        pthread_setspecific(thread_end, kaio_self);
-    }
-    b->self = kaio_self;
+    b->self = kaio_thread_self();
 }
 
 void kaio_enter_careful(struct kaio_batch *b) {

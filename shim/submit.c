@@ -273,8 +273,7 @@ static bool is_doubtful(long res) {
 }
 
 /* The kernel's answer to an offer: res as in the event, or what io_submit() failed with. Errors
- * that pread() would report otherwise (directories, /proc, sockets with an offset) are left to it.
- */
+ * that pread() would report otherwise (directories, sockets with an offset) are left to it. */
 void kaio_submit_result(struct kaio_batch *b, struct kaio_req *req, long res) {
     if (res == -EPIPE || res == -EFBIG) kaio.raised++;
     if (req->generation != req->file->generation) {

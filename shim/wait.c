@@ -119,9 +119,9 @@ static bool arm(struct kaio_batch *b, struct wait *w) {
     return true;
 }
 
-/* Without the lock, if all of the list are this very thread's: whoever ends one from here on sees it
- * asleep (submitter_bit() in complete.c), or the kernel signals its eventfd. False, too, if one has
- * ended: another thread may be about to use its aiocb again, and nobody would wake this one. */
+/* Without the lock, if all of the list are this very thread's: whoever ends one from here on sees
+ * it asleep (submitter_bit() in complete.c), or the kernel signals its eventfd. False, too, if one
+ * has ended: another thread may be about to use its aiocb again; nobody would wake this one. */
 static bool arm_own(struct wait *w) {
     struct kaio_thread *self = kaio_self;
     /* relaxed: if it turns true later, kaio_reaper_start() wakes all */
@@ -211,17 +211,14 @@ static bool arm_any_of(struct wait *w) {
     return armed;
 }
 
-static void spin(const struct wait *w) {
-    for (int i = 0; i < SPIN_ROUNDS && !any_done(w); i++) __builtin_ia32_pause();
-}
-
 static int wait_any(struct wait *w) {
     int res = 0;
     while (!any_done(w)) {
         if (kaio_kernel_pending()) kaio_poll();
         if (res) return any_done(w) ? 0 : res;
         if (!arm_any_of(w)) return 0;
-        if (w->worker_has_it && kaio_ncpu > 1) spin(w);
+        int rounds = w->worker_has_it && kaio_ncpu > 1 ? SPIN_ROUNDS : 0;
+        while (rounds-- > 0 && !any_done(w)) __builtin_ia32_pause();
         if (!any_done(w)) res = sleep_on(w);
         w->self->asleep = w->outer;
     }

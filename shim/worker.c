@@ -27,24 +27,6 @@ uint64_t kaio_now_ns(void) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* The creator has all signals blocked (kaio_enter), so the new thread has, too. */
-int kaio_thread_start(void *(*run)(void *), void *arg) {
-    pthread_attr_t attr;
-    pthread_t thread;
-    size_t usual;
-    pthread_attr_init(&attr);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    pthread_attr_getstacksize(&attr, &usual);
-    pthread_attr_setstacksize(&attr, 64 << 10);
-    int err = pthread_create(&thread, &attr, run, arg);
-    if (err == EINVAL) { /* too small for the program's thread-local data, which is on the stack */
-        pthread_attr_setstacksize(&attr, usual);
-        err = pthread_create(&thread, &attr, run, arg);
-    }
-    pthread_attr_destroy(&attr);
-    return -err;
-}
-
 /* relaxed: a worker that sees nready late sleeps under the lock, where it sees it */
 static void ready_insert(struct kaio_req *req, bool first) {
     if (first) TAILQ_INSERT_HEAD(&kaio.ready, req, link);
@@ -103,6 +85,18 @@ static bool has_become_stream(const struct kaio_req *req) {
     return !req->in_line && kaio_submit_is_stream(req->iocb.aio_fildes);
 }
 
+/* A stream's read() may be interrupted though signals are blocked, by SIGSTOP (signal(7)), and
+ * close() waits only until it has begun. The lock: under it let_go() in file.c sees a thread asleep
+ * in its call and gives the number away. */
+static bool may_call_again(const struct kaio_req *req) {
+    if (!req->in_line) return true;
+    kaio_lock();
+    bool same = req->generation == req->file->generation;
+    kaio_unlock();
+    if (!same) errno = ECANCELED;
+    return same;
+}
+
 /* Raw system calls: these are no cancellation points, and fsync is ours. */
 long kaio_worker_run(struct kaio_req *req) {
     int fd = req->iocb.aio_fildes;
@@ -125,7 +119,7 @@ long kaio_worker_run(struct kaio_req *req) {
         case KAIO_FSYNC: r = syscall(SYS_fsync, fd); break;
         default: r = syscall(SYS_fdatasync, fd); break;
         }
-    } while (r < 0 && errno == EINTR);
+    } while (r < 0 && errno == EINTR && may_call_again(req));
     if (r < 0) return req->done ? (long)req->done : -errno;
     return (long)req->done + r;
 }

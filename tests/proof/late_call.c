@@ -14,9 +14,15 @@ static const char *const names[] = {"close", "dup2", "dup3"};
 
 static _Atomic int held_fd; /* at whose calls to stop a while; -1: none */
 static _Atomic bool held, no_proc;
+static _Atomic int interrupted_fd, interrupted; /* whose read() fails with EINTR, and how often */
 
 static long at_call(const struct call *call) {
     bool calls = call->nr == SYS_write || call->nr == SYS_read;
+    if (call->nr == SYS_read && call->args[0] == interrupted_fd && call->args[2] > 0) {
+        perform(call);
+        interrupted++;
+        return -EINTR;
+    }
     if (calls && call->args[0] == held_fd && call->args[2] > 0) {
         held = true;
         sleep_ms(HOLD_MS);
@@ -68,17 +74,23 @@ static void about_to_write(enum way way) {
     close(old);
 }
 
-/* A terminal's read that waits for three bytes. poll() would wait for five, so it is not polled. */
-static void reading(enum way way) {
+/* Its reads of less than that are not polled for: poll() would wait for all five. */
+static void wants_five(int terminal) {
     struct termios mode;
+    need(tcgetattr(terminal, &mode) == 0, "terminal");
+    cfmakeraw(&mode);
+    mode.c_cc[VMIN] = 5;
+    need(tcsetattr(terminal, TCSANOW, &mode) == 0, "terminal");
+}
+
+/* A terminal's read that waits for three bytes. */
+static void reading(enum way way) {
     char bytes[3];
     int master = posix_openpt(O_RDWR | O_NOCTTY);
     if (master < 0 || grantpt(master) || unlockpt(master)) skip("no pseudo-terminals here");
     int fd = open(ptsname(master), O_RDWR | O_NOCTTY), old = dup(fd);
-    need(tcgetattr(fd, &mode) == 0, "terminal");
-    cfmakeraw(&mode);
-    mode.c_cc[VMIN] = 5;
-    need(tcsetattr(fd, TCSANOW, &mode) == 0 && write(master, "ab", 2) == 2, "terminal");
+    wants_five(fd);
+    need(write(master, "ab", 2) == 2, "terminal");
     struct aiocb cb = request(fd, bytes, 3, 0);
     held = false;
     held_fd = fd;
@@ -96,12 +108,37 @@ static void reading(enum way way) {
     close(master);
 }
 
+/* A read that is interrupted when its number is another file's: it is not made again. */
+static void interrupted_later(enum way way) {
+    char byte;
+    int master = posix_openpt(O_RDWR | O_NOCTTY);
+    if (master < 0 || grantpt(master) || unlockpt(master)) skip("no pseudo-terminals here");
+    int fd = open(ptsname(master), O_RDWR | O_NOCTTY), old = dup(fd);
+    struct aiocb cb = request(fd, &byte, 1, 0);
+    need(fd >= 0 && old >= 0, "terminal");
+    wants_five(fd);
+    interrupted_fd = fd;
+    interrupted = 0;
+    need(aio_read(&cb) == 0, "aio_read");
+    while (!is_read(fd)) sleep_ms(1);
+    replace(way, fd);
+    need(write(master, "x", 1) == 1, "write");
+    int err = finish(&cb);
+    say("%s, then interrupted: %s, %d calls", names[way], name(err), interrupted);
+    if (err != ECANCELED || interrupted != 1) exit(1);
+    interrupted_fd = -1;
+    close(fd);
+    close(old);
+    close(master);
+}
+
 static void test(void) {
-    held_fd = -1;
+    held_fd = interrupted_fd = -1;
     replace_begin();
     for (enum way way = CLOSE; way < WAYS; way++) {
         about_to_write(way);
         reading(way);
+        interrupted_later(way);
     }
     no_proc = true; /* close() goes on, as glibc's */
     reading(CLOSE);
