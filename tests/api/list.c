@@ -19,28 +19,8 @@ static char *bufs;      /* a block for each item */
 static char *back;      /* one to read into what an item has written */
 static int ITEM, OTHER; /* real-time signals, blocked */
 
-static struct sigevent by_signal(int signo, int value) {
-    struct sigevent sigev;
-    memset(&sigev, 0, sizeof sigev);
-    sigev.sigev_notify = SIGEV_SIGNAL;
-    sigev.sigev_signo = signo;
-    sigev.sigev_value.sival_int = value;
-    return sigev;
-}
-
-/* The value of the next signal `signo`; -1000 if none comes, -2000 if it is not from AIO. */
-static int next_signal(int signo, int seconds) {
-    sigset_t set;
-    siginfo_t info;
-    struct timespec limit = {seconds, 0};
-    sigemptyset(&set);
-    sigaddset(&set, signo);
-    if (sigtimedwait(&set, &info, &limit) < 0) return -1000;
-    return info.si_code == SI_ASYNCIO ? info.si_value.sival_int : -2000;
-}
-
 static void no_signal(const char *what, int signo) {
-    say("%s: no other signal %d", what, next_signal(signo, 0) == -1000);
+    say("%s: no other signal %d", what, next_signal(signo, 0) == NO_SIGNAL);
 }
 
 /* Item i reads or writes block i of one of the files; every third writes. */
@@ -73,7 +53,7 @@ static int check(int n) {
 
 static void size(int n, int flags) {
     int fds[FILES];
-    struct sigevent sigev = by_signal(OTHER, n);
+    struct sigevent sigev = sigevent_signal(OTHER, n);
     for (int i = 0; i < FILES; i++) fds[i] = scratch(O_RDWR | flags, MOST * BLOCK);
     say("%d items:", n);
     fill(n, fds);
@@ -94,7 +74,7 @@ static void size(int n, int flags) {
 /* Nothing to do at all: no wait, but the list's notification comes. */
 static void nothing(const char *what, int n) {
     char text[80];
-    struct sigevent sigev = by_signal(OTHER, 7);
+    struct sigevent sigev = sigevent_signal(OTHER, 7);
     snprintf(text, sizeof text, "%s, wait", what);
     answered(text, lio_listio(LIO_WAIT, list, n, &sigev));
     no_signal(text, OTHER);
@@ -138,7 +118,7 @@ static void skipped(int fd) {
  * on that, so only the shim is asked. */
 static void less_than_none(void) {
     static const int sizes[] = {-1, -100, INT_MIN};
-    struct sigevent sigev = by_signal(OTHER, 6);
+    struct sigevent sigev = sigevent_signal(OTHER, 6);
     for (int i = 0; i < 6; i++) {
         errno = EINVAL;
         int mode = i % 2 ? LIO_WAIT : LIO_NOWAIT, n = sizes[i / 2];
@@ -149,7 +129,7 @@ static void less_than_none(void) {
 
 /* glibc knows nothing of this kind, for a list neither. */
 static void to_thread(const char *what, int n, int fd) {
-    struct sigevent sigev = by_signal(OTHER, 11);
+    struct sigevent sigev = sigevent_signal(OTHER, 11);
     sigev.sigev_notify = SIGEV_THREAD_ID;
     sigev._sigev_un._tid = gettid();
     fill(n, (int[FILES]){fd, fd, fd});
@@ -158,9 +138,9 @@ static void to_thread(const char *what, int n, int fd) {
     if (!is_shim()) sleep_ms(50);
     int value = next_signal(OTHER, is_shim() ? 20 : 0);
     differs(what, "nothing", "delivered",
-            value == 11      ? "delivered"
-            : value == -1000 ? "nothing"
-                             : "wrong");
+            value == 11          ? "delivered"
+            : value == NO_SIGNAL ? "nothing"
+                                 : "wrong");
     say("%d bad", check(n));
     no_signal(what, OTHER);
 }
@@ -188,10 +168,10 @@ static void spoil(enum fault fault, int n) {
 static void failing(enum fault fault, int fd) {
     enum { N = 4 };
     char text[80];
-    struct sigevent sigev = by_signal(OTHER, 9);
+    struct sigevent sigev = sigevent_signal(OTHER, 9);
     for (int wait = 1; wait >= 0; wait--) {
         fill(N, (int[FILES]){fd, fd, fd});
-        for (int i = 0; i < N; i++) cbs[i].aio_sigevent = by_signal(ITEM, i);
+        for (int i = 0; i < N; i++) cbs[i].aio_sigevent = sigevent_signal(ITEM, i);
         spoil(fault, N);
         snprintf(text, sizeof text, "bad %s, %s", faults[fault], wait ? "wait" : "no wait");
         answered(text, lio_listio(wait ? LIO_WAIT : LIO_NOWAIT, list, N, &sigev));
@@ -210,10 +190,10 @@ static void failing(enum fault fault, int fd) {
 static void notified(int n, int flags, int mode) {
     int fds[FILES], bad = 0, early = 0;
     bool seen[MOST] = {false};
-    struct sigevent sigev = by_signal(ITEM, MOST);
+    struct sigevent sigev = sigevent_signal(ITEM, MOST);
     for (int i = 0; i < FILES; i++) fds[i] = scratch(O_RDWR | flags, MOST * BLOCK);
     fill(n, fds);
-    for (int i = 0; i < n; i++) cbs[i].aio_sigevent = by_signal(ITEM, i);
+    for (int i = 0; i < n; i++) cbs[i].aio_sigevent = sigevent_signal(ITEM, i);
     answered(mode == LIO_WAIT ? "wait" : "no wait", lio_listio(mode, list, n, &sigev));
     for (int i = 0; i < n; i++) {
         int value = next_signal(ITEM, mode == LIO_WAIT ? 0 : 20);
@@ -232,7 +212,7 @@ static void waits_for_pipe(int fd) {
     int pipes[2];
     char byte = 0;
     need(pipe(pipes) == 0, "pipe");
-    struct sigevent sigev = by_signal(OTHER, 5);
+    struct sigevent sigev = sigevent_signal(OTHER, 5);
     fill(3, (int[FILES]){fd, fd, fd});
     cbs[1] = request(pipes[0], &byte, 1, 0);
     cbs[1].aio_lio_opcode = LIO_READ;
@@ -313,7 +293,7 @@ static const char *afterwards(int pipes[2][2], char bytes[2]) {
         ok = ok && aio_error(&cbs[i]) == 0 && aio_return(&cbs[i]) == 1 && bytes[i] == '0' + i;
         ok = ok && next_signal(ITEM, 20) == i;
     }
-    ok = ok && next_signal(ITEM, 0) == -1000 && next_signal(OTHER, 0) == -1000;
+    ok = ok && next_signal(ITEM, 0) == NO_SIGNAL && next_signal(OTHER, 0) == NO_SIGNAL;
     return ok ? "go on" : "lost";
 }
 
@@ -328,14 +308,14 @@ static const char *interrupted(void) {
     static char bytes[2];
     int pipes[2][2];
     struct sigaction action = {.sa_handler = on_signal};
-    struct sigevent unused = by_signal(OTHER, 1);
+    struct sigevent unused = sigevent_signal(OTHER, 1);
     pthread_t thread, self = pthread_self();
     sigaction(SIGUSR1, &action, NULL);
     for (int i = 0; i < 2; i++) {
         need(pipe(pipes[i]) == 0, "pipe");
         cbs[i] = request(pipes[i][0], &bytes[i], 1, 0);
         cbs[i].aio_lio_opcode = LIO_READ;
-        cbs[i].aio_sigevent = by_signal(ITEM, i);
+        cbs[i].aio_sigevent = sigevent_signal(ITEM, i);
         list[i] = &cbs[i];
     }
     need(pthread_create(&thread, NULL, interrupt, &self) == 0, "thread");

@@ -22,15 +22,6 @@ struct list {
 static int first_signal; /* real-time and blocked, this and those that follow */
 static sem_t called;
 
-static struct sigevent by_signal(int signo, int value) {
-    struct sigevent sigev;
-    memset(&sigev, 0, sizeof sigev);
-    sigev.sigev_notify = SIGEV_SIGNAL;
-    sigev.sigev_signo = signo;
-    sigev.sigev_value.sival_int = value;
-    return sigev;
-}
-
 static struct sigevent by_thread(void (*function)(union sigval), void *value) {
     struct sigevent sigev;
     memset(&sigev, 0, sizeof sigev);
@@ -38,17 +29,6 @@ static struct sigevent by_thread(void (*function)(union sigval), void *value) {
     sigev.sigev_notify_function = function;
     sigev.sigev_value.sival_ptr = value;
     return sigev;
-}
-
-/* The value of the next signal; -1: none comes, -2: not from AIO. */
-static int next_signal(int signo, int seconds) {
-    sigset_t set;
-    siginfo_t info;
-    struct timespec limit = {seconds, 0};
-    sigemptyset(&set);
-    sigaddset(&set, signo);
-    if (sigtimedwait(&set, &info, &limit) < 0) return -1;
-    return info.si_code == SI_ASYNCIO ? info.si_value.sival_int : -2;
 }
 
 static struct list *list_new(int n, int id) {
@@ -141,16 +121,16 @@ static void take_signals(struct list *l, bool of_list) {
     }
     say("signals of items: %d bad, %d before their status", bad, early);
     if (of_list) say("the list's is the last %d", next_signal(first_signal, 20) == MOST);
-    say("no other signal %d", next_signal(first_signal, 0) == -1);
+    say("no other signal %d", next_signal(first_signal, 0) == NO_SIGNAL);
 }
 
 static void size(int n, bool failing) {
     struct list *l = list_new(n, n);
-    struct sigevent sigev = by_signal(first_signal, MOST);
+    struct sigevent sigev = sigevent_signal(first_signal, MOST);
     say("-- %d items%s", n, failing ? ", some fail" : "");
     for (int mode = LIO_WAIT; mode <= LIO_NOWAIT; mode++) {
         fill(l, failing);
-        for (int i = 0; i < n; i++) l->cbs[i].aio_sigevent = by_signal(first_signal, i);
+        for (int i = 0; i < n; i++) l->cbs[i].aio_sigevent = sigevent_signal(first_signal, i);
         answered(mode == LIO_WAIT ? "wait" : "no wait", lio_listio(mode, l->items, n, &sigev));
         take_signals(l, mode == LIO_NOWAIT);
         say("%d bad", check(l));
@@ -238,7 +218,7 @@ static void on_list(int signo) {
 static void threads_then_signal(int mode) {
     struct list *l = list_new(FEW, 2);
     struct sigaction action = {.sa_handler = on_list};
-    struct sigevent sigev = by_signal(first_signal, 0);
+    struct sigevent sigev = sigevent_signal(first_signal, 0);
     pthread_attr_t attr;
     cpu_set_t cpus;
     int wanted = 0, came = 0, cpu = 0;
@@ -291,7 +271,7 @@ static void signals_then_thread(void) {
     sigaction(first_signal, &action, NULL);
     fill(l, true);
     for (int i = 0; i < l->n; i++) {
-        l->cbs[i].aio_sigevent = by_signal(first_signal, i);
+        l->cbs[i].aio_sigevent = sigevent_signal(first_signal, i);
         wanted += is_request(l, i);
     }
     answered("no wait", lio_listio(LIO_NOWAIT, l->items, l->n, &sigev));
@@ -305,7 +285,7 @@ static void *make_lists(void *arg) {
     int id = *(int *)arg, signo = first_signal + id, bad = 0;
     struct list *a = list_new(SOME, id), *b = list_new(SOME, id + THREADS);
     for (int round = 0; round < ROUNDS; round++) {
-        struct sigevent sigev = by_signal(signo, round);
+        struct sigevent sigev = sigevent_signal(signo, round);
         fill(a, round % 2);
         fill(b, round % 3 == 0);
         bad += lio_listio(LIO_NOWAIT, a->items, a->n, &sigev) != 0;
@@ -314,7 +294,7 @@ static void *make_lists(void *arg) {
         bad += check(b);
         bad += next_signal(signo, 20) != round;
         bad += check(a);
-        bad += next_signal(signo, 0) != -1;
+        bad += next_signal(signo, 0) != NO_SIGNAL;
     }
     list_free(a);
     list_free(b);

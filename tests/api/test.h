@@ -166,6 +166,30 @@ static inline void answered(const char *what, int res) {
     else say("%s: %d", what, res);
 }
 
+/* SIGEV_SIGNAL with a value. */
+static inline struct sigevent sigevent_signal(int signo, int value) {
+    struct sigevent sigev;
+    memset(&sigev, 0, sizeof sigev);
+    sigev.sigev_notify = SIGEV_SIGNAL;
+    sigev.sigev_signo = signo;
+    sigev.sigev_value.sival_int = value;
+    return sigev;
+}
+
+enum { NO_SIGNAL = -1000, OTHER_SIGNAL = -2000 };
+
+/* The value of the next such signal (which is blocked) within so many seconds, or NO_SIGNAL;
+ * OTHER_SIGNAL: it is not from AIO. */
+static inline int next_signal(int signo, int seconds) {
+    sigset_t set;
+    siginfo_t info;
+    struct timespec limit = {seconds, 0};
+    sigemptyset(&set);
+    sigaddset(&set, signo);
+    if (sigtimedwait(&set, &info, &limit) < 0) return NO_SIGNAL;
+    return info.si_code == SI_ASYNCIO ? info.si_value.sival_int : OTHER_SIGNAL;
+}
+
 static inline void sleep_ms(int ms) {
     struct timespec t = {ms / 1000, ms % 1000 * 1000000l};
     while (nanosleep(&t, &t)) continue;

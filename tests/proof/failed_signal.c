@@ -4,7 +4,7 @@
 #include "../api/test.h"
 #include "hold.h"
 
-enum { ROUNDS = 10000, NO_SIGNAL = 99 };
+enum { ROUNDS = 10000, NO_SUCH_SIGNAL = 99 };
 
 static pid_t main_tid;
 static _Atomic bool published, told;
@@ -13,7 +13,7 @@ static _Atomic bool published, told;
 static long at_call(const struct call *call) {
     published = true;
     while (!told && !sleeps(main_tid)) continue;
-    return call->args[1] == NO_SIGNAL ? GO_ON : -EAGAIN; /* as if the queue were full */
+    return call->args[1] == NO_SUCH_SIGNAL ? GO_ON : -EAGAIN; /* as if the queue were full */
 }
 
 static void test(void) {
@@ -25,7 +25,7 @@ static void test(void) {
         struct aiocb cb = request(fd, "x", 1, 0);
         int expected = i % 2 ? EINVAL : EAGAIN, err = EINPROGRESS;
         cb.aio_sigevent.sigev_notify = SIGEV_SIGNAL;
-        cb.aio_sigevent.sigev_signo = i % 2 ? NO_SIGNAL : SIGRTMIN;
+        cb.aio_sigevent.sigev_signo = i % 2 ? NO_SUCH_SIGNAL : SIGRTMIN;
         published = told = false;
         need(aio_write(&cb) == 0, "aio_write");
         if (i % 4 < 2) {
