@@ -107,13 +107,14 @@ static bool has_no_writer(int fd, int flags) {
 
 /* Does poll() wait where read() does not? For the first writer of a FIFO. A terminal's read may end
  * with nothing (VMIN 0), or with less than VMIN if no more is asked for; and a process in the
- * background gets EIO, also for 0 bytes. */
+ * background gets EIO, as the signal is blocked. */
 static bool poll_misleads(const struct kaio_req *req, int flags) {
     struct termios mode;
     int fd = req->iocb.aio_fildes;
     if (req->op != KAIO_READ) return false;
     if (tcgetattr(fd, &mode)) return has_no_writer(fd, flags);
-    if (syscall(SYS_read, fd, req->buf, 0) < 0) return true;
+    pid_t foreground = tcgetpgrp(fd);
+    if (foreground > 0 && foreground != getpgrp()) return true;
     cc_t least = mode.c_cc[VMIN];
     if (mode.c_lflag & ICANON) return false;
     return least == 0 || (mode.c_cc[VTIME] == 0 && least > req->nbytes);
@@ -133,7 +134,9 @@ static bool is_inside(const struct kaio_req *req) {
     snprintf(path, sizeof path, "/proc/self/task/%d/syscall", req->tid);
     if (kaio_fd_tell(path, text, sizeof text) <= 0) return true;
     long nr = strtol(text, &rest, 10);
-    bool in_call = rest > text && (nr == SYS_read || nr == SYS_write); /* else "running" */
+    bool reads = nr == SYS_read || nr == SYS_pread64,
+         writes = nr == SYS_write || nr == SYS_pwrite64;
+    bool in_call = rest > text && (reads || writes); /* else "running" */
     return in_call && strtol(rest, NULL, 16) == req->iocb.aio_fildes;
 }
 
@@ -177,7 +180,7 @@ static long offer(struct kaio_req *req, short ready) {
 /* Is there nothing to be had now? A terminal, which takes no offers, is looked at. */
 static bool must_wait(struct kaio_req *req, long res, short ready) {
     int flags = fcntl(req->iocb.aio_fildes, F_GETFL);
-    if (flags & O_NONBLOCK) return false;
+    if (flags >= 0 && flags & O_NONBLOCK) return false;
     if (res > 0) return req->op == KAIO_WRITE && req->done < req->nbytes;
     bool terminal = res == -EOPNOTSUPP && !is_odd(req) && !ready;
     return res == -EAGAIN || (terminal && !poll_misleads(req, flags) && !is_ready(req));

@@ -22,7 +22,7 @@ static int cancel_one(struct kaio_batch *b, struct kaio_req *req) {
         break;
     case KAIO_QUEUED:
         if (req->done > 0) return AIO_NOTCANCELED;
-        kaio_worker_drop(req);
+        kaio_queue_drop(req);
         break;
     case KAIO_POLLING:
         if (req->blocker) kaio_blocker_cancel(req);

@@ -81,7 +81,7 @@ void kaio_complete(struct kaio_batch *b, struct kaio_req *req, long res) {
 
 /* No thread can be had for it. The call that submits it says so, and then nobody is notified. */
 void kaio_complete_refused(struct kaio_batch *b, struct kaio_req *req) {
-    if (req->lio ? req->lio == b->lio : req->cb == b->cb) {
+    if (req->lio ? req->lio->serial == b->list : req->cb == b->cb) {
         b->no_thread = true;
         req->sigev.sigev_notify = SIGEV_NONE;
     }

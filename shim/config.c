@@ -107,8 +107,8 @@ void kaio_log(const char *format, ...) {
     va_end(args);
     if (n > (int)sizeof line - 2) n = sizeof line - 2;
     line[n++] = '\n';
-    int fd = kaio_output_open(kaio_config.log);
-    if (fd < 0) return;
-    syscall(SYS_write, fd, line, (size_t)n);
-    syscall(SYS_close, fd);
+    bool standard = !strcmp(kaio_config.log, "1"); /* needs no descriptor, maybe there is none */
+    int fd = standard ? 2 : kaio_output_open(kaio_config.log);
+    if (fd >= 0) syscall(SYS_write, fd, line, (size_t)n);
+    if (fd >= 0 && !standard) syscall(SYS_close, fd);
 }

@@ -28,6 +28,7 @@ static void file_init(struct kaio_file *file) {
     TAILQ_INIT(&file->held);
     TAILQ_INIT(&file->line[KAIO_READ]);
     TAILQ_INIT(&file->line[KAIO_WRITE]);
+    TAILQ_INIT(&file->reads);
     TAILQ_INIT(&file->writes);
 }
 

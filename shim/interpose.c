@@ -5,7 +5,8 @@
  *   request.c    aiocb -> request           file.c       held back? (sync, KAIO_ORDER=fd)
  *   submit.c     offer, wait or work        kernel.c     io_submit(), the ring of events
  *   direct.c     the same, without the lock copy.c       small buffered requests
- *   worker.c     what the kernel declined   blocker.c    unpollable streams
+ *   queue.c      what the kernel declined   worker.c     threads for it
+ *   blocker.c    unpollable streams
  *   complete.c   result, status, wake-ups   notify.c     signal or thread
  *   reaper.c     the background thread      wait.c       aio_suspend(), LIO_WAIT
  *   cancel.c     aio_cancel(), close()      nap.c        where nobody can wake it
@@ -198,7 +199,7 @@ static int submit_list(struct kaio_lio *lio, struct aiocb *const list[], int n) 
     struct kaio_batch b;
     int res = 0, enqueued = 0;
     kaio_enter(&b);
-    b.lio = lio;
+    b.list = lio->serial;
     lio->pending = 1; /* ours: the list must not end before it is complete */
     for (int i = 0; i < n; i++) {
         if (!list[i] || list[i]->aio_lio_opcode == LIO_NOP) continue;

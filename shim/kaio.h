@@ -32,6 +32,8 @@
 #define KAIO_SUBMIT_MAX   256  /* iocbs in one io_submit() */
 #define KAIO_SUBMIT_FEW   32   /* the same, on a stack that may be small */
 #define KAIO_FEW          64   /* requests that workers serve before a context is made */
+#define KAIO_BATCH        8    /* reads that one worker begins together */
+#define KAIO_SPARE        20   /* workers beyond KAIO_WORKERS; glibc's aio_threads */
 #define KAIO_STOCK        16   /* requests that a thread keeps for the short way of direct.c */
 #define KAIO_LARGE_BYTES  (512 << 10) /* buffered requests from here on are never copied inline */
 #define KAIO_TRANSFER_MAX 0x7ffff000  /* MAX_RW_COUNT: what one call transfers at most */
@@ -51,7 +53,7 @@ enum kaio_state {
     KAIO_SUBMITTED, /* in the kernel as an iocb */
     KAIO_LINED,     /* not the head of file->line[]: waits behind an earlier one of the stream */
     KAIO_POLLING,   /* head of file->line[]; its POLL iocb is in the kernel, or epoll, a blocker */
-    KAIO_QUEUED,    /* in kaio.ready, or behind another write in file->writes */
+    KAIO_QUEUED,    /* for workers: in file->reads or file->writes */
     KAIO_RUNNING,   /* some thread has taken it and is inside pread(), pwrite() or fsync() */
     KAIO_DONE,      /* its status is published; its SIGEV_THREAD is on the way */
     KAIO_ZOMBIE,    /* ended by aio_cancel() while polling, whose end is yet to come */
@@ -113,13 +115,18 @@ TAILQ_HEAD(kaio_reqs, kaio_req);
 
 /* One per descriptor number ever used. The counts are of requests on it. */
 struct kaio_file {
-    struct kaio_reqs held;    /* aio_fsync and barriers, oldest first */
-    struct kaio_reqs line[2]; /* a stream's reads and writes: the head is being served */
-    struct kaio_reqs writes;  /* file writes for workers that wait behind the writer */
-    struct kaio_req *writer;  /* the one that is in kaio.ready or running; NULL: none */
-    uint32_t active[2];       /* started and not finished, by epoch: see file.c */
-    uint32_t unsubmitted;     /* would use the descriptor's number again */
-    uint64_t waiters;         /* bits of the threads that sleep for unsubmitted == 0 */
+    struct kaio_reqs held;       /* aio_fsync and barriers, oldest first */
+    struct kaio_reqs line[2];    /* a stream's reads and writes: the head is being served */
+    struct kaio_reqs reads;      /* for workers: file reads and syncs, */
+    struct kaio_reqs writes;     /* and file writes, which are done one at a time */
+    struct kaio_req *writer;     /* the one that is running; NULL: none */
+    TAILQ_ENTRY(kaio_file) link; /* kaio.ready, if ready */
+    uint32_t active[2];          /* started and not finished, by epoch: see file.c */
+    uint32_t unsubmitted;        /* would use the descriptor's number again */
+    uint64_t waiters;            /* bits of the threads that sleep for unsubmitted == 0 */
+    uint16_t workers;            /* at work on it */
+    bool ready;                  /* worker.c: has something to take */
+    bool has_read;               /* worker.c: the last one that was taken was no write */
     uint8_t epoch;
     uint8_t refused; /* 1 << op: learned to be declined; costs speed when stale */
     uint8_t kind;    /* enum kaio_kind, of the descriptor when last looked */
@@ -138,10 +145,13 @@ struct kaio_file {
     atomic_bool slow;      /* worker.c: its last request for a worker waited; a hint */
 };
 
+TAILQ_HEAD(kaio_files, kaio_file);
+
 /* A lio_listio() call. */
 struct kaio_lio {
     TAILQ_ENTRY(kaio_lio) link; /* kaio.free_lios, or a batch's */
     struct sigevent sigev;
+    uint64_t serial; /* its memory may serve another list while the call that made it goes on */
     uint64_t waiters;
     struct kaio_reqs items;
     uint32_t pending; /* items that have not ended */
@@ -182,7 +192,7 @@ struct kaio_batch {
     struct kaio_lios lists;  /* ended; SIGEV_THREAD to be started */
     bool careful;            /* maybe in a signal handler: start no thread */
     struct aiocb *cb;        /* the request that the caller submits, */
-    struct kaio_lio *lio;    /* or the list; NULL: none */
+    uint64_t list;           /* or the list, its serial number; 0: none */
     bool no_thread;          /* out: no worker could be started for it */
     bool writes;             /* the thread itself has made some: raised.c */
     unsigned raised;         /* kaio.raised before them, */
@@ -202,6 +212,7 @@ struct kaio_global {
     uint32_t nreqs;
     struct kaio_reqs free;
     struct kaio_lios free_lios;
+    uint64_t lists; /* made so far */
     /* file.c */
     _Atomic(struct kaio_file *) files[KAIO_FILE_CHUNKS];
     /* kernel.c */
@@ -216,14 +227,15 @@ struct kaio_global {
     unsigned epolled;      /* in the reaper's epoll set */
     struct kaio_reqs backlog;
     /* worker.c */
-    struct kaio_reqs ready;
-    atomic_uint nready; /* length of ready; spinning workers read it without the lock */
-    unsigned workers, idle, looking; /* all of them; asleep in kaio.work; will look once more */
-    unsigned called, starting;       /* woken or started, but not here yet */
-    bool worker_failed;              /* to start, and the log has said so */
-    pthread_cond_t work;             /* with lock; wait_for_work() in worker.c sleeps on it */
+    struct kaio_files ready; /* with requests to take */
+    atomic_uint nready;      /* length of ready; spinning workers read it without the lock */
+    unsigned workers, busy, idle, looking; /* all; with requests; asleep in kaio.work; still up */
+    unsigned called, starting;             /* woken or started, but not here yet */
+    bool worker_failed;                    /* to start, and the log has said so */
+    pthread_cond_t work;                   /* with lock; wait_for_work() in worker.c sleeps on it */
     /* reaper.c */
     struct kaio_thread *reaper;
+    bool efd_failed; /* a thread has none, and the log has said so */
     struct kaio_reqs blockers; /* blocker.c: their threads are to be started */
     struct kaio_reqs handover; /* SIGEV_THREAD notifications that others must not start */
     struct kaio_lios handover_lists;
@@ -340,9 +352,17 @@ void kaio_kernel_unpoll(struct kaio_req *req);
 void kaio_kernel_backlog(struct kaio_batch *b);
 void kaio_kernel_submit(struct kaio_batch *b); /* takes b->offer; drops the lock meanwhile */
 
+/* queue.c */
+void kaio_queue_add(struct kaio_req *req);
+void kaio_queue_drop(struct kaio_req *req); /* cancelled */
+void kaio_queue_ended(struct kaio_req *req);
+struct kaio_file *kaio_queue_next(void); /* to be taken from, or NULL */
+struct kaio_req *kaio_queue_take(struct kaio_file *file);
+int kaio_queue_take_batch(struct kaio_file *file, struct kaio_req *batch[KAIO_BATCH]); /* running */
+unsigned kaio_queue_batches(unsigned coming);
+
 /* worker.c */
 void kaio_worker_queue(struct kaio_batch *b, struct kaio_req *req);
-void kaio_worker_drop(struct kaio_req *req); /* out of its queue */
 void kaio_worker_finish(struct kaio_batch *b, struct kaio_req *req, long res);
 long kaio_worker_run(struct kaio_req *req);  /* bytes or -errno; without the lock */
 bool kaio_worker_call(struct kaio_batch *b); /* wakes or starts one if need be; drops the lock */

@@ -235,7 +235,7 @@ static int submit(long n, struct iocb **iocbs) {
  * signal handler's. io_submit() stops at the first iocb that it refuses; its error comes when it is
  * the first of a call. Those behind it are offered again. */
 void kaio_kernel_submit(struct kaio_batch *b) {
-    const long most = b->lio || kaio_is_ours ? KAIO_SUBMIT_MAX : KAIO_SUBMIT_FEW;
+    const long most = b->list || kaio_is_ours ? KAIO_SUBMIT_MAX : KAIO_SUBMIT_FEW;
     struct iocb *iocbs[most];
     struct kaio_file *files[most];
     long n = 0, taken = 0, r = 0;

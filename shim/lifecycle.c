@@ -112,7 +112,7 @@ static void batch_init(struct kaio_batch *b) {
     TAILQ_INIT(&b->lists);
     b->careful = false;
     b->cb = NULL;
-    b->lio = NULL;
+    b->list = 0;
     b->no_thread = false;
     b->writes = false;
 }

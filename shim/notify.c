@@ -42,7 +42,7 @@ int kaio_notify_signal(const struct sigevent *sigev) {
 }
 
 /* On the new thread. The program's attributes may have opened signals, whose handlers must not find
- * the lock taken. */
+ * the lock taken; a handler that forks leaves a child in which nothing is to be freed. */
 static void callback_begin(void) {
     sigset_t all;
     sigfillset(&all);
@@ -62,7 +62,7 @@ static void *request_callback(void *arg) {
     struct kaio_req *req = arg;
     callback_begin();
     struct sigevent sigev = req->sigev;
-    kaio_req_free(req);
+    if (getpid() == kaio.pid) kaio_req_free(req);
     callback_go_on(sigev);
     return NULL;
 }
@@ -71,7 +71,7 @@ static void *list_callback(void *arg) {
     struct kaio_lio *lio = arg;
     callback_begin();
     struct sigevent sigev = lio->sigev;
-    kaio_lio_free(lio);
+    if (getpid() == kaio.pid) kaio_lio_free(lio);
     callback_go_on(sigev);
     return NULL;
 }

@@ -152,6 +152,7 @@ struct kaio_lio *kaio_lio_get(void) {
     }
     TAILQ_REMOVE(&kaio.free_lios, lio, link);
     memset(lio, 0, sizeof *lio);
+    lio->serial = ++kaio.lists;
     TAILQ_INIT(&lio->items);
     lio->sigev.sigev_notify = SIGEV_NONE;
     return lio;

@@ -56,8 +56,8 @@ static bool is_stream(struct kaio_req *req) {
     return stream;
 }
 
-/* A file as it was when last looked. If it has changed unseen (fclose()), pread() says ESPIPE, see
- * kaio_submit_result(); the other way round nothing would tell, so a stream is looked at again. */
+/* A file as it was when last looked. If it has changed unseen (fclose()), pread() says ESPIPE; the
+ * other way round nothing would tell, so a stream is looked at again. */
 static bool may_be_stream(struct kaio_req *req) {
     return req->file->kind != KAIO_FILE_LIKE && is_stream(req);
 }
@@ -100,7 +100,8 @@ static bool is_signalfd(const struct kaio_req *req) {
  * the kernel cannot poll gets a thread. */
 static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_poll) {
     if (!req->in_line && !line_up(req)) return; /* it was no stream when it was offered */
-    if (can_poll && fcntl(req->iocb.aio_fildes, F_GETFL) & O_NONBLOCK) {
+    int flags = fcntl(req->iocb.aio_fildes, F_GETFL);
+    if (can_poll && flags >= 0 && flags & O_NONBLOCK) {
         kaio_complete(b, req, -EAGAIN);
         return;
     }

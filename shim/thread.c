@@ -81,6 +81,9 @@ int kaio_thread_efd(struct kaio_thread *thread) {
     /* raw, as they are closed: ThreadSanitizer would take the number for open */
     thread->efd = kaio_fd_raise((int)syscall(SYS_eventfd2, 0, EFD_CLOEXEC));
     thread->watched = false;
+    if (thread->efd < 0 && !kaio.efd_failed)
+        kaio_log("no descriptor for a thread to sleep on: it looks four times a millisecond");
+    kaio.efd_failed |= thread->efd < 0;
     kaio.watching = false; /* kaio_leave() watches again, this one too */
     return thread->efd;
 }

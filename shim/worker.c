@@ -1,12 +1,9 @@
 /* worker.c - threads that do with pread(), pwrite() and fsync() what the kernel would not do
- * without waiting.
+ * without waiting: what queue.c has for them.
  *
- * kaio.ready is the queue. Reads are taken in parallel; of one descriptor's file writes only one is
- * in ready or running (file->writer), the others wait in file->writes: the inode's lock allows no
- * more, and O_APPEND writes land in call order. Workers start on demand, at most KAIO_WORKERS, look
- * around before they sleep if their requests are short (waking a thread is the dearest thing here),
- * and end after an idle second. kaio_leave() calls them, once per request that nobody awake is
- * going to see.
+ * They start on demand, look around before they sleep if their requests are short (waking a thread
+ * is the dearest thing here), and end after an idle second. kaio_leave() calls them, once per
+ * request that nobody awake is going to see.
  */
 #include "kaio.h"
 
@@ -17,7 +14,6 @@
 
 #define SPIN_NS 20000
 #define IDLE_S  1
-#define BATCH   8 /* reads that one worker begins together */
 
 static void *worker_main(void *unused);
 
@@ -27,18 +23,6 @@ uint64_t kaio_now_ns(void) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* relaxed: a worker that sees nready late sleeps under the lock, where it sees it */
-static void ready_insert(struct kaio_req *req, bool first) {
-    if (first) TAILQ_INSERT_HEAD(&kaio.ready, req, link);
-    else TAILQ_INSERT_TAIL(&kaio.ready, req, link);
-    atomic_fetch_add_explicit(&kaio.nready, 1, memory_order_relaxed);
-}
-
-static void ready_remove(struct kaio_req *req) {
-    TAILQ_REMOVE(&kaio.ready, req, link);
-    atomic_fetch_sub_explicit(&kaio.nready, 1, memory_order_relaxed);
-}
-
 /* By the calling thread, at its kaio_leave(). */
 static void run_inline(struct kaio_batch *b, struct kaio_req *req) {
     kaio_req_move(req, KAIO_RUNNING);
@@ -46,38 +30,8 @@ static void run_inline(struct kaio_batch *b, struct kaio_req *req) {
 }
 
 void kaio_worker_queue(struct kaio_batch *b, struct kaio_req *req) {
-    struct kaio_file *file = req->file;
-    if (kaio_config.mode == KAIO_KERNEL) { /* for comparison: no workers, the caller blocks */
-        run_inline(b, req);
-        return;
-    }
-    kaio_req_move(req, KAIO_QUEUED);
-    if (req->op == KAIO_WRITE && file->writer) {
-        TAILQ_INSERT_TAIL(&file->writes, req, link);
-        return;
-    }
-    if (req->op == KAIO_WRITE) file->writer = req;
-    ready_insert(req, false);
-}
-
-/* The writer of a file has ended or left the queue: the next one's turn. */
-static void next_writer(struct kaio_req *req) {
-    struct kaio_file *file = req->file;
-    if (file->writer != req) return;
-    file->writer = TAILQ_FIRST(&file->writes);
-    if (!file->writer) return;
-    TAILQ_REMOVE(&file->writes, file->writer, link);
-    ready_insert(file->writer, true); /* a worker that comes from the last one takes it next */
-}
-
-static bool in_ready(const struct kaio_req *req) {
-    return req->state == KAIO_QUEUED && (req->op != KAIO_WRITE || req->file->writer == req);
-}
-
-void kaio_worker_drop(struct kaio_req *req) {
-    if (in_ready(req)) ready_remove(req);
-    else TAILQ_REMOVE(&req->file->writes, req, link);
-    next_writer(req);
+    if (kaio_config.mode == KAIO_KERNEL) run_inline(b, req); /* for comparison: the caller blocks */
+    else kaio_queue_add(req);
 }
 
 /* A stream, seen only now, is not waited for here: see kaio_worker_finish(). errno stays ESPIPE. */
@@ -125,7 +79,7 @@ long kaio_worker_run(struct kaio_req *req) {
 }
 
 void kaio_worker_finish(struct kaio_batch *b, struct kaio_req *req, long res) {
-    next_writer(req);
+    kaio_queue_ended(req);
     req->lane = kaio_is_ours ? KAIO_BY_WORKER : KAIO_BY_CALLER;
     if (res == -ESPIPE) {
         kaio_req_move(req, KAIO_OFFERED);
@@ -156,53 +110,22 @@ static bool wait_for_work(struct kaio_batch *b, bool quick) {
     clock_gettime(CLOCK_MONOTONIC, &end);
     end.tv_sec += IDLE_S;
     int err = 0;
-    while (TAILQ_EMPTY(&kaio.ready) && err == 0) {
+    while (!kaio_queue_next() && err == 0) {
         kaio.idle++;
         err = pthread_cond_clockwait(&kaio.work, &kaio.lock, CLOCK_MONOTONIC, &end);
         kaio.idle--;
         if (kaio.called) kaio.called--; /* at worst one is called too many */
     }
-    return !TAILQ_EMPTY(&kaio.ready);
-}
-
-static bool joins(const struct kaio_req *first, const struct kaio_req *req) {
-    return req && first->buffered && req->buffered && req->file == first->file;
-}
-
-/* Reads of one file's pages that are not in memory: the kernel begins each when it declines it, so
- * one worker can begin them all and then wait for one after the other, most of which have come by
- * then. That saves most of the sleeps and wake-ups, which are dearer than all else here. */
-static int take(struct kaio_req *batch[]) {
-    int n = 0;
-    struct kaio_req *req = TAILQ_FIRST(&kaio.ready);
-    do {
-        batch[n++] = req;
-        ready_remove(req);
-        kaio_req_move(req, KAIO_RUNNING);
-        req = TAILQ_FIRST(&kaio.ready);
-    } while (n < BATCH && joins(batch[0], req));
-    return n;
-}
-
-/* How many batches are ready; no more than limit + 1 are counted. */
-static unsigned batches(unsigned limit) {
-    unsigned n = 0;
-    struct kaio_req *req, *first = NULL;
-    int length = 0;
-    TAILQ_FOREACH(req, &kaio.ready, link) {
-        if (first && joins(first, req) && ++length < BATCH) continue;
-        if (++n > limit) break;
-        first = req;
-        length = 0;
-    }
-    return n;
+    return kaio_queue_next();
 }
 
 /* Answers whether the last was quick. */
-static bool work_off(struct kaio_batch *b) {
-    struct kaio_req *batch[BATCH];
+static bool work_off(struct kaio_batch *b, struct kaio_file *file) {
+    struct kaio_req *batch[KAIO_BATCH];
     bool quick = true;
-    int n = take(batch);
+    int n = kaio_queue_take_batch(file, batch);
+    kaio.busy++;
+    file->workers++;
     kaio_leave(b);
     for (int i = 0; i < n && n > 1; i++) kaio_copy_begin(batch[i]);
     for (int i = 0; i < n; i++) {
@@ -212,24 +135,36 @@ static bool work_off(struct kaio_batch *b) {
         quick = kaio_copy_is_quick(req->nbytes, kaio_now_ns() - begin) && (i == 0 || quick);
         kaio_enter(b);
         /* relaxed: hints */
-        atomic_store_explicit(&req->file->slow, !quick, memory_order_relaxed);
-        if (req->op == KAIO_READ)
-            atomic_store_explicit(&req->file->cold, !quick, memory_order_relaxed);
+        atomic_store_explicit(&file->slow, !quick, memory_order_relaxed);
+        if (req->op == KAIO_READ) atomic_store_explicit(&file->cold, !quick, memory_order_relaxed);
         kaio_worker_finish(b, req, res);
         if (i < n - 1) kaio_leave(b);
     }
+    kaio.busy--;
+    file->workers--;
     return quick;
+}
+
+/* Starts the threads of notifications before anything else is taken: pthread_create() may wait for
+ * a lock of libc's whose holder, in a handler, waits for that. */
+static struct kaio_file *next_work(struct kaio_batch *b) {
+    if (!TAILQ_EMPTY(&b->notify) || !TAILQ_EMPTY(&b->lists)) {
+        kaio_leave(b);
+        kaio_enter(b);
+    }
+    return kaio_queue_next();
 }
 
 static void *worker_main(void *unused) {
     (void)unused;
     struct kaio_batch b;
+    struct kaio_file *file;
     bool quick = true;
     kaio_is_ours = true;
     kaio_enter(&b);
     kaio.starting--;
     do {
-        while (!TAILQ_EMPTY(&kaio.ready)) quick = work_off(&b);
+        while ((file = next_work(&b))) quick = work_off(&b, file);
     } while (wait_for_work(&b, quick));
     kaio.workers--;
     kaio_leave(&b);
@@ -238,11 +173,11 @@ static void *worker_main(void *unused) {
 
 /* The last worker could not be started: what is queued can only fail. */
 static bool give_up(struct kaio_batch *b) {
-    struct kaio_req *req;
+    struct kaio_file *file;
     bool any = false;
-    while (kaio.workers == 0 && (req = TAILQ_FIRST(&kaio.ready))) {
-        ready_remove(req);
-        next_writer(req);
+    while (kaio.workers == 0 && (file = TAILQ_FIRST(&kaio.ready))) {
+        struct kaio_req *req = kaio_queue_take(file);
+        kaio_queue_ended(req);
         kaio_complete_refused(b, req);
         any = true;
     }
@@ -253,9 +188,7 @@ static bool give_up(struct kaio_batch *b) {
  * maybe a signal handler, can start none: one at a time, for another thread may be about to start
  * one. */
 static void run_carefully(struct kaio_batch *b) {
-    struct kaio_req *req = TAILQ_FIRST(&kaio.ready);
-    ready_remove(req);
-    run_inline(b, req);
+    run_inline(b, kaio_queue_take(TAILQ_FIRST(&kaio.ready)));
 }
 
 /* Under the lock, which it drops meanwhile: if ready holds more than the awake workers expect, and
@@ -263,7 +196,7 @@ static void run_carefully(struct kaio_batch *b) {
  * that submitted the request comes here, too, before its call returns. */
 bool kaio_worker_call(struct kaio_batch *b) {
     unsigned coming = kaio.looking + kaio.called + kaio.starting;
-    if (batches(coming) <= coming) return false;
+    if (kaio_queue_batches(coming) <= coming) return false;
     if (kaio.idle > kaio.called) {
         kaio.called++; /* taken back by the one that wakes, in wait_for_work() */
         kaio_unlock();
@@ -275,7 +208,7 @@ bool kaio_worker_call(struct kaio_batch *b) {
         if (kaio.workers == 0 && TAILQ_EMPTY(&b->run)) run_carefully(b);
         return false;
     }
-    if (kaio.workers == (unsigned)kaio_config.workers) return false;
+    if (kaio.workers == (unsigned)kaio_config.workers + KAIO_SPARE) return false;
     if (++kaio.workers > kaio.worker_peak) kaio.worker_peak = kaio.workers;
     kaio.starting++; /* taken back by worker_main() */
     kaio_unlock();

@@ -10,8 +10,9 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-/* Large buffered requests go to a worker at once. glibc has 20 threads, the shim 16. */
-enum { STUCK = 20, MEMORIES = STUCK + 1, LARGE = 1 << 20 };
+/* Large buffered requests go to a worker at once. glibc has 20 threads, and each serves one
+ * descriptor; the shim has 16, and 20 more for descriptors that have none of those. */
+enum { GLIBC = 20, WORKERS = 16, STUCK = WORKERS + GLIBC, MEMORIES = STUCK + 1, LARGE = 1 << 20 };
 
 static int faults, signo; /* userfaultfd; real-time, blocked */
 static char *missing;     /* LARGE bytes for each */
@@ -39,11 +40,10 @@ static struct aiocb *reads(struct aiocb *cb, int fd, char *buf) {
     return cb;
 }
 
-/* Until release(), whoever touches `missing` is stuck: n requests, the last of them not begun if
- * the shim has fewer workers. */
+static int all_stuck; /* so many occupy all workers */
+
+/* Until release(), whoever touches `missing` is stuck: n requests. */
 static void occupy(int n) {
-    const char *limit = getenv("KAIO_WORKERS");
-    int workers = !is_shim() ? STUCK : limit ? atoi(limit) : 16;
     struct uffdio_register range = {.mode = UFFDIO_REGISTER_MODE_MISSING};
     struct uffd_msg msg;
     range.range = (struct uffdio_range){(uintptr_t)missing, MEMORIES * LARGE};
@@ -53,7 +53,7 @@ static void occupy(int n) {
         fds[i] = i ? dup(fds[0]) : scratch(O_RDWR, 2 * LARGE);
         need(fds[i] >= 0, "dup");
         reads(&stuck[i], fds[i], missing + i * LARGE);
-        if (i < workers) need(read(faults, &msg, sizeof msg) == sizeof msg, "fault");
+        need(read(faults, &msg, sizeof msg) == sizeof msg, "fault");
     }
 }
 
@@ -108,7 +108,7 @@ static void each_state(void) {
     char *buf = pages(LARGE);
     struct aiocb cb, other, sync[2];
     say("-- each state");
-    occupy(STUCK);
+    occupy(all_stuck);
     cancels("running", fds[0], &stuck[0]);
     cancels("running, all", fds[0], NULL);
     say("still %s", name(aio_error(&stuck[0])));
@@ -149,7 +149,7 @@ static void each_state(void) {
     report("the other", &sync[1]);
     say("notified %d", signalled(signo, 10));
     say("then %d", signalled(signo, 0));
-    collect(STUCK);
+    collect(all_stuck);
     cancels("all done", fd, NULL);
     say("not written %d", pread(fd, buf, LARGE, 0) == LARGE && is_pattern(buf, LARGE, 0));
     close(fd);
@@ -179,7 +179,7 @@ static void list(bool use_thread) {
     struct aiocb cbs[N], *items[] = {&cbs[0], NULL, &cbs[1], &cbs[2]};
     struct sigevent sigev;
     say("-- list by %s", use_thread ? "thread" : "signal");
-    occupy(STUCK);
+    occupy(all_stuck);
     by_signal(&sigev, 9);
     if (use_thread) by_thread(&sigev);
     for (int i = 0; i < N; i++) {
@@ -202,7 +202,7 @@ static void list(bool use_thread) {
     say("no other %d %d", signalled(signo, 0) == -1, sem_trywait(&called) != 0);
     for (int i = 0; i < N; i++) report("item", &cbs[i]);
     release();
-    collect(STUCK);
+    collect(all_stuck);
     close(fd);
     free(buf);
 }
@@ -212,14 +212,14 @@ static void by_callback(void) {
     int fd = scratch(O_RDWR, LARGE);
     char *buf = pages(LARGE);
     struct aiocb cb = request(fd, buf, LARGE, 0);
-    occupy(STUCK);
+    occupy(all_stuck);
     by_thread(&cb.aio_sigevent);
     need(aio_read(&cb) == 0, "read");
     cancels("queued, thread", fd, &cb);
     say("notified %d", was_called());
     report("it", &cb);
     release();
-    collect(STUCK);
+    collect(all_stuck);
     close(fd);
     free(buf);
 }
@@ -263,7 +263,7 @@ static void replaced(int way) {
     char *buf = pages(3 * LARGE);
     pthread_t thread;
     struct aiocb before, after, sync, read;
-    occupy(STUCK);
+    occupy(all_stuck);
     int fd = fds[0], old = dup(fd), other = open("new", O_RDWR | O_CREAT | O_TRUNC, 0600), bad = 0;
     need(old >= 0 && other >= 0, "descriptors");
     before = request(fd, memset(buf, 'b', LARGE), LARGE, 0);
@@ -282,7 +282,7 @@ static void replaced(int way) {
     bad += finish(&stuck[0]) != 0 || aio_return(&stuck[0]) != LARGE;
     differs(ways[way], "new file", "old file", written(old, other));
     say("%d bad", bad);
-    for (int i = 0; i < STUCK; i++) {
+    for (int i = 0; i < all_stuck; i++) {
         finish(&stuck[i]);
         close(fds[i]);
     }
@@ -395,7 +395,7 @@ static void alone(const char *what, bool list, enum leaving how) {
     void *result = NULL;
     sigaction(SIGUSR1, &action, NULL);
     handled = 0;
-    occupy(STUCK);
+    occupy(all_stuck);
     w.cb = request(fd, missing + STUCK * LARGE, LARGE, 0);
     w.cb.aio_lio_opcode = LIO_READ;
     if (!list) need(aio_read(&w.cb) == 0, "read");
@@ -417,7 +417,7 @@ static void alone(const char *what, bool list, enum leaving how) {
     w.leave = true;
     if (!gone) pthread_join(w.thread, NULL);
     if (how != CANCEL) say("answer %d, %s", w.answer, name(w.error));
-    collect(STUCK);
+    collect(all_stuck);
     close(fd);
 }
 
@@ -449,7 +449,7 @@ static void waiting(const char *what, bool use_pipe) {
     cb = request(pipes[0], &byte, 1, 0);
     need(aio_read(&cb) == 0, "read");
     sleep_ms(20); /* glibc's thread is in read() */
-    occupy(STUCK - 1);
+    occupy(all_stuck - 1);
     reads(&extra, fd, missing + STUCK * LARGE);
     struct cause cause = {pthread_self(), use_pipe ? pipes[1] : -1};
     back = false;
@@ -463,7 +463,7 @@ static void waiting(const char *what, bool use_pipe) {
     if (!use_pipe) need(write(pipes[1], "x", 1) == 1, "write");
     report("pipe", &cb);
     report("extra", &extra);
-    collect(STUCK - 1);
+    collect(all_stuck - 1);
     close(pipes[0]);
     close(pipes[1]);
     close(fd);
@@ -541,7 +541,7 @@ static void during(void) {
     char *buf = pages(2 * LARGE);
     int other = scratch(O_RDWR, 0);
     memset(buf, 'a', LARGE);
-    occupy(STUCK);
+    occupy(all_stuck);
     for (int i = 0; i < N; i++) {
         callers[i] = (struct caller){.call = i % CALLS, .cancel = i >= CALLS, .other = other};
         start(&callers[i], buf);
@@ -557,7 +557,7 @@ static void during(void) {
         say("%s%s", names[i % CALLS], callers[i].cancel ? ", pthread_cancel" : "");
         end(&callers[i], buf + LARGE);
     }
-    collect(STUCK);
+    collect(all_stuck);
     close(other);
     free(buf);
 }
@@ -565,6 +565,8 @@ static void during(void) {
 static void test(void) {
     struct sigaction action = {.sa_handler = on_signal};
     sigset_t set;
+    const char *workers = getenv("KAIO_WORKERS");
+    all_stuck = !is_shim() ? GLIBC : GLIBC + (workers ? atoi(workers) : WORKERS);
     signo = SIGRTMIN + 1;
     sigemptyset(&set);
     sigaddset(&set, signo);

@@ -25,6 +25,7 @@ said() {
 }
 
 run nofile $many
+said 'no descriptor' nofile
 run nproc $many
 said 'could not be started' nproc
 said 'notification is lost' nproc

@@ -3,12 +3,15 @@
  *
  *   sync    one that has begun cannot be cancelled, by itself or with all of its descriptor, and
  *           ends well; syncs queued behind it need one more together
- *   file    reads that occupy all workers, those of glibc as well: as tests/api/stuck.c, which
- * needs userfaultfd order   what waits for a descriptor has its turn by priority (KAIO_ORDER=fd)
+ *   file    reads that occupy all workers, those of glibc as well (tests/api/stuck.c does without
+ *           a filesystem, but needs userfaultfd)
+ *   others  other files go on
+ *   order   what waits for a descriptor has its turn by priority (KAIO_ORDER=fd)
  */
 #include "../api/test.h"
 
-enum { STUCK = 20, MOST = 64, BLOCK = 4096 }; /* glibc has 20 threads, the shim 16 */
+/* glibc has 20 threads; the shim 16, and 20 more for descriptors that have none of those */
+enum { GLIBC = 20, WORKERS = 16, STUCK = WORKERS + GLIBC, MOST = 64, BLOCK = 4096 };
 
 static char *buf; /* MOST blocks, of which the first are for `stuck` */
 static struct aiocb stuck[STUCK];
@@ -111,13 +114,14 @@ static int open_held(void) {
     return fd;
 }
 
-/* Until release(), n requests are in the filesystem, or as many as there are workers. */
+static int all_stuck; /* so many occupy all workers */
+
+/* Until release(), n requests are in the filesystem. */
 static void occupy(int n) {
-    const char *limit = getenv("KAIO_WORKERS");
-    int workers = !is_shim() ? STUCK : limit ? atoi(limit) : 16, before = logged("held ");
+    int before = logged("held ");
     hold();
     for (int i = 0; i < n; i++) reads(&stuck[i], fds[i] = open_held(), i);
-    while (logged("held ") - before < (n < workers ? n : workers)) sleep_ms(1);
+    while (logged("held ") - before < n) sleep_ms(1);
 }
 
 /* After release(). */
@@ -145,7 +149,7 @@ static void each_state(void) {
     int fd = open_held();
     struct aiocb cb, other, sync;
     say("-- each state");
-    occupy(STUCK);
+    occupy(all_stuck);
     cancels("running", fds[0], &stuck[0]);
     cancels("running, all", fds[0], NULL);
     say("still %s", name(aio_error(&stuck[0])));
@@ -170,7 +174,7 @@ static void each_state(void) {
     cancels("held", fds[2], &sync);
     say("it says %s, notified %d", name(aio_error(&sync)), signalled(SIGRTMIN + 1, 10));
     release();
-    collect(STUCK);
+    collect(all_stuck);
     say("written %d, no other signal %d", logged("write h 60") - before,
         signalled(SIGRTMIN + 1, 0) == -1);
     cancels("all done", fd, NULL);
@@ -208,7 +212,7 @@ static void replaced(int way) {
     static const char *const ways[] = {"close", "dup2", "dup3"};
     pthread_t thread;
     struct aiocb cbs[2], sync;
-    occupy(STUCK);
+    occupy(all_stuck);
     int fd = fds[0], other = open("slow/1", O_RDWR | O_DIRECT), bad = 0;
     int old = logged("write h"), new = logged("write 1");
     need(other >= 0, "slow/1");
@@ -228,7 +232,7 @@ static void replaced(int way) {
             : old == 0 && new == 2 ? "new file"
                                    : "both or none");
     say("%d bad", bad);
-    collect(STUCK);
+    collect(all_stuck);
     close(other);
 }
 
@@ -254,9 +258,46 @@ static void by_priority(const char *what, bool write) {
     close(fd);
 }
 
+/* Reads of one descriptor that are held up keep no other file's requests from their end. */
+static void others(int n) {
+    enum { KINDS = 5, WAIT_MS = 5000 };
+    static const char *const kinds[KINDS] = {"buffered write", "uncached read", "direct read",
+                                             "sync", "extending direct write"};
+    int fd = scratch(O_RDWR, KINDS * BLOCK), held = open_held(), in_time = 0;
+    char path[50], *data = pages(BLOCK);
+    struct aiocb cbs[MOST], cb;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    int direct = open(path, O_RDWR | O_DIRECT);
+    need(direct >= 0 && fsync(fd) == 0, "file");
+    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    hold();
+    for (int i = 0; i < n; i++) reads(&cbs[i], held, i);
+    while (logged("held ") == 0) sleep_ms(1);
+    sleep_ms(50);
+    for (int i = 0; i < KINDS; i++) {
+        off_t at[KINDS] = {0, 2 * BLOCK, BLOCK, 0, KINDS * BLOCK};
+        cb = request(i == 2 || i == 4 ? direct : fd, data, BLOCK, at[i]);
+        int err = i == 3 ? aio_fsync(O_SYNC, &cb) : i % 4 ? aio_read(&cb) : aio_write(&cb);
+        need(err == 0, kinds[i]);
+        for (int ms = 0; ms < WAIT_MS && aio_error(&cb) == EINPROGRESS; ms++) sleep_ms(1);
+        if (aio_error(&cb) == EINPROGRESS) say("%d held, %s: waits for them", n, kinds[i]);
+        else in_time++;
+        if (aio_error(&cb) == EINPROGRESS) release();
+        need(finish(&cb) == 0, kinds[i]);
+    }
+    release();
+    for (int i = 0; i < n; i++) need(finish(&cbs[i]) == 0, "held");
+    say("%d held: %d of others in time", n, in_time);
+    close(held);
+    close(direct);
+    close(fd);
+    free(data);
+}
+
 static void test(void) {
-    const char *part = getenv("RUNNING");
+    const char *part = getenv("RUNNING"), *workers = getenv("KAIO_WORKERS");
     sigset_t set;
+    all_stuck = !is_shim() ? GLIBC : GLIBC + (workers ? atoi(workers) : WORKERS);
     sigemptyset(&set);
     sigaddset(&set, SIGRTMIN + 1);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
@@ -267,6 +308,11 @@ static void test(void) {
         beside("read", false);
         beside("write", true);
         for (int way = 0; way < 3; way++) replaced(way);
+    }
+    if (part && !strcmp(part, "others")) {
+        others(1);
+        others(WORKERS);
+        others(MOST);
     }
     if (part && !strcmp(part, "order")) {
         by_priority("reads", false);

@@ -40,6 +40,12 @@ shim RUNNING=file
 shim RUNNING=file TEST_WARM=1
 shim RUNNING=file TEST_WARM=1 KAIO_DEPTH=2 KAIO_WORKERS=2
 shim RUNNING=file TEST_WARM=1 KAIO_ORDER=fd
+run glibc RUNNING=others
+grep -q '64 held: 5 of others in time' glibc.out || fail "glibc: $(cat glibc.out)"
+shim RUNNING=others
+shim RUNNING=others TEST_WARM=1
+shim RUNNING=others KAIO_WORKERS=1
+shim RUNNING=others KAIO_MODE=worker
 run glibc RUNNING=order
 shim RUNNING=order KAIO_ORDER=fd
 shim RUNNING=order KAIO_ORDER=fd TEST_WARM=1
