@@ -1,8 +1,9 @@
 /* file.c - what must be kept in order on one descriptor: syncs behind earlier requests, and
  * everything before the number may mean another file.
  *
- * Under the lock, but for kaio_file_used(). Records are found by descriptor number, made on first
- * use and never freed; numbers 2^20 apart, which no default allows, share a record.
+ * Under the lock, but for kaio_file_used() and what fsync() and close() call. Records are found by
+ * descriptor number, made on first use and never freed; numbers 2^20 apart, which no default
+ * allows, share a record.
  *
  * A sync (with KAIO_ORDER=fd: every request) is a barrier: it waits in file->held until all that
  * started before it has finished, while later requests go past it. Two counters do it: requests

@@ -226,6 +226,7 @@ struct kaio_global {
     unsigned polling;      /* by POLL iocbs, or in the epoll set */
     unsigned epolled;      /* in the reaper's epoll set */
     struct kaio_reqs backlog;
+    bool stuck; /* the context is full, and nothing in it ends: nobody waits for room */
     /* worker.c */
     struct kaio_files ready; /* with requests to take */
     atomic_uint nready;      /* length of ready; spinning workers read it without the lock */
@@ -235,7 +236,7 @@ struct kaio_global {
     pthread_cond_t work;                   /* with lock; wait_for_work() in worker.c sleeps on it */
     /* reaper.c */
     struct kaio_thread *reaper;
-    bool efd_failed; /* a thread has none, and the log has said so */
+    bool efd_failed;           /* a thread has none, and the log has said so */
     struct kaio_reqs blockers; /* blocker.c: their threads are to be started */
     struct kaio_reqs handover; /* SIGEV_THREAD notifications that others must not start */
     struct kaio_lios handover_lists;
@@ -350,6 +351,7 @@ bool kaio_kernel_is_poll(const struct kaio_req *req); /* is its iocb one? */
 void kaio_kernel_poll(struct kaio_batch *b, struct kaio_req *req);
 void kaio_kernel_unpoll(struct kaio_req *req);
 void kaio_kernel_backlog(struct kaio_batch *b);
+void kaio_kernel_unclog(struct kaio_batch *b); /* by the reaper */
 void kaio_kernel_submit(struct kaio_batch *b); /* takes b->offer; drops the lock meanwhile */
 
 /* queue.c */

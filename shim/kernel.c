@@ -83,6 +83,7 @@ static void event(struct kaio_batch *b, const struct io_event *ev) {
     enum kaio_state state = __atomic_load_n(&req->state, __ATOMIC_ACQUIRE);
     req->in_kernel = false;
     kaio.in_kernel--;
+    kaio.stuck = false;
     kaio.polls -= kaio_kernel_is_poll(req);
     if (req->straight) kaio_direct_count(req);
     if (state == KAIO_SUBMITTED) kaio_submit_result(b, req, (long)ev->res);
@@ -122,9 +123,14 @@ static bool needs_reaper(const struct kaio_req *req) {
            (req->lio && kaio_notify_wanted(&req->lio->sigev));
 }
 
-/* Into b->offer, or behind those for which the context has no room. The iocb is complete. */
+/* Into b->offer, or behind those for which the context has no room; once that is stuck, as if it
+ * had been declined. The iocb is complete. */
 static void enqueue(struct kaio_batch *b, struct kaio_req *req) {
     bool room = kaio.in_kernel < kaio.depth;
+    if (!room && kaio.stuck) {
+        kaio_submit_result(b, req, -EAGAIN);
+        return;
+    }
     kaio.polls += kaio_kernel_is_poll(req);
     if (room) kaio.in_kernel++;
     req->in_kernel = room;
@@ -176,6 +182,21 @@ void kaio_kernel_backlog(struct kaio_batch *b) {
         TAILQ_REMOVE(&kaio.backlog, req, link);
         kaio.polls -= kaio_kernel_is_poll(req);
         enqueue(b, req);
+    }
+}
+
+/* No event has come for a while (see reaper.c): if requests wait for room, a device holds up what
+ * is in the context, and others take the way of what is declined, until an event comes. */
+void kaio_kernel_unclog(struct kaio_batch *b) {
+    struct kaio_req *req;
+    kaio_kernel_reap(b);
+    kaio_kernel_backlog(b);
+    kaio.stuck = kaio_config.mode == KAIO_AUTO && !TAILQ_EMPTY(&kaio.backlog);
+    while (kaio.stuck && (req = TAILQ_FIRST(&kaio.backlog))) {
+        TAILQ_REMOVE(&kaio.backlog, req, link);
+        kaio.polls -= kaio_kernel_is_poll(req);
+        kaio_req_move(req, KAIO_OFFERED);
+        kaio_submit_result(b, req, -EAGAIN);
     }
 }
 

@@ -106,16 +106,19 @@ static void *reaper_main(void *self) {
     kaio_is_ours = true;
     kaio_self = self;
     struct epoll_event ev = {.events = 0};
+    bool quiet = false;
     for (;;) {
         struct kaio_batch b;
         kaio_enter(&b);
         stream_ready(&b, &ev);
+        if (quiet) kaio_kernel_unclog(&b);
         if (kaio.watching && kaio.owed == 0) unwatch_all();
         kaio_reaper_take(&b);
         int ms = kaio.blind || kaio.reaper->efd < 0 ? LOOK_MS : IDLE_MS;
         kaio_leave(&b);
         ev.events = 0;
         int n = epoll_wait(set(), &ev, 1, ms);
+        quiet = n == 0 && ms == IDLE_MS;
         if (n < 0) usleep(LOOK_MS * 1000); /* there is no set */
         if (n <= 0 && retire()) return NULL;
     }

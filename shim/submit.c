@@ -32,8 +32,7 @@ static bool look_at(int fd, struct statx *st) {
     return true;
 }
 
-/* Does the descriptor have positions (regular files, block devices, some character devices), or a
- * peer? */
+/* Has the descriptor positions (files, block devices, some character devices), or a peer? */
 static enum kaio_kind kind_of(int fd, struct statx *st) {
     if (!look_at(fd, st)) return KAIO_UNKNOWN; /* pread() will tell what is wrong */
     mode_t mode = st->stx_mode;
@@ -106,7 +105,7 @@ static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_pol
         return;
     }
     can_poll = can_poll && !kaio_blocker_has_limit(req); /* poll() by itself has no limit */
-    if (can_poll && kaio_kernel_ready() && kaio.polls < kaio.depth / 2) {
+    if (can_poll && kaio_kernel_ready() && !kaio.stuck && kaio.polls < kaio.depth / 2) {
         kaio.by_stream++;
         kaio_kernel_poll(b, req);
     } else if (!can_poll || !kaio_kernel_ready() || !kaio_reaper_poll(b, req)) {

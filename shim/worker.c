@@ -39,9 +39,9 @@ static bool has_become_stream(const struct kaio_req *req) {
     return !req->in_line && kaio_submit_is_stream(req->iocb.aio_fildes);
 }
 
-/* A stream's read() may be interrupted though signals are blocked, by SIGSTOP (signal(7)), and
- * close() waits only until it has begun. The lock: under it let_go() in file.c sees a thread asleep
- * in its call and gives the number away. */
+/* A stream's read() may end by EINTR though signals are blocked: of a socket with a time limit, by
+ * SIGSTOP (signal(7)), and of some devices. close() waits only until it has begun. The lock: under
+ * it let_go() in file.c sees a thread asleep in its call and gives the number away. */
 static bool may_call_again(const struct kaio_req *req) {
     if (!req->in_line) return true;
     kaio_lock();

@@ -263,6 +263,41 @@ static void devices(void) {
     close(fd);
 }
 
+static void *read_line(void *fd) {
+    char line[10];
+    return (void *)(uintptr_t)read(*(int *)fd, line, sizeof line);
+}
+
+/* Somebody else is in read() of the same terminal: who cancels or closes does not wait for its
+ * input. */
+static void beside_reader(bool closes) {
+    int fds[2];
+    pthread_t reader;
+    char byte;
+    open_terminal(fds, 0);
+    int other = dup(fds[1]);
+    need(pthread_create(&reader, NULL, read_line, &fds[1]) == 0, "thread");
+    while (!is_read(fds[1])) sleep_ms(1);
+    struct aiocb cb = request(other, &byte, 1, 0);
+    need(aio_read(&cb) == 0, "aio_read");
+    sleep_ms(50); /* the thread that waits is there */
+    uint64_t begin = now_us();
+    int answer = closes ? close(other) : aio_cancel(other, &cb);
+    say("%s beside a reader: at once %d", closes ? "close" : "cancel", now_us() - begin < 500000);
+    if (closes) need(answer == 0, "close");
+    else
+        differs("answer", "NOTCANCELED", "CANCELED",
+                answer == AIO_CANCELED ? "CANCELED" : "NOTCANCELED");
+    put(fds[0], "line\n");
+    pthread_join(reader, NULL);
+    put(fds[0], "more\n");
+    int err = finish(&cb);
+    differs("request", "0", "ECANCELED", name(err));
+    if (!closes) close(other);
+    close(fds[0]);
+    close(fds[1]);
+}
+
 static void test(void) {
     const char *in_background = getenv("TEST_BACKGROUND");
     buf = pages(1 << 20);
@@ -272,6 +307,8 @@ static void test(void) {
     fifo_of_nobody();
     fifo_of_others();
     background();
+    beside_reader(false);
+    beside_reader(true);
     inotify();
     signal_descriptor();
     devices();

@@ -33,7 +33,7 @@ static struct {
 } now;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct iocb *taken[MOST];
+static struct iocb *taken[RING];
 static int ntaken;
 static int direct, buffered, signo; /* even places are read, odd ones written */
 static int blank[2];                /* direct and buffered: only written */

@@ -318,6 +318,48 @@ static void blocker_handed_over(void) {
     ends();
 }
 
+static int ends_within(struct aiocb *cb, int ms) {
+    while (ms-- > 0 && aio_error(cb) == EINPROGRESS) sleep_ms(1);
+    return aio_error(cb) == 0;
+}
+
+/* The context is full of requests that a device holds up: after a second without any event what
+ * waits for room goes another way, files' requests and streams', and the next at once. */
+static void stuck(void) {
+    enum { DEPTH = 256, OTHERS = 4 };
+    static struct aiocb held[DEPTH];
+    char bytes[2];
+    int pipes[2];
+    if (!begins("the context is stuck")) return;
+    need(pipe(pipes) == 0 && write(pipes[1], "a", 1) == 1, "pipe");
+    now.late = true;
+    for (int i = 0; i < DEPTH; i++) {
+        held[i] = request(direct, buf + i % MOST * BLOCK, BLOCK, i % MOST * BLOCK);
+        need(aio_read(&held[i]) == 0, "aio_read");
+    }
+    need(ntaken == DEPTH, "io_submit");
+    cbs[0] = request(blank[0], buf + MOST * BLOCK, BLOCK, 0);
+    cbs[1] = request(pipes[0], &bytes[0], 1, 0);
+    cbs[2] = request(pipes[0], &bytes[1], 1, 0);
+    cbs[3] = request(blank[0], NULL, 0, 0);
+    need(aio_write(&cbs[0]) == 0 && aio_read(&cbs[1]) == 0, "request");
+    need(aio_read(&cbs[2]) == 0 && aio_fsync(O_SYNC, &cbs[3]) == 0, "request"); /* one waits */
+    if (!ends_within(&cbs[0], 5000) || !ends_within(&cbs[1], 500)) wrong("waits", 0);
+    if (!ends_within(&cbs[3], 5000) || aio_error(&cbs[2]) != EINPROGRESS) wrong("waits", 3);
+    need(write(pipes[1], "b", 1) == 1, "write");
+    if (!ends_within(&cbs[2], 500)) wrong("waits", 2);
+    need(aio_write(&cbs[0]) == 0, "aio_write");
+    if (!ends_within(&cbs[0], 500)) wrong("waits, the second time", 0);
+    if (ntaken != DEPTH) wrong("went to the kernel", 0);
+    for (int i = 0; i < DEPTH; i++) {
+        put_event(taken[i]);
+        if (finish(&held[i])) wrong("held", i);
+    }
+    now.late = false;
+    need(aio_write(&cbs[0]) == 0 && finish(&cbs[0]) == 0, "aio_write");
+    ends();
+}
+
 static const int submit_errors[] = {EAGAIN, EOPNOTSUPP, EINVAL, ENOSYS, EPERM, EBADF, EFAULT};
 static const int event_errors[] = {EAGAIN, EOPNOTSUPP, EINVAL, ENOSYS, EINTR,
                                    EIO,    ENOSPC,     EDQUOT, EFBIG,  EFAULT};
@@ -396,6 +438,7 @@ static void test(void) {
     for (int n = 1; n <= 3; n++) declined_alone(n);
     handed_over();
     blocker_handed_over();
+    stuck();
     for (int in_event = 0; in_event < 2; in_event++) {
         for
             EACH(e, event_errors) {

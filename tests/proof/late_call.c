@@ -108,7 +108,8 @@ static void reading(enum way way) {
     close(master);
 }
 
-/* A read that is interrupted when its number is another file's: it is not made again. */
+/* A read that ends by EINTR when its number is another file's is not made again. (Of terminals it
+ * is invented; sockets with a time limit say so after SIGSTOP.) */
 static void interrupted_later(enum way way) {
     char byte;
     int master = posix_openpt(O_RDWR | O_NOCTTY);
