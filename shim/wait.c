@@ -8,8 +8,7 @@
  *
  * aio_suspend() is async-signal-safe: signals are blocked while the lock is held, no thread is
  * started, and an inner wait (in a handler, on top of an outer one) gives back the wake-up that it
- * may have taken. It runs no request itself: in pread() of a file no signal and no cancellation
- * would reach it (but see run_carefully() in worker.c).
+ * may have taken. It runs no request itself: there no signal and no cancellation would reach it.
  */
 #include "kaio.h"
 
@@ -41,9 +40,8 @@ static bool in_progress(const struct aiocb *cb) {
 static bool any_done(const struct wait *w) {
     bool none = true;
     for (int i = 0; i < w->n; i++) {
-        if (!w->list[i]) continue;
-        if (!in_progress(w->list[i])) return true;
-        none = false;
+        if (w->list[i] && !in_progress(w->list[i])) return true;
+        none = none && !w->list[i];
     }
     return none;
 }
@@ -184,10 +182,10 @@ static void wait_begin(struct kaio_batch *b, struct wait *w) {
 /* Also when the thread is cancelled in its sleep. */
 static void wait_end(void *arg) {
     struct wait *w = arg;
-    struct kaio_batch b;
     uint64_t one = 1;
     if (!w->self) return;
     if (w->foreign) {
+        struct kaio_batch b;
         kaio_enter_careful(&b);
         set_foreign(w, false);
         kaio_leave(&b);
@@ -197,8 +195,8 @@ static void wait_end(void *arg) {
     /* Also when ours is done: a count that was read here is gone for the reaper's epoll set, too,
      * so the event that it stood for must be reaped here. */
     if (kaio_kernel_pending()) kaio_poll();
-    int efd = w->self->efd;
-    if (w->outer && kaio_fd_is_marked(efd)) syscall(SYS_write, efd, &one, sizeof one);
+    if (w->outer && kaio_fd_is_marked(w->self->efd))
+        syscall(SYS_write, w->self->efd, &one, sizeof one);
     kaio_nap_end(&w->nap);
 }
 
@@ -211,14 +209,20 @@ static bool arm_any_of(struct wait *w) {
     return armed;
 }
 
+/* Now and then the worker may have this CPU, should it want it. */
+static void spin(const struct wait *w) {
+    for (int i = 1; i <= SPIN_ROUNDS && !any_done(w); i++)
+        if (i % 32) __builtin_ia32_pause();
+        else syscall(SYS_sched_yield);
+}
+
 static int wait_any(struct wait *w) {
     int res = 0;
     while (!any_done(w)) {
         if (kaio_kernel_pending()) kaio_poll();
         if (res) return any_done(w) ? 0 : res;
         if (!arm_any_of(w)) return 0;
-        int rounds = w->worker_has_it && kaio_ncpu > 1 ? SPIN_ROUNDS : 0;
-        while (rounds-- > 0 && !any_done(w)) __builtin_ia32_pause();
+        if (w->worker_has_it && kaio_ncpu > 1) spin(w);
         if (!any_done(w)) res = sleep_on(w);
         w->self->asleep = w->outer;
     }
@@ -289,10 +293,8 @@ void kaio_wait_unsubmitted(struct kaio_file *file) {
 void kaio_wait_wake(uint64_t bits, const struct kaio_thread *self) {
     uint64_t one = 1;
     for (struct kaio_thread *t = kaio_threads; t; t = t->next) {
-        if (!(bits & kaio_bit(t)) || t->efd < 0) continue;
-        if (t == self && !t->asleep) continue;
+        if (!(bits & kaio_bit(t)) || t->efd < 0 || (t == self && !t->asleep)) continue;
         if (atomic_exchange_explicit(&t->woken, true, memory_order_relaxed)) continue;
-        if (!kaio_fd_is_marked(t->efd)) continue;
-        syscall(SYS_write, t->efd, &one, sizeof one);
+        if (kaio_fd_is_marked(t->efd)) syscall(SYS_write, t->efd, &one, sizeof one);
     }
 }

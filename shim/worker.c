@@ -89,11 +89,14 @@ void kaio_worker_finish(struct kaio_batch *b, struct kaio_req *req, long res) {
     kaio_complete(b, req, res);
 }
 
-/* Without the lock: looks for work before sleeping, if there is a CPU to do so on. */
+/* Without the lock: looks for work before sleeping, if there is a CPU to do so on. Who is about to
+ * make some may want this very one, if others are busy. */
 static void spin(void) {
     uint64_t end = kaio_now_ns() + SPIN_NS;
-    while (atomic_load_explicit(&kaio.nready, memory_order_relaxed) == 0 && kaio_now_ns() < end)
+    while (atomic_load_explicit(&kaio.nready, memory_order_relaxed) == 0 && kaio_now_ns() < end) {
         for (int i = 0; i < 16; i++) __builtin_ia32_pause();
+        syscall(SYS_sched_yield);
+    }
 }
 
 /* False: nothing came for a while. Until it sleeps the worker counts as looking, so what is
