@@ -58,20 +58,20 @@ struct kaio_file *kaio_queue_next(void) {
     return file;
 }
 
-/* Of a file that is ready, reads and writes in turn. */
-static struct kaio_req *take(struct kaio_file *file) {
-    bool writes = can_write(file) && (file->has_read || TAILQ_EMPTY(&file->reads));
-    struct kaio_reqs *queue = writes ? &file->writes : &file->reads;
+static struct kaio_req *take(struct kaio_file *file, bool write) {
+    struct kaio_reqs *queue = write ? &file->writes : &file->reads;
     struct kaio_req *req = TAILQ_FIRST(queue);
     TAILQ_REMOVE(queue, req, link);
-    if (writes) file->writer = req;
-    file->has_read = !writes;
+    if (write) file->writer = req;
+    file->has_read = !write;
     return req;
 }
 
+/* Of a file that is ready, reads and writes in turn; then others' turn. */
 struct kaio_req *kaio_queue_take(struct kaio_file *file) {
-    struct kaio_req *req = take(file);
-    make_ready(file); /* behind the others */
+    struct kaio_req *req =
+        take(file, can_write(file) && (file->has_read || TAILQ_EMPTY(&file->reads)));
+    make_ready(file);
     return req;
 }
 
@@ -88,12 +88,12 @@ static bool joins(const struct kaio_req *first, const struct kaio_req *req) {
  * one worker can begin them all and then wait for one after the other, most of which have come by
  * then. That saves most of the sleeps and wake-ups, which are dearer than all else here. */
 int kaio_queue_take_batch(struct kaio_file *file, struct kaio_req *batch[KAIO_BATCH]) {
-    int n = 0;
-    do {
-        batch[n++] = take(file);
-        kaio_req_move(batch[n - 1], KAIO_RUNNING);
-    } while (n < KAIO_BATCH && joins(batch[0], TAILQ_FIRST(&file->reads)));
-    make_ready(file); /* behind the others */
+    int n = 1;
+    batch[0] = kaio_queue_take(file);
+    while (n < KAIO_BATCH && joins(batch[0], TAILQ_FIRST(&file->reads)))
+        batch[n++] = take(file, false);
+    for (int i = 0; i < n; i++) kaio_req_move(batch[i], KAIO_RUNNING);
+    if (n > 1) make_ready(file);
     return n;
 }
 
