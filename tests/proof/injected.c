@@ -128,6 +128,7 @@ static long at_call(const struct call *call) {
     bool own = fault->whose >= REQUEST && !item && call->nr != SYS_rt_sigqueueinfo;
     if (own || !strikes()) return GO_ON; /* own: of the library's descriptors */
     shared->injected++;
+    if (!item) list_hit |= call->nr == SYS_rt_sigqueueinfo;
     if (!item) return -error;
     bool memory_copy = item->cb.aio_fildes == memory; /* an offer */
     item->exact = fault->whose == REQUEST && error != EINTR && !memory_copy;
@@ -142,7 +143,7 @@ static bool may_fail(const struct item *item, int err) {
 }
 
 static bool may_be_unnotified(void) {
-    return fault && (fault->whose == SCARCE || fault->nr == SYS_rt_sigqueueinfo);
+    return fault && fault->whose == SCARCE;
 }
 
 /* Only its signal has failed. */
