@@ -74,7 +74,7 @@ static const struct fault faults[] = {
 enum { FAULTS = sizeof faults / sizeof *faults };
 
 /* Shared with the parent. */
-static struct shared { _Atomic unsigned calls[FAULTS], injected; } * shared;
+static struct shared { _Atomic unsigned calls[FAULTS], injected[FAULTS]; } * shared;
 
 static const struct fault *fault;
 static int error;
@@ -110,8 +110,7 @@ static struct item *carried(const struct call *call) {
     uintptr_t p = vector ? (uintptr_t)((struct iovec *)a[1])->iov_base : (uintptr_t)a[1];
     for (int i = 0; i < nitems; i++) {
         const struct aiocb *cb = &items[i].cb;
-        bool is_it =
-            sync ? cb->aio_lio_opcode == sync && cb->aio_fildes == a[0] : has(&items[i], p);
+        bool is_it = sync ? items[i].op == sync && cb->aio_fildes == a[0] : has(&items[i], p);
         if (is_it && aio_error(cb) == EINPROGRESS) return &items[i];
     }
     return NULL;
@@ -127,7 +126,7 @@ static long at_call(const struct call *call) {
     struct item *item = fault->whose >= REQUEST ? carried(call) : NULL;
     bool own = fault->whose >= REQUEST && !item && call->nr != SYS_rt_sigqueueinfo;
     if (own || !strikes()) return GO_ON; /* own: of the library's descriptors */
-    shared->injected++;
+    shared->injected[fault - faults]++;
     if (!item) list_hit |= call->nr == SYS_rt_sigqueueinfo;
     if (!item) return -error;
     bool memory_copy = item->cb.aio_fildes == memory; /* an offer */
@@ -177,10 +176,32 @@ static bool is_endless(void) {
 }
 
 /* CASE: the number of the only one to run; PART, PARTS: one of so many processes, which share the
- * work. */
+ * work; SEED: of the calls that are picked. */
 static unsigned number(const char *variable, unsigned initial) {
     const char *value = getenv(variable);
     return value ? (unsigned)atoi(value) : initial;
+}
+
+/* Each round is one of the three ways: the first three from the first call on, the others from one
+ * that is picked. The short form has a round of each error, from the first call, and for every
+ * second one of the others; each fault is there once at its first call, which always comes. */
+enum { ROUNDS = 18 };
+
+static bool is_short_form(int e, int round) {
+    int k = (int)(fault - faults) + e;
+    return round == k % 3 || (k % 2 == 0 && round == 3 + k / 2 % 3) || (e == 0 && round == 0);
+}
+
+static unsigned pick(int round, unsigned *seed) {
+    unsigned calls = shared->calls[fault - faults], random = (unsigned)rand_r(seed);
+    if (round < 3) return 1;
+    return 2 + random % (how == RANDOMLY ? 1000 : calls > 2 ? calls - 1 : 1);
+}
+
+/* For injected.sh, which adds them up. */
+static void say_counts(void) {
+    for (int i = 0; i < FAULTS; i++)
+        say("fault %s %u %u", faults[i].name, shared->calls[i] + 0, shared->injected[i] + 0);
 }
 
 static void test(void) {
@@ -195,18 +216,18 @@ static void test(void) {
     need(shared != MAP_FAILED, "memory");
     if (!run()) exit(1);
     for (fault = faults; fault < faults + FAULTS; fault++) {
-        unsigned calls = shared->calls[fault - faults];
         for (int e = 0; (error = fault->errors[e]); e++) {
-            for (int i = 0; i < (all ? 18 : 3); i++) {
-                how = (enum how)(i % 3);
-                when = i < 3 ? 1 : 1 + (unsigned)rand_r(&seed) % (calls + 1);
-                if (is_endless() || ++cases % parts != part || (only && cases != only)) continue;
-                if (!all && !only && cases / 3 % 3 != (unsigned)i) continue;
+            for (int round = 0; round < ROUNDS; round++) {
+                how = (enum how)(round % 3);
+                when = pick(round, &seed);
+                if (is_endless() || !(all || is_short_form(e, round))) continue;
+                if (++cases % parts != part || (only && cases != only)) continue;
                 ran++;
                 failures += !run();
             }
         }
     }
+    say_counts();
     say("%u of %u cases, %u failed", ran, cases, failures);
     if (failures) exit(1);
 }
