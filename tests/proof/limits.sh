@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Few descriptors, threads, or little memory, in small steps from what the program has; a little of
-# fs.aio-max-nr, or nothing: limits.c loses nothing, and the log says once why it is slower.
+# fs.aio-max-nr, or nothing, from the first or while it runs: limits.c loses nothing, and the log says once
+# why it is slower.
 # alone: it depends on what fs.aio-max-nr has left
 set -eu
 limits=$TESTS_TOP/build/tests/proof/limits
@@ -38,3 +39,8 @@ for leaves in 1 3 64; do
     run none.$leaves 1 env HOG_LEAVES=$leaves "$hog"
     said 'kernel AIO: depth' none.$leaves
 done
+run during 1
+said 'no kernel AIO' during
+said 'kernel AIO: depth' during
+[ "$(grep -c 'no kernel AIO' log.during)/$(grep -c 'kernel AIO: depth' log.during)" = 1/2 ] ||
+    fail "during: $(cat log.during)"
