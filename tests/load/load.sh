@@ -19,6 +19,7 @@ load() {
     read -r reads _ writes _ syncs _ < <(grep ' reads, ' log)
     jq -e ".requests | .read == $reads and .write == $writes and .fsync + .fdatasync == $syncs" report.json
     jq -e '.in_progress == 0' report.json
+    sed -n "s/.* reads, .*/note: &, ${*:2}/p" log
 }
 load $seconds KAIO_MODE=auto
 [ "${TEST_LONG-}" ] || load 2 KAIO_MODE=worker

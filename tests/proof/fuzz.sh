@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Random programs against a model (fuzz.c), in several settings: the same seed each time, then random
-# ones, some seconds; with TEST_LONG for 90 s. What fails is made smaller: kinds of files and calls
+# ones, some seconds; with TEST_LONG for 90 s and 1,000,000 operations at least. What fails is made smaller: kinds of files and calls
 # are left out, and operations halved, as long as it still fails. First the model itself, on glibc.
 #   fuzz.sh SEED [OPS [WITHOUT [SETTING]]]   only this one, in every setting or this one (KAIO_LIB,
 #                                            TESTS_TOP are set)
 set -u
 fuzz=$TESTS_TOP/build/tests/proof/fuzz
 settings=("" "KAIO_MODE=worker" "KAIO_MODE=kernel" "KAIO_DEPTH=2 KAIO_WORKERS=2" "KAIO_ORDER=fd")
-seconds=12 failures=0 runs=0 total=0
-[ -z "${TEST_LONG-}" ] || seconds=90
+seconds=12 least=0 failures=0 runs=0 total=0
+[ -z "${TEST_LONG-}" ] || { seconds=90; least=1000000; }
 
 # run SETTING SEED OPS WITHOUT
 run() {
@@ -68,10 +68,10 @@ TEST_SIDE=glibc timeout 60 "$fuzz" 1 4000 >log 2>&1 || { echo "the model fails o
 ops=1000
 [ -z "${TEST_LONG-}" ] || ops=20000
 for setting in "${settings[@]}"; do one "$setting" 1 $ops ''; done
-while [ $SECONDS -lt $seconds ] && [ $failures = 0 ]; do
+while { [ $SECONDS -lt $seconds ] || [ $total -lt $least ]; } && [ $failures = 0 ]; do
     seed=$((RANDOM << 15 | RANDOM))
     echo "seed $seed"
     one "${settings[runs % ${#settings[@]}]}" $seed $ops ''
 done
-echo "$runs runs, $total operations"
+echo "note: $total operations in $runs runs"
 [ $failures = 0 ]

@@ -10,7 +10,7 @@ settings=("" "KAIO_MODE=worker")
 if [ -n "${TEST_LONG-}" ]; then
     settings+=("KAIO_DEPTH=2 KAIO_WORKERS=2" "KAIO_ORDER=fd")
     export SEED=${SEED-$RANDOM}
-    echo "SEED=$SEED"
+    echo "note: SEED=$SEED"
 fi
 
 # start DIRECTORY COMMAND...
@@ -51,14 +51,16 @@ for setting in "${settings[@]}"; do
         echo "${pids[$pid]} $setting: status $status"
         grep -v '^fault ' "$log"
     done
-    cat "${pids[@]/%//log}" | grep 'cases,'
+    cat "${pids[@]/%//log}" | grep 'cases,' | tee -a cases
     counted "${setting:-auto}"
 done
 awk '
+    / of .* cases, / { ran += $1; next }
+    / cases, / { forged += $1; next }
     { calls[$2] += $3; injected += $4 }
     END {
         for (name in calls) if (!calls[name]) { print name " is not called at all"; bad = 1 }
-        print injected " calls have failed"
+        print "note: " injected " calls have failed in " ran " cases, " forged " others were forged"
         exit bad
-    }' faults || failures=$((failures + 1))
+    }' cases faults || failures=$((failures + 1))
 [ $failures = 0 ]

@@ -12,7 +12,8 @@ export TEST_SIDE=shim
 # killed DIRECTORY SETTING KILLS
 killed() {
     echo "$2, $3 times"
-    env -C "$1" "$2" KILLS="$3" LD_PRELOAD="$KAIO_LIB" "$program"
+    env -C "$1" "$2" KILLS="$3" LD_PRELOAD="$KAIO_LIB" "$program" >log 2>&1 || fail "$(cat log)"
+    tee -a figures <log
 }
 for setting in KAIO_MODE=auto KAIO_MODE=worker KAIO_ORDER=fd; do killed . $setting $((kills / 3)); done
 
@@ -49,4 +50,6 @@ killed_fio() { # BLOCKS OPTION...: as soon as so many are allocated
 }
 total=0
 for ((i = 0; i < fios; i++)); do killed_fio $((RANDOM % 9000)) --direct=$((i % 2)); done
+awk -v fios=$fios -v writes=$total '/^killed / { n += $2; rounds += $4 } END {
+    print "note: killed " n " times, " rounds " rounds confirmed; fio " fios " times, " writes " writes found" }' figures
 [ $total -gt 0 ]
