@@ -1,6 +1,6 @@
 /* load.c - 16 threads use 64 files of all kinds, with 4,096 requests in progress at most: reads,
  * writes, syncs, lists and cancels, every notification and every way to wait. load.sh runs it for
- * LOAD_SECONDS.
+ * LOAD_SECONDS. Most requests end at once; at the beginning of each round 4,096 really wait.
  *
  * A request belongs to a slot, and a slot to one thread. In a file each slot has blocks of its own,
  * so what they contain is known; into streams and appended files it sends records, which must all
@@ -17,20 +17,32 @@ enum { ITEMS = 8, PATIENCE_S = 30 };
 struct thread {
     pthread_t thread;
     unsigned random;
+    bool waits; /* all its slots read, from streams that are empty */
     struct slot slots[DEPTH];
     struct notice listed; /* of the thread's list */
 };
 
 static struct thread threads[THREADS];
 static atomic_bool stop;
-static atomic_int in_progress, most;
+static atomic_int in_progress, most, waiting; /* waiting: when a round begins */
+static atomic_long seen_pending, looks;
+static pthread_barrier_t all;
 
 static unsigned pick(struct thread *t, unsigned n) {
     return (unsigned)rand_r(&t->random) / 7 % n;
 }
 
+static struct file *own_file(const struct slot *slot) {
+    return &files[slot->id % FILES];
+}
+
 static bool is_busy_stream(const struct slot *slot) {
     return slot->busy && is_stream(slot->file);
+}
+
+static void raise_to(atomic_int *highest, int now) {
+    int seen = *highest;
+    while (now > seen && !atomic_compare_exchange_weak(highest, &seen, now)) continue;
 }
 
 /* The aiocb and what is to be expected of it. */
@@ -38,7 +50,7 @@ static void prepare(struct thread *t, struct slot *slot) {
     struct file *file = slot->file;
     bool writes = pick(t, file->kind == UNCACHED ? 16 : 2) == 0;
     slot->op = writes ? LIO_WRITE : LIO_READ;
-    if (is_stream(file)) slot->op = slot->index % 2 ? LIO_WRITE : LIO_READ;
+    if (is_stream(file)) slot->op = slot->index % 2 && !t->waits ? LIO_WRITE : LIO_READ;
     else if (pick(t, 64) == 0) slot->op = SYNC;
     else if (file->kind == APPEND) slot->op = LIO_WRITE;
     slot->blocks = 1 + (int)pick(t, BLOCKS);
@@ -59,8 +71,7 @@ static void prepare(struct thread *t, struct slot *slot) {
     slot->cb.aio_sigevent = notification(&slot->notice, pick(t, 8));
     slot->busy = true;
     made[slot->op]++;
-    int now = ++in_progress, seen = most;
-    while (now > seen && !atomic_compare_exchange_weak(&most, &seen, now)) continue;
+    raise_to(&most, ++in_progress);
 }
 
 static void start(struct slot *slot) {
@@ -98,6 +109,7 @@ static void harvest(struct slot *slot) {
     else if (r != (slot->op == SYNC ? 0 : (ssize_t)slot->cb.aio_nbytes))
         wrong(slot, "count", (int)r);
     else take(slot);
+    slot->file = own_file(slot);
 }
 
 /* What it answers and what becomes of the request must agree; another thread may cancel it, too. */
@@ -134,19 +146,56 @@ static void wait_some(struct thread *t) {
     take_signals(0);
 }
 
+/* Each slot has a request then. */
+static void fill(struct thread *t) {
+    for (struct slot *slot = t->slots; slot < t->slots + DEPTH; slot++) {
+        if (slot->busy) continue;
+        if (pick(t, 16) == 0 && has_come(&t->listed)) list(t, slot);
+        if (slot->busy) continue;
+        prepare(t, slot);
+        start(slot);
+    }
+}
+
+static int pending(const struct thread *t) {
+    int n = 0;
+    for (const struct slot *slot = t->slots; slot < t->slots + DEPTH; slot++)
+        n += slot->busy && aio_error(&slot->cb) == EINPROGRESS;
+    return n;
+}
+
+static void look_around(const struct thread *t) {
+    seen_pending += pending(t);
+    looks++;
+}
+
+/* A round begins with reads of all slots that really wait, for nobody has sent anything yet; most
+ * are cancelled then. */
+static void wait_together(struct thread *t) {
+    struct slot *slot;
+    t->waits = true;
+    for (slot = t->slots; slot < t->slots + DEPTH; slot++) {
+        while (!is_stream(slot->file)) slot->file = &files[(slot->file - files + 1) % FILES];
+        prepare(t, slot);
+        start(slot);
+    }
+    t->waits = false;
+    pthread_barrier_wait(&all);
+    waiting += pending(t);
+    pthread_barrier_wait(&all);
+    for (slot = t->slots; slot < t->slots + DEPTH; slot++)
+        if (slot->index % 2 || slot->file != own_file(slot)) cancel(t, slot);
+}
+
 static void *run(void *arg) {
     struct thread *t = arg;
     bool busy = true;
     use_signals();
+    wait_together(t);
     while (busy) {
         bool stops = stop;
-        for (struct slot *slot = t->slots; !stops && slot < t->slots + DEPTH; slot++) {
-            if (slot->busy) continue;
-            if (pick(t, 16) == 0 && has_come(&t->listed)) list(t, slot);
-            if (slot->busy) continue;
-            prepare(t, slot);
-            start(slot);
-        }
+        if (!stops) fill(t);
+        if (pick(t, 64) == 0) look_around(t);
         struct slot *slot = &t->slots[pick(t, DEPTH)];
         if (slot->busy) cancel(t, slot);
         wait_some(t);
@@ -172,11 +221,14 @@ static void give_up(void) {
 /* The seconds are counted, not measured: the process may be stopped for a while. */
 static void one_round(int seconds) {
     stop = false;
+    waiting = 0;
     open_files();
     for (int i = 0; i < THREADS; i++)
         need(pthread_create(&threads[i].thread, NULL, run, &threads[i]) == 0, "thread");
     for (int i = 0; i < seconds; i++) sleep_ms(1000);
     stop = true;
+    bad += waiting != THREADS * DEPTH;
+    if (waiting != THREADS * DEPTH) say("%d requests have waited", waiting + 0);
     for (int i = 0, waited = 0; i < THREADS; waited++)
         if (pthread_tryjoin_np(threads[i].thread, NULL) == 0) i++;
         else if (waited < PATIENCE_S * 100) sleep_ms(10);
@@ -193,20 +245,23 @@ static void test(void) {
         struct thread *t = &threads[i / DEPTH];
         t->random = (unsigned)(i / DEPTH + 1);
         struct slot *slot = &t->slots[i % DEPTH];
-        slot->file = &files[i % FILES];
         slot->index = i / FILES;
         slot->id = i;
+        slot->file = own_file(slot);
         slot->buf = bufs + (size_t)i * BLOCKS * BLOCK;
         slot->notice.cb = &slot->cb;
     }
     block_signals();
+    pthread_barrier_init(&all, NULL, THREADS);
     struct sample early = {0}, last = {0};
     for (int at = each; at <= seconds; at += each) {
         one_round(each);
         last = take_sample(at);
         if (at <= each * 2 || at <= seconds / 4) early = largest(early, last);
     }
-    say("%ld reads, %ld writes, %ld syncs; %ld of them cancelled; %d at once", ended[LIO_READ] + 0,
-        ended[LIO_WRITE] + 0, ended[SYNC] + 0, cancelled + 0, most + 0);
+    say("%ld reads, %ld writes, %ld syncs; %ld of them cancelled; %d at once, %ld pending on "
+        "average",
+        ended[LIO_READ] + 0, ended[LIO_WRITE] + 0, ended[SYNC] + 0, cancelled + 0, most + 0,
+        seen_pending * THREADS / (looks + 1));
     if (has_grown(early, last) || bad) exit(1);
 }

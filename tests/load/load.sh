@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# 16 threads, 64 files, 4,096 requests in progress (load.c): the data is right, every request ends and is
-# notified once, memory, descriptors and threads do not grow, and the library counts as many requests as the
-# program. Some seconds; with TEST_LONG 100, or as long as a test may take, an hour in one piece:
+# 16 threads, 64 files, 4,096 requests at once, which wait when a round begins (load.c): the data is right,
+# every request ends and is notified once, memory, descriptors and threads do not grow, and the library counts
+# as many requests as the program. Some seconds; with TEST_LONG 100, or as long as a test may take, an hour in
+# one piece:
 #   TEST_LIMIT=4500 scripts/soak 76 load/load
 set -euo pipefail
 seconds=4
