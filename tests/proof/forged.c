@@ -1,7 +1,7 @@
 /* forged.c - a kernel AIO of the test's own (forge.h): io_submit() takes a part, at each position,
- * and gives each error; events come in any order, late, short at each length, and with errors. For
- * injected.sh. Each case is a process of its own, for the library learns (the depth, what a file
- * refuses).
+ * and gives each error; events come in any order, late, together, short at each length, and with
+ * errors. For injected.sh. Each case is a process of its own, for the library learns (the depth,
+ * what a file refuses).
  */
 #include "../api/test.h"
 #include "forge.h"
@@ -201,6 +201,23 @@ static void in_order(int n, const int order[]) {
     ends();
 }
 
+/* They come together, in this order, and one call reaps them. */
+static void together(int n, const int order[]) {
+    if (!begins("%d events at once, %d %d %d %d first", n, order[0], order[1], order[2], order[3]))
+        return;
+    now.n = n;
+    now.late = now.silent = true;
+    make(direct, BLOCK, LIO_NOP);
+    need(ntaken == n, "io_submit");
+    for (int i = 0; i < n; i++)
+        if (aio_error(&cbs[i]) != EINPROGRESS) wrong("early", i);
+    put_events(n, order);
+    if (aio_error(&cbs[order[n / 2]])) wrong("error", order[n / 2]);
+    if (ring->head != ring->tail) wrong("not all reaped", n);
+    check(-1, 0, BLOCK);
+    ends();
+}
+
 static void short_event(int op, size_t nbytes, long count) {
     if (!begins("%s of %zu: its event says %ld", op == LIO_READ ? "read" : "write", nbytes, count))
         return;
@@ -392,6 +409,7 @@ static void orders(int rounds) {
             memmove(left + pick, left + pick + 1, (size_t)(3 - pick) * sizeof *left);
         }
         in_order(4, order);
+        together(4, order);
     }
     for (int i = 0; i < rounds; i++) {
         int order[MOST], n = 5 + rand_r(&seed) % (MOST - 5);
@@ -401,6 +419,7 @@ static void orders(int rounds) {
             order[at] = k;
         }
         in_order(n, order);
+        together(n, order);
     }
 }
 
