@@ -1,6 +1,7 @@
 /* Once the library has memory for as many requests, lists and threads as there are at once, nothing
  * that it does asks for more: neither a request's start nor its end, of whatever kind and however
- * notified (workload.h), signal handlers and threads of notifications included. For hardening.sh.
+ * notified (workload.h), signal handlers and threads of notifications included. Nor is any of the
+ * process's memory both writable and executable then. For hardening.sh.
  *
  * mmap() is the one way: hardening.sh sees that the library does not know malloc(). What
  * pthread_create() takes for a stack is libc's. */
@@ -65,6 +66,22 @@ static void threads_at_once(void) {
     need(pread(buffered, first, BLOCK, 0) == BLOCK && pwrite(memory, first, BLOCK, 0) == BLOCK, "");
 }
 
+/* Also of what was mapped since the start. */
+static bool is_writable_code(void) {
+    char line[400];
+    bool found = false;
+    FILE *file = fopen("/proc/self/maps", "r");
+    need(file != NULL, "maps");
+    while (fgets(line, sizeof line, file)) {
+        char *rights = strchr(line, ' ');
+        if (!rights || rights[2] != 'w' || rights[3] != 'x') continue;
+        printf("writable and executable: %s", line);
+        found = true;
+    }
+    fclose(file);
+    return found;
+}
+
 static void test(void) {
     replace_begin();
     work_begin();
@@ -75,5 +92,5 @@ static void test(void) {
     need(first > 0, "no memory was asked for");
     for (int i = 0; i < ROUNDS; i++) need(work_again() == 0, "work");
     say("%u times before, %u in %d rounds of %d requests", first, maps - first, ROUNDS, nitems);
-    if (maps != first) exit(1);
+    if (maps != first || is_writable_code()) exit(1);
 }
