@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Programs of tests/api, and random ones (fuzz.c), with library and program built under ASan and
 # UBSan, and under TSan (make SANITIZE=...), and as they are under valgrind's memcheck. What the tool
-# reports is a failure, and so is output that is not glibc's. A few of them; with TEST_LONG all.
+# reports is a failure, and so is output that is not glibc's. A few of them; with TEST_LONG all, and
+# tests/load/load.
 #   sanitizers.sh TOOL [PROGRAM]...   only these; tools: asan tsan memcheck (KAIO_LIB, TESTS_TOP are set)
 set -u
 reports=$PWD/reports
@@ -114,6 +115,15 @@ fuzz() {
     done
 }
 
+# load TOOL SECONDS: under TSan, where a second takes three, notified by threads only
+load() {
+    local status=0
+    rm -f data.*
+    run "$1" LOAD_SECONDS="$2" load/load >log 2>&1 || status=$?
+    verdict $status "$1 load" log
+    sed -n "s/.* reads, .*/note: $1: &/p" log
+}
+
 build() {
     local targets=("$@")
     make -s -C "$TESTS_TOP" -j2 SANITIZE=address,undefined "${targets[@]/#/build/asan/}" &&
@@ -144,11 +154,13 @@ if [ $# -gt 0 ]; then
     [ "$name" != memcheck ] || settings=(KAIO_MODE=worker)
     for setting in "${settings[@]}"; do tool "$name" "$setting" "$@"; done
 elif [ -n "${TEST_LONG-}" ]; then
-    build libkaio.so tests/proof/fuzz "${all[@]/#/tests/api/}"
+    build libkaio.so tests/proof/fuzz tests/load/load "${all[@]/#/tests/api/}"
     for name in asan tsan; do
         for setting in "" TEST_WARM=1; do tool $name "$setting" "${all[@]}"; done
         fuzz $name 60 4000
     done
+    load asan 20
+    load tsan 10
     tool memcheck KAIO_MODE=worker "${all[@]}" # valgrind does not know all of io_submit()
 else
     build libkaio.so tests/proof/fuzz tests/api/{basic,cancel,list}
