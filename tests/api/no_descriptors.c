@@ -176,7 +176,7 @@ static void *interrupt(void *unused) {
         while (sem_wait(&waits)) continue;
         sleep_ms(30); /* until_asleep() needs a descriptor */
         tgkill(getpid(), waiter, SIGUSR1);
-        sleep_ms(10);
+        sleep_ms(100); /* if it has not had a CPU until then, it finds both, and that it has ended */
         need(write(pipes[1], "x", 1) == 1, "write");
     }
     return unused;
