@@ -30,7 +30,7 @@ static bool blocker_end(struct kaio_req *req, enum kaio_state state) {
     bool cancelled = req->state != KAIO_POLLING;
     if (cancelled) kaio_file_unsubmitted(req->file, -1);
     else kaio_req_move(req, state);
-    req->blocker = false; /* only now: kaio_req_move() does not count the polls of blockers */
+    req->blocker = false;
     if (req->state == KAIO_ZOMBIE) kaio_req_free(req);
     return !cancelled;
 }

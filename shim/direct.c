@@ -126,7 +126,7 @@ static void take_back(struct kaio_thread *self, struct kaio_req *req) {
 }
 
 static bool submit(struct kaio_thread *self, struct aiocb *cb, enum kaio_op op,
-                   struct kaio_file *file) {
+                   struct kaio_file *file, bool *declined) {
     struct kaio_req *req = take(self);
     if (!req) return false;
     begin(req, cb, op, file, self->efd);
@@ -134,8 +134,16 @@ static bool submit(struct kaio_thread *self, struct aiocb *cb, enum kaio_op op,
     struct iocb *iocb = &req->iocb;
     bool taken = syscall(SYS_io_submit, kaio.ctx, 1l, &iocb) == 1;
     if (!taken) take_back(self, req);
+    *declined = taken && kaio_self == self && kaio_kernel_has_declined(iocb);
     if (kaio_self == self) atomic_fetch_sub(&kaio.calling, 1);
     return taken;
+}
+
+/* The kernel has declined it in the call: a worker is called here, for who waits may start none. */
+static void call_worker(void) {
+    struct kaio_batch b;
+    kaio_enter(&b);
+    kaio_leave(&b);
 }
 
 /* Without the lock; false: nothing has been done. */
@@ -151,9 +159,10 @@ bool kaio_direct_submit(struct aiocb *cb, enum kaio_op op) {
     /* Read by this thread's handlers and, under the lock, by others, to whom begin() releases it */
     atomic_store_explicit(&self->calling, cb, memory_order_relaxed);
     atomic_signal_fence(memory_order_seq_cst);
-    bool done = submit(self, cb, op, file);
+    bool declined = false, done = submit(self, cb, op, file, &declined);
     atomic_signal_fence(memory_order_seq_cst);
     atomic_store_explicit(&self->calling, NULL, memory_order_relaxed);
+    if (declined) call_worker();
     errno = saved;
     return done;
 }

@@ -125,8 +125,8 @@ struct kaio_file {
     uint32_t unsubmitted;        /* would use the descriptor's number again */
     uint64_t waiters;            /* bits of the threads that sleep for unsubmitted == 0 */
     uint16_t workers;            /* at work on it */
-    bool ready;                  /* worker.c: has something to take */
-    bool has_read;               /* worker.c: the last one that was taken was no write */
+    bool ready;                  /* queue.c: has something to take */
+    bool has_read;               /* queue.c: the last one that was taken was no write */
     uint8_t epoch;
     uint8_t refused; /* 1 << op: learned to be declined; costs speed when stale */
     uint8_t kind;    /* enum kaio_kind, of the descriptor when last looked */
@@ -223,10 +223,10 @@ struct kaio_global {
     atomic_uint calling;   /* of in_kernel: those whose call of direct.c has not returned */
     atomic_uint in_kernel; /* offered, submitted and polling; direct.c: without the lock */
     unsigned polls;        /* POLL iocbs, also in the backlog or a batch */
-    unsigned polling;      /* by POLL iocbs, or in the epoll set */
     unsigned epolled;      /* in the reaper's epoll set */
     struct kaio_reqs backlog;
     bool stuck; /* the context is full, and nothing in it ends: nobody waits for room */
+    uint64_t ends, ends_seen, quiet_since; /* reaper.c: events, polls' apart; in ns */
     /* worker.c */
     struct kaio_files ready; /* with requests to take */
     atomic_uint nready;      /* length of ready; spinning workers read it without the lock */
@@ -347,11 +347,11 @@ bool kaio_kernel_ready(void);   /* the context, made now if need be */
 bool kaio_kernel_pending(void); /* events wait in the ring; no lock, async-signal-safe */
 void kaio_kernel_reap(struct kaio_batch *b);
 void kaio_kernel_offer(struct kaio_batch *b, struct kaio_req *req);
-bool kaio_kernel_is_poll(const struct kaio_req *req); /* is its iocb one? */
+bool kaio_kernel_has_declined(const struct iocb *iocb); /* a hint; without the lock */
+bool kaio_kernel_is_poll(const struct kaio_req *req);   /* is its iocb one? */
 void kaio_kernel_poll(struct kaio_batch *b, struct kaio_req *req);
 void kaio_kernel_unpoll(struct kaio_req *req);
 void kaio_kernel_backlog(struct kaio_batch *b);
-void kaio_kernel_unclog(struct kaio_batch *b); /* by the reaper */
 void kaio_kernel_submit(struct kaio_batch *b); /* takes b->offer; drops the lock meanwhile */
 
 /* queue.c */

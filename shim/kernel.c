@@ -73,6 +73,17 @@ bool kaio_kernel_pending(void) {
            atomic_load_explicit(&kaio.in_kernel, memory_order_relaxed);
 }
 
+/* Right after io_submit() of this one: is its event the newest, and an error? A hint, without the
+ * lock: others may be moving the ring on. */
+bool kaio_kernel_has_declined(const struct iocb *iocb) {
+    struct kaio_ring *ring = atomic_load_explicit(&kaio.ring, memory_order_relaxed);
+    if (!ring) return kaio_kernel_pending();
+    unsigned tail = atomic_load_explicit(&ring->tail, memory_order_acquire);
+    const struct io_event *last = &ring->events[(tail ? tail : ring->nr) - 1];
+    return __atomic_load_n(&last->obj, __ATOMIC_RELAXED) == iocb &&
+           (long)__atomic_load_n(&last->res, __ATOMIC_RELAXED) < 0;
+}
+
 bool kaio_kernel_is_poll(const struct kaio_req *req) {
     return req->iocb.aio_lio_opcode == IO_CMD_POLL;
 }
@@ -83,8 +94,12 @@ static void event(struct kaio_batch *b, const struct io_event *ev) {
     enum kaio_state state = __atomic_load_n(&req->state, __ATOMIC_ACQUIRE);
     req->in_kernel = false;
     kaio.in_kernel--;
-    kaio.stuck = false;
-    kaio.polls -= kaio_kernel_is_poll(req);
+    if (kaio_kernel_is_poll(req)) {
+        kaio.polls--;
+    } else {
+        kaio.ends++;
+        kaio.stuck = false;
+    }
     if (req->straight) kaio_direct_count(req);
     if (state == KAIO_SUBMITTED) kaio_submit_result(b, req, (long)ev->res);
     else if (state == KAIO_POLLING)
@@ -182,21 +197,6 @@ void kaio_kernel_backlog(struct kaio_batch *b) {
         TAILQ_REMOVE(&kaio.backlog, req, link);
         kaio.polls -= kaio_kernel_is_poll(req);
         enqueue(b, req);
-    }
-}
-
-/* No event has come for a while (see reaper.c): if requests wait for room, a device holds up what
- * is in the context, and others take the way of what is declined, until an event comes. */
-void kaio_kernel_unclog(struct kaio_batch *b) {
-    struct kaio_req *req;
-    kaio_kernel_reap(b);
-    kaio_kernel_backlog(b);
-    kaio.stuck = kaio_config.mode == KAIO_AUTO && !TAILQ_EMPTY(&kaio.backlog);
-    while (kaio.stuck && (req = TAILQ_FIRST(&kaio.backlog))) {
-        TAILQ_REMOVE(&kaio.backlog, req, link);
-        kaio.polls -= kaio_kernel_is_poll(req);
-        kaio_req_move(req, KAIO_OFFERED);
-        kaio_submit_result(b, req, -EAGAIN);
     }
 }
 

@@ -17,8 +17,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define IDLE_MS 1000
-#define LOOK_MS 1 /* where some eventfd is not in the set, or not to be had */
+#define IDLE_MS  1000
+#define STUCK_NS 900000000 /* less than IDLE_MS */
+#define LOOK_MS  1         /* where some eventfd is not in the set, or not to be had */
 
 /* The set, or -1 if the program has closed its number unseen and may have a file of its own there.
  */
@@ -102,23 +103,38 @@ static bool retire(void) {
     return idle;
 }
 
+/* In each round: if requests wait for room and for a second nothing in the context has ended, a
+ * device holds up what is there; others take the way of what is declined, until something ends. */
+static void unclog(struct kaio_batch *b) {
+    struct kaio_req *req;
+    bool waits = !TAILQ_EMPTY(&kaio.backlog) && kaio_config.mode == KAIO_AUTO;
+    if (!waits || kaio.ends != kaio.ends_seen) kaio.quiet_since = 0;
+    else if (kaio.quiet_since == 0) kaio.quiet_since = kaio_now_ns();
+    else if (kaio_now_ns() - kaio.quiet_since >= STUCK_NS) kaio.stuck = true;
+    kaio.ends_seen = kaio.ends;
+    while (kaio.stuck && (req = TAILQ_FIRST(&kaio.backlog))) {
+        TAILQ_REMOVE(&kaio.backlog, req, link);
+        kaio.polls -= kaio_kernel_is_poll(req);
+        kaio_req_move(req, KAIO_OFFERED);
+        kaio_submit_result(b, req, -EAGAIN);
+    }
+}
+
 static void *reaper_main(void *self) {
     kaio_is_ours = true;
     kaio_self = self;
     struct epoll_event ev = {.events = 0};
-    bool quiet = false;
     for (;;) {
         struct kaio_batch b;
         kaio_enter(&b);
         stream_ready(&b, &ev);
-        if (quiet) kaio_kernel_unclog(&b);
+        unclog(&b);
         if (kaio.watching && kaio.owed == 0) unwatch_all();
         kaio_reaper_take(&b);
         int ms = kaio.blind || kaio.reaper->efd < 0 ? LOOK_MS : IDLE_MS;
         kaio_leave(&b);
         ev.events = 0;
         int n = epoll_wait(set(), &ev, 1, ms);
-        quiet = n == 0 && ms == IDLE_MS;
         if (n < 0) usleep(LOOK_MS * 1000); /* there is no set */
         if (n <= 0 && retire()) return NULL;
     }

@@ -129,8 +129,6 @@ void kaio_file_unsubmitted(struct kaio_file *file, int change) {
 void kaio_req_move(struct kaio_req *req, enum kaio_state state) {
     enum kaio_state old = req->state;
     kaio.owed += (unsigned)is_owed(state) - (unsigned)is_owed(old);
-    if (!req->blocker)
-        kaio.polling += (unsigned)(state == KAIO_POLLING) - (unsigned)(old == KAIO_POLLING);
     kaio_file_unsubmitted(req->file, is_unsubmitted(req, state) - is_unsubmitted(req, old));
     __atomic_store_n(&req->state, (uint8_t)state, __ATOMIC_RELAXED);
 }

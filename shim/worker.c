@@ -207,11 +207,12 @@ bool kaio_worker_call(struct kaio_batch *b) {
         kaio_lock();
         return true;
     }
+    if (kaio.workers == (unsigned)kaio_config.workers + KAIO_SPARE) return false;
     if (b->careful) {
         if (kaio.workers == 0 && TAILQ_EMPTY(&b->run)) run_carefully(b);
+        else if (kaio.reaper && !kaio.unattended) kaio_reaper_kick(); /* it starts one */
         return false;
     }
-    if (kaio.workers == (unsigned)kaio_config.workers + KAIO_SPARE) return false;
     if (++kaio.workers > kaio.worker_peak) kaio.worker_peak = kaio.workers;
     kaio.starting++; /* taken back by worker_main() */
     kaio_unlock();

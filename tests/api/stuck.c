@@ -310,6 +310,34 @@ static void beside(const char *what, bool writes) {
     free(buf);
 }
 
+/* Requests that the kernel declines, one at a time, while a worker is held up: each gets another.
+ */
+static void beside_declined(void) {
+    enum { WRITES = 100 };
+    char *buf = pages(4096);
+    struct timespec limit = {5, 0};
+    int late = 0, fd = scratch(O_RDWR | O_DIRECT, 4096 * WRITES);
+    for (int i = 0; i < WRITES; i++) {
+        struct aiocb cb = request(fd, buf, 4096, i * 4096);
+        need(aio_read(&cb) == 0 && finish(&cb) == 0, "read");
+    }
+    sleep_ms(1200); /* the workers of the first requests are gone */
+    occupy(1);
+    for (int i = 0; i < WRITES && !late; i++) {
+        static struct aiocb cb;
+        cb = request(fd, buf, 4096, 4096 * (WRITES + 2 * i + 1)); /* behind a hole */
+        const struct aiocb *list[] = {&cb};
+        need(aio_write(&cb) == 0, "write");
+        late = aio_suspend(list, 1, &limit) != 0;
+        need(late || (aio_error(&cb) == 0 && aio_return(&cb) == 4096), "written");
+    }
+    say("beside a stuck one, declined: %d late", late);
+    release();
+    collect(1);
+    close(fd);
+    free(buf);
+}
+
 /* What is in memory is copied inside the call, so that waits for the program's own memory. (Who
  * provides it itself, in the thread that makes the call, would wait for ever: an accident of
  * glibc's that none can lean on, as aio_read() may well look at the buffer.) */
@@ -588,6 +616,7 @@ static void test(void) {
     during();
     say("-- in the call");
     in_the_call();
+    beside_declined();
     say("-- waiting");
     waiting("handler", false);
     waiting("data in a pipe", true);
