@@ -169,7 +169,7 @@ static void notify_list(struct kaio_batch *b, struct kaio_lio *lio) {
  * has ended in the call: waking the reaper for it would cost as much. Without a reaper anybody
  * tries, or a list would wait for its items' for ever. */
 static bool notify(struct kaio_batch *b) {
-    if (kaio.unattended && !b->careful) kaio_reaper_take(b);
+    if (b->self == kaio.reaper || (kaio.unattended && !b->careful)) kaio_reaper_take(b);
     struct kaio_req *req = TAILQ_FIRST(&b->notify);
     bool own = req && b->cb && req->cb == b->cb;
     if (!kaio_is_ours && !own && (b->careful || !kaio.unattended)) {

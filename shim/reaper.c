@@ -130,7 +130,6 @@ static void *reaper_main(void *self) {
         stream_ready(&b, &ev);
         unclog(&b);
         if (kaio.watching && kaio.owed == 0) unwatch_all();
-        kaio_reaper_take(&b);
         int ms = kaio.blind || kaio.reaper->efd < 0 ? LOOK_MS : IDLE_MS;
         kaio_leave(&b);
         ev.events = 0;

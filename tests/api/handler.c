@@ -104,7 +104,10 @@ static void submit(struct reader *r, int i, char *buf, off_t at) {
     need(res == 0, "request");
     char block[BLOCK];
     for (int k = 0; k < BLOCK; k++) block[k] = (char)(k / 512 * 7 + k);
-    if (kind == PIPE) need(write(r->feed, block, BLOCK) == BLOCK, "feed the pipe");
+    if (kind != PIPE) return;
+    ssize_t n;
+    while ((n = write(r->feed, block, BLOCK)) < 0 && errno == EINTR) continue; /* all or nothing */
+    need(n == BLOCK, "feed the pipe");
     known = i + 1; /* only now: the handler may wait for it */
 }
 
