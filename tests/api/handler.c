@@ -94,6 +94,14 @@ struct reader {
     int rounds, bad;
 };
 
+static void feed(int pipe) {
+    char block[BLOCK];
+    ssize_t n;
+    for (int k = 0; k < BLOCK; k++) block[k] = (char)(k / 512 * 7 + k);
+    while ((n = write(pipe, block, BLOCK)) < 0 && errno == EINTR) continue; /* all or nothing */
+    need(n == BLOCK, "feed the pipe");
+}
+
 static void submit(struct reader *r, int i, char *buf, off_t at) {
     static const enum kind others[] = {DATA, WRITE, PIPE, WRITE, DATA, PIPE, SYNC};
     enum kind kind = r->kinds[i] = i == BATCH - 1 ? others[r->rounds % 7] : i % 2 ? DATA : DIRECT;
@@ -102,12 +110,7 @@ static void submit(struct reader *r, int i, char *buf, off_t at) {
     if (i == r->rounds % BATCH || kind >= WRITE) notify(&cb->aio_sigevent);
     int res = kind == SYNC ? aio_fsync(O_DSYNC, cb) : kind == WRITE ? aio_write(cb) : aio_read(cb);
     need(res == 0, "request");
-    char block[BLOCK];
-    for (int k = 0; k < BLOCK; k++) block[k] = (char)(k / 512 * 7 + k);
-    if (kind != PIPE) return;
-    ssize_t n;
-    while ((n = write(r->feed, block, BLOCK)) < 0 && errno == EINTR) continue; /* all or nothing */
-    need(n == BLOCK, "feed the pipe");
+    if (kind == PIPE) feed(r->feed);
     known = i + 1; /* only now: the handler may wait for it */
 }
 
