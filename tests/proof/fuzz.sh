@@ -34,9 +34,9 @@ minimise() {
     export FUZZ_PATIENCE=2 # what never comes has not come by then
     cp log smallest
     cut
-    for letter in t h f x l w y n z c b d m a p s e; do
+    for letter in t h f x l w y n z c b d m a p s e i o; do
         [ $SECONDS -lt $end ] || break
-        if [[ $without$letter != *b*d*m*a*p*s*e* ]] && fails "$setting" "$seed" "$ops" "$without$letter"; then
+        if [[ $without$letter != *b*d*m*a*p*s*e*i*o* ]] && fails "$setting" "$seed" "$ops" "$without$letter"; then
             without+=$letter
             cp log smallest
             cut
