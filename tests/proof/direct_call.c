@@ -1,18 +1,22 @@
-/* What may happen while aio_read() or aio_write() of an O_DIRECT file is inside io_submit() the
- * short way (direct.c), for races.sh: a signal handler that asks for that very request, syncs or
- * forks; a child forked there that makes reads of its own before it goes on with the call; a sync
- * by another thread; the request's end, seen by another thread; a refusal. */
+/* What may happen while aio_read() or aio_write() of an O_DIRECT file is inside
+ * io_submit() the short way (direct.c), for races.sh: a signal handler that
+ * asks for that very request, syncs or forks; a child forked there that makes
+ * reads of its own before it goes on with the call; a sync by another thread;
+ * the request's end, seen by another thread; a refusal. On the main thread,
+ * then on the one that came last: a child's first thread gets the record that
+ * this had. */
 #include "../api/test.h"
 #include "hold.h"
 
 #include <libaio.h>
 
-enum { BLOCK = 4096, BLOCKS = 64, BEFORE = 77 };
+enum { BLOCK = 4096, BLOCKS = 64, BEFORE = 77, OTHERS = 6 };
 enum event {
     NONE,
     ASKED,
     SYNCED,
     FORKED,
+    RAW_FORKED,
     READS_ONE,
     READS_MANY,
     INTERRUPTED,
@@ -25,6 +29,7 @@ static const char *const events[] = {"nothing",
                                      "handler asks",
                                      "handler and thread sync",
                                      "handler forks",
+                                     "handler forks by _Fork()",
                                      "handler forks, child reads",
                                      "handler forks, child reads with a context of its own",
                                      "interrupted",
@@ -58,7 +63,7 @@ static bool reads(int n) {
 }
 
 static void forks(void) {
-    child = fork();
+    child = seen == RAW_FORKED ? _Fork() : fork();
     if (child) return;
     alarm(3); /* it takes 50 ms; with a count that is wrong each request waits for a second */
     child_reads_well = seen < READS_ONE || reads(seen == READS_ONE ? 1 : 100);
@@ -96,7 +101,8 @@ static long at_call(const struct call *call) {
         sem_post(&sync_now);
         while (sem_wait(&synced)) continue;
     }
-    if (now < ENDED) { /* the handler runs, then the call is made again, or has failed with EINTR */
+    if (now < ENDED) { /* the handler runs, then the call is made again, or has
+                          failed with EINTR */
         syscall(SYS_tgkill, pid, caller, SIGUSR1);
         for (int ms = 0; asked == 0 && ms < 300; ms++) sleep_ms(1);
         if (asked == 0) seen = LONG_WAY;
@@ -131,8 +137,8 @@ static bool transfer(enum event what, off_t at) {
     return good && is_pattern(buf, BLOCK, at);
 }
 
-/* So that the thread has a stock (40) and the file is known; 100: and in a child, there is a
- * context. */
+/* So that the thread has a stock (40) and the file is known; 100: and in a
+ * child, there is a context. */
 static bool some(int n) {
     bool good = true;
     for (int i = 0; i < n; i++) good &= transfer(NONE, i % BLOCKS * BLOCK);
@@ -166,16 +172,36 @@ static void *all_events(void *thread) {
             const char *wrong = verdict(what, (what + round) * BLOCK);
             if (!wrong) continue;
             say("%s, %s, %s: %s", (char *)thread, writes ? "write" : "read", events[what], wrong);
-            return thread; /* a child that did not end well may have left zeros in the file */
+            return thread; /* a child that did not end well may have left zeros in the
+                              file */
         }
     }
     return NULL;
 }
 
+/* Keeps a record that an ended thread has left. */
+static void *stay(void *ready) {
+    some(1);
+    sem_post(ready);
+    for (;;) pause();
+    return NULL;
+}
+
+static void start_last(pthread_t *thread, void *name) {
+    sem_t ready;
+    sem_init(&ready, 0, 0);
+    for (int i = 0; i < OTHERS; i++) {
+        need(pthread_create(thread, NULL, stay, &ready) == 0, "thread");
+        while (sem_wait(&ready)) continue;
+    }
+    need(pthread_create(thread, NULL, all_events, name) == 0, "thread");
+}
+
 static void test(void) {
     const long calls[] = {SYS_io_submit};
-    static char first[] = "main thread";
+    static char first[] = "main thread", last[] = "last thread";
     pthread_t thread;
+    void *wrong, *wrong_last;
     pid = getpid();
     fd = scratch(O_RDWR | O_DIRECT, BLOCKS * BLOCK);
     buf = pages(BLOCK);
@@ -186,5 +212,8 @@ static void test(void) {
     sem_init(&synced, 0, 0);
     need(pthread_create(&thread, NULL, syncer, NULL) == 0, "thread");
     hold(calls, 1);
-    if (all_events(first)) exit(1);
+    wrong = all_events(first);
+    start_last(&thread, last);
+    pthread_join(thread, &wrong_last);
+    if (wrong || wrong_last) exit(1);
 }
