@@ -8,7 +8,8 @@
  *     it does not wait for what it has itself stopped. fsync() and close() there do not either.
  *   - Others do not find the request by its aiocb, and no sync covers it: it has not been made yet.
  *   - A child that the handler forks goes on here with a request of its parent, and an io_submit()
- *     that must fail, since the context is not mapped there; kaio_self is NULL then.
+ *     that must fail, since the context is not mapped there. It takes nothing back: kaio was wiped
+ *     and has its own pid, or none yet.
  * So whatever speaks against the short way, the long one begins anew. The event comes to
  * kaio_kernel_reap() like any other, on any thread, maybe before io_submit() has returned; only
  * then, or when a sync of its file begins, does the request enter the books (kaio_direct_count()).
@@ -110,14 +111,9 @@ static void begin(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, struc
     __atomic_store_n(&req->state, KAIO_SUBMITTED, __ATOMIC_RELEASE);
 }
 
-/* The kernel has not taken it; the long way meets the same error and knows what to do. In a child
- * it is nobody's, nor is the rest of the stock. */
-static void take_back(struct kaio_thread *self, struct kaio_req *req) {
+/* The kernel has not taken it; the long way meets the same error and knows what to do. */
+static void take_back(struct kaio_req *req) {
     struct kaio_batch b;
-    if (kaio_self != self) {
-        self->nstock = 0;
-        return;
-    }
     kaio_enter(&b);
     kaio.in_kernel--;
     req->in_kernel = false;
@@ -127,15 +123,17 @@ static void take_back(struct kaio_thread *self, struct kaio_req *req) {
 
 static bool submit(struct kaio_thread *self, struct aiocb *cb, enum kaio_op op,
                    struct kaio_file *file, bool *declined) {
+    pid_t pid = kaio.pid;
     struct kaio_req *req = take(self);
     if (!req) return false;
     begin(req, cb, op, file, self->efd);
     atomic_store_explicit(&file->straight, true, memory_order_relaxed);
     struct iocb *iocb = &req->iocb;
     bool taken = syscall(SYS_io_submit, kaio.ctx, 1l, &iocb) == 1;
-    if (!taken) take_back(self, req);
-    *declined = taken && kaio_self == self && kaio_kernel_has_declined(iocb);
-    if (kaio_self == self) atomic_fetch_sub(&kaio.calling, 1);
+    if (kaio.pid != pid) return false;
+    if (!taken) take_back(req);
+    *declined = taken && kaio_kernel_has_declined(iocb);
+    atomic_fetch_sub(&kaio.calling, 1);
     return taken;
 }
 
@@ -150,6 +148,7 @@ static void call_worker(void) {
 bool kaio_direct_submit(struct aiocb *cb, enum kaio_op op) {
     struct kaio_file *file = kaio_file_used(cb->aio_fildes);
     struct kaio_thread *self = kaio_self;
+    pid_t pid = kaio.pid;
     int saved = errno;
     if (!suits(cb, op, file, self)) {
         errno = saved;
@@ -161,7 +160,7 @@ bool kaio_direct_submit(struct aiocb *cb, enum kaio_op op) {
     atomic_signal_fence(memory_order_seq_cst);
     bool declined = false, done = submit(self, cb, op, file, &declined);
     atomic_signal_fence(memory_order_seq_cst);
-    atomic_store_explicit(&self->calling, NULL, memory_order_relaxed);
+    if (kaio.pid == pid) atomic_store_explicit(&self->calling, NULL, memory_order_relaxed);
     if (declined) call_worker();
     errno = saved;
     return done;
