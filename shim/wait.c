@@ -212,7 +212,7 @@ static bool arm_any_of(struct wait *w) {
 /* Now and then the worker may have this CPU, should it want it. */
 static void spin(const struct wait *w) {
     for (int i = 1; i <= SPIN_ROUNDS && !any_done(w); i++)
-        if (i % 32) __builtin_ia32_pause();
+        if (i % 64) __builtin_ia32_pause();
         else syscall(SYS_sched_yield);
 }
 

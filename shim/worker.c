@@ -93,9 +93,10 @@ void kaio_worker_finish(struct kaio_batch *b, struct kaio_req *req, long res) {
  * make some may want this very one, if others are busy. */
 static void spin(void) {
     uint64_t end = kaio_now_ns() + SPIN_NS;
+    int rounds = 0;
     while (atomic_load_explicit(&kaio.nready, memory_order_relaxed) == 0 && kaio_now_ns() < end) {
         for (int i = 0; i < 16; i++) __builtin_ia32_pause();
-        syscall(SYS_sched_yield);
+        if (++rounds % 4 == 0) syscall(SYS_sched_yield);
     }
 }
 
