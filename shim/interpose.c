@@ -6,14 +6,14 @@
  *   submit.c     offer, wait or work        kernel.c     io_submit(), the ring of events
  *   direct.c     the same, without the lock copy.c       small buffered requests
  *   queue.c      what the kernel declined   worker.c     threads for it
- *   blocker.c    unpollable streams
+ *   blocker.c    unpollable streams         thread.c     records of threads, starting them
  *   complete.c   result, status, wake-ups   notify.c     signal or thread
  *   reaper.c     the background thread      wait.c       aio_suspend(), LIO_WAIT
  *   cancel.c     aio_cancel(), close()      nap.c        where nobody can wake it
  *   watch.c      KAIO_STATS: at the calls   stats.c      inside; the report (json.c)
  *   share.c      KAIO_STATS=live            record.c     KAIO_RECORD
  *   fd.c         our own descriptors        raised.c     signals of a write
- *   thread.c     records, starting          config.c     KAIO_*
+ *   config.c     KAIO_*
  *
  * Nothing else in the library touches errno for the program, and nothing else is visible outside.
  * KAIO_MODE=off forwards every call to the next definition in line, which is glibc's.
