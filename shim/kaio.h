@@ -203,7 +203,7 @@ struct kaio_batch {
 struct kaio_global {
     pthread_mutex_t lock; /* default type: all zeros is unlocked */
     atomic_bool started;
-    pid_t pid;
+    _Atomic pid_t pid;   /* direct.c: without the lock */
     uint64_t wake;       /* bits of threads to wake; taken by the next kaio_leave() */
     atomic_bool sending; /* complete.c: the end of some request is published, but may yet change */
     unsigned raised;     /* EPIPE and EFBIG seen: signals that writes have raised */
