@@ -122,8 +122,7 @@ static void take_back(struct kaio_req *req) {
 }
 
 static bool submit(struct kaio_thread *self, struct aiocb *cb, enum kaio_op op,
-                   struct kaio_file *file, bool *declined) {
-    pid_t pid = kaio.pid;
+                   struct kaio_file *file, pid_t pid, bool *declined) {
     struct kaio_req *req = take(self);
     if (!req) return false;
     begin(req, cb, op, file, self->efd);
@@ -148,17 +147,17 @@ static void call_worker(void) {
 bool kaio_direct_submit(struct aiocb *cb, enum kaio_op op) {
     struct kaio_file *file = kaio_file_used(cb->aio_fildes);
     struct kaio_thread *self = kaio_self;
-    pid_t pid = kaio.pid;
     int saved = errno;
     if (!suits(cb, op, file, self)) {
         errno = saved;
         return false;
     }
+    pid_t pid = kaio.pid;
     self->before = __atomic_load_n(&cb->__error_code, __ATOMIC_RELAXED);
     /* Read by this thread's handlers and, under the lock, by others, to whom begin() releases it */
     atomic_store_explicit(&self->calling, cb, memory_order_relaxed);
     atomic_signal_fence(memory_order_seq_cst);
-    bool declined = false, done = submit(self, cb, op, file, &declined);
+    bool declined = false, done = submit(self, cb, op, file, pid, &declined);
     atomic_signal_fence(memory_order_seq_cst);
     if (kaio.pid == pid) atomic_store_explicit(&self->calling, NULL, memory_order_relaxed);
     if (declined) call_worker();

@@ -198,10 +198,21 @@ void kaio_reaper_kick(void) {
     if (kaio_fd_is_marked(kaio.reaper->efd)) syscall(SYS_write, kaio.reaper->efd, &one, sizeof one);
 }
 
+/* While there is no thread for it, an item's SIGEV_THREAD does not keep its list from its end. */
+static void let_lists_end(struct kaio_batch *b) {
+    struct kaio_req *req;
+    TAILQ_FOREACH(req, &b->notify, link) {
+        struct kaio_lio *lio = req->lio;
+        req->lio = NULL;
+        if (lio) kaio_complete_item(b, lio, req->failed);
+    }
+}
+
 /* A program's thread may be in a signal handler, or has better things to do than to start those of
  * others: SIGEV_THREAD goes to the reaper, whenever that comes. */
 void kaio_reaper_hand(struct kaio_batch *b) {
     if (TAILQ_EMPTY(&b->notify) && TAILQ_EMPTY(&b->lists)) return;
+    if (kaio.unattended) let_lists_end(b);
     TAILQ_CONCAT(&kaio.handover, &b->notify, link);
     TAILQ_CONCAT(&kaio.handover_lists, &b->lists, link);
     if (kaio_reaper_ready(b)) kaio_reaper_kick();

@@ -99,8 +99,8 @@ static bool is_signalfd(const struct kaio_req *req) {
  * the kernel cannot poll gets a thread. */
 static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_poll) {
     if (!req->in_line && !line_up(req)) return; /* it was no stream when it was offered */
-    int flags = fcntl(req->iocb.aio_fildes, F_GETFL);
-    if (can_poll && flags >= 0 && flags & O_NONBLOCK) {
+    int flags = can_poll ? fcntl(req->iocb.aio_fildes, F_GETFL) : -1;
+    if (flags >= 0 && flags & O_NONBLOCK) {
         kaio_complete(b, req, -EAGAIN);
         return;
     }

@@ -18,6 +18,7 @@ enum whose {
     SCARCE,  /* no memory, no thread: EAGAIN, as under glibc */
     REQUEST, /* exactly that request's, whose buffer, descriptor or signal it is */
     OFFER,   /* the same, but that what pread() would say otherwise is asked again */
+    CHECKED, /* whoever asks for a descriptor's flags may say that it is none */
 };
 
 struct fault {
@@ -60,6 +61,7 @@ static const struct fault faults[] = {
     {"fsync", SYS_fsync, 0, REQUEST, {EIO, EBADF, EINTR, EINVAL, ENOSPC, EROFS, EDQUOT}},
     {"fdatasync", SYS_fdatasync, 0, REQUEST, {EIO, EBADF, EINTR, EINVAL, ENOSPC, EROFS, EDQUOT}},
     {"fcntl(F_DUPFD_CLOEXEC)", SYS_fcntl, F_DUPFD_CLOEXEC, LIBRARY, {EMFILE, EINVAL}},
+    {"fcntl(F_GETFL)", SYS_fcntl, F_GETFL, CHECKED, {EBADF}},
     {"fcntl(F_SETSIG)", SYS_fcntl, F_SETSIG, LIBRARY, {EINVAL}},
     {"fcntl(F_GET_SEALS)", SYS_fcntl, F_GET_SEALS, LIBRARY, {EINVAL}},
     {"epoll_create1", SYS_epoll_create1, 0, LIBRARY, {EINVAL, EMFILE, ENFILE, ENOMEM}},
@@ -116,6 +118,10 @@ static struct item *carried(const struct call *call) {
     return NULL;
 }
 
+static bool is_own(const struct fault *f) {
+    return f->whose == REQUEST || f->whose == OFFER;
+}
+
 static long at_call(const struct call *call) {
     if (!fault) {
         for (int i = 0; i < FAULTS; i++)
@@ -123,8 +129,8 @@ static long at_call(const struct call *call) {
         return GO_ON;
     }
     if (!is_of(fault, call)) return GO_ON;
-    struct item *item = fault->whose >= REQUEST ? carried(call) : NULL;
-    bool own = fault->whose >= REQUEST && !item && call->nr != SYS_rt_sigqueueinfo;
+    struct item *item = is_own(fault) ? carried(call) : NULL;
+    bool own = is_own(fault) && !item && call->nr != SYS_rt_sigqueueinfo;
     if (own || !strikes()) return GO_ON; /* own: of the library's descriptors */
     shared->injected[fault - faults]++;
     if (!item) list_hit |= call->nr == SYS_rt_sigqueueinfo;
@@ -138,6 +144,7 @@ static long at_call(const struct call *call) {
 
 static bool may_fail(const struct item *item, int err) {
     if (item->hits) return err == item->hit;
+    if (fault && fault->whose == CHECKED) return err == EBADF;
     return fault && fault->whose == SCARCE && err == EAGAIN;
 }
 
