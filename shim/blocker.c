@@ -39,6 +39,8 @@ static bool blocker_begin(struct kaio_req *req) {
     struct kaio_batch b;
     kaio_enter(&b);
     bool begins = blocker_end(req, KAIO_OFFERED);
+    kaio_thread_list(b.self, false);
+    atomic_store_explicit(&b.self->sleep, KAIO_AWAKE, memory_order_relaxed);
     kaio_leave(&b);
     return begins;
 }
@@ -74,7 +76,7 @@ static int ms_until(uint64_t end) {
 }
 
 /* Until the stream is ready, or its limit is over, or cancel.c ends the request and so wakes us, or
- * somebody is woken whose bit is the same. Answers poll()'s events. */
+ * others that wait for the same are woken. Answers poll()'s events. */
 static short blocker_sleep(struct kaio_req *req, uint64_t end) {
     struct kaio_batch b;
     kaio_enter(&b);
@@ -82,8 +84,11 @@ static short blocker_sleep(struct kaio_req *req, uint64_t end) {
     struct pollfd fds[2] = {{.fd = req->iocb.aio_fildes},
                             {.fd = kaio_thread_efd(b.self), .events = POLLIN}};
     fds[0].events = req->op == KAIO_READ ? POLLIN : POLLOUT;
-    req->waiters |= kaio_bit(b.self);
-    atomic_store_explicit(&b.self->woken, false, memory_order_relaxed); /* as in wait.c */
+    kaio_thread_add_waiter(&req->waiter, b.self);
+    kaio_thread_list(b.self, true); /* until blocker_begin() */
+    /* relaxed: as in fall_asleep() in wait.c */
+    if (fds[1].fd >= 0)
+        atomic_store_explicit(&b.self->sleep, KAIO_ON_EVENTFD, memory_order_relaxed);
     req->blocker = true;
     kaio_req_move(req, KAIO_POLLING);
     kaio_leave(&b);

@@ -15,6 +15,7 @@
 /* Publishes and notifies by signal; answers the result, which the signal may have changed. */
 static long publish(struct kaio_req *req, long res) {
     struct aiocb *cb = req->cb;
+    if (!cb) return res; /* fsync()'s: only its list is waited for */
     /* release: pairs with the acquire in look() in interpose.c, which the signal may lead to */
     atomic_store_explicit(&kaio.sending, true, memory_order_release);
     /* relaxed: aio_return() may be called too early */
@@ -33,14 +34,14 @@ static long publish(struct kaio_req *req, long res) {
 
 /* Does the thread that made the request sleep, maybe for it? seq_cst: pairs with the fence in
  * arm_own() in wait.c. Either it sees the status there, or it is seen asleep here. */
-static uint64_t submitter_bit(const struct kaio_req *req) {
+static void wake_submitter(const struct kaio_req *req) {
     atomic_thread_fence(memory_order_seq_cst);
-    bool awake = atomic_load_explicit(&req->submitter->woken, memory_order_relaxed);
-    return awake ? 0 : kaio_bit(req->submitter);
+    if (atomic_load_explicit(&req->submitter->sleep, memory_order_relaxed) != KAIO_AWAKE)
+        kaio_thread_wake_later(req->submitter);
 }
 
 static void lio_end(struct kaio_batch *b, struct kaio_lio *lio) {
-    kaio.wake |= lio->waiters;
+    kaio_thread_wake_waiter(lio->waiter);
     if (lio->wait) return; /* kaio_wait_list() frees it */
     kaio_notify_signal(&lio->sigev);
     if (lio->sigev.sigev_notify == SIGEV_THREAD) TAILQ_INSERT_TAIL(&b->lists, lio, link);
@@ -63,7 +64,8 @@ void kaio_complete(struct kaio_batch *b, struct kaio_req *req, long res) {
     if (__builtin_expect(kaio_stats_on, false)) kaio_stats_complete(req, res);
     KAIO_PROBE(complete, req->cb, req->lane, res);
     req->failed = publish(req, res) < 0;
-    kaio.wake |= req->waiters | submitter_bit(req);
+    kaio_thread_wake_waiter(req->waiter);
+    wake_submitter(req);
     if (req->in_line) {
         __atomic_store_n(&req->in_line, false, __ATOMIC_RELAXED);
         TAILQ_REMOVE(&req->file->line[req->op], req, line);

@@ -33,9 +33,11 @@ static _Atomic int *our_fd(int fd) {
     if (fd < 3) return NULL;
     if (fd == kaio_epfd || fd == kaio_record_fd)
         return fd == kaio_epfd ? &kaio_epfd : &kaio_record_fd;
-    struct kaio_thread *t = kaio_threads;
-    while (t && t->efd != fd) t = t->next;
-    return t ? &t->efd : NULL;
+    for (int i = 0; i <= KAIO_EFDS; i++) {
+        struct kaio_thread *t = kaio_efds[i];
+        if (t && t->efd == fd) return &t->efd;
+    }
+    return NULL;
 }
 
 /* Raw calls: they are no cancellation points. */
@@ -53,9 +55,16 @@ bool kaio_fd_is_ours(int fd) {
 }
 
 /* The program is about to put a file on this number: ours moves. A thread asleep in read() holds
- * the open file and does not notice. */
+ * the open file and does not notice. If there is no other number, who sleeps on it is woken, and
+ * from then on looks itself. */
 void kaio_fd_evade(int fd) {
+    static const uint64_t one = 1;
     if (getpid() != kaio.pid) return; /* a vfork()ed child, on the memory of its parent */
     _Atomic int *ours = our_fd(fd);
-    if (ours && kaio_fd_is_marked(fd)) *ours = fcntl(fd, F_DUPFD_CLOEXEC, FD_FLOOR);
+    if (!ours || !kaio_fd_is_marked(fd)) return;
+    int moved = fcntl(fd, F_DUPFD_CLOEXEC, FD_FLOOR);
+    if (moved < 0) moved = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    bool eventfd = ours != &kaio_epfd && ours != &kaio_record_fd;
+    *ours = moved >= 0 || !eventfd ? moved : KAIO_LOST;
+    if (moved < 0 && eventfd) syscall(SYS_write, fd, &one, sizeof one);
 }

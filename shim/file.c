@@ -147,25 +147,35 @@ void kaio_file_finish(struct kaio_batch *b, struct kaio_req *req, long res) {
     release(b, req->file);
 }
 
+/* Without an aiocb, which would lie on a stack that the thread may leave: its list is waited for.
+ * NULL: no memory. */
+static struct kaio_lio *start_barrier(struct kaio_batch *b, int fd) {
+    struct kaio_lio *lio = kaio_lio_get();
+    struct kaio_req *req = lio ? kaio_req_get(NULL, KAIO_BARRIER, fd) : NULL;
+    if (!req) {
+        if (lio) kaio_lio_free(lio);
+        return NULL;
+    }
+    lio->wait = true;
+    lio->pending = 1;
+    req->lio = lio;
+    TAILQ_INSERT_TAIL(&lio->items, req, item);
+    kaio_file_start(b, req);
+    return lio;
+}
+
 /* fsync() and fdatasync(): POSIX wants them to cover the requests queued so far. Streams cannot be
  * synced, and a read of one may wait for ever. */
 void kaio_file_sync(int fd) {
     struct kaio_file *file = kaio_file_used(fd);
     if (!file || kaio_submit_is_stream(fd)) return;
-    struct aiocb cb = {.aio_fildes = fd, .aio_sigevent.sigev_notify = SIGEV_NONE};
-    const struct aiocb *list[] = {&cb};
     struct kaio_batch b;
     kaio_enter_careful(&b);
     kaio_direct_count_all(file);
     bool waits = file->active[0] || file->active[1] || !TAILQ_EMPTY(&file->held);
-    struct kaio_req *req = waits ? kaio_req_get(&cb, KAIO_BARRIER, fd) : NULL;
-    if (req) kaio_file_start(&b, req);
+    struct kaio_lio *lio = waits ? start_barrier(&b, fd) : NULL;
     kaio_leave(&b);
-    if (!req) return;
-    int state; /* cb must not die with a cancelled thread */
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
-    while (kaio_wait_any(list, 1, NULL) == -EINTR) continue;
-    pthread_setcancelstate(state, NULL);
+    if (lio) kaio_wait_list(lio, true);
 }
 
 /* Under the lock: nobody needs the number of the file as it is now any more? Then it is another. */

@@ -231,7 +231,7 @@ static int list_all(int mode, struct aiocb *const list[], int n, struct sigevent
     if (!lio) return reject_list(list, n);
     int res = submit_list(lio, list, n);
     if (mode == LIO_WAIT) {
-        int waited = kaio_wait_list(lio);
+        int waited = kaio_wait_list(lio, false);
         if (waited && res != -EAGAIN) res = waited;
     }
     errno = saved;

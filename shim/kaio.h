@@ -35,6 +35,10 @@
 #define KAIO_BATCH        8    /* reads that one worker begins together */
 #define KAIO_SPARE        20   /* workers beyond KAIO_WORKERS; glibc's aio_threads */
 #define KAIO_STOCK        16   /* requests that a thread keeps for the short way of direct.c */
+#define KAIO_EFDS         32   /* threads that have an eventfd of their own, at most */
+#define KAIO_EFDS_SHARE   32   /* and one in so many of RLIMIT_NOFILE */
+#define KAIO_HOLD         32   /* requests dealt with before others may have the lock */
+#define KAIO_LEVELS       8    /* waits of one thread on top of each other, in handlers */
 #define KAIO_LARGE_BYTES  (512 << 10) /* buffered requests from here on are never copied inline */
 #define KAIO_TRANSFER_MAX 0x7ffff000  /* MAX_RW_COUNT: what one call transfers at most */
 #define KAIO_SIGSET       8           /* bytes of the kernel's sigset_t */
@@ -83,7 +87,7 @@ struct kaio_req {
     struct kaio_lio *lio;       /* the list that it belongs to, or NULL */
     struct kaio_thread *owner; /* whose eventfd the kernel signals: the submitter's, the reaper's */
     struct sigevent sigev;
-    uint64_t waiters; /* bits of the other threads that sleep for it */
+    struct kaio_thread *waiter; /* another thread that sleeps for it, or KAIO_EVERYONE */
     char *buf;
     size_t nbytes, done; /* asked for; transferred so far */
     off_t offset;
@@ -123,7 +127,7 @@ struct kaio_file {
     TAILQ_ENTRY(kaio_file) link; /* kaio.ready, if ready */
     uint32_t active[2];          /* started and not finished, by epoch: see file.c */
     uint32_t unsubmitted;        /* would use the descriptor's number again */
-    uint64_t waiters;            /* bits of the threads that sleep for unsubmitted == 0 */
+    struct kaio_thread *waiter;  /* sleeps for unsubmitted == 0; or KAIO_EVERYONE */
     uint16_t workers;            /* at work on it */
     bool ready;                  /* queue.c: has something to take */
     bool has_read;               /* queue.c: the last one that was taken was no write */
@@ -152,27 +156,47 @@ struct kaio_lio {
     TAILQ_ENTRY(kaio_lio) link; /* kaio.free_lios, or a batch's */
     struct sigevent sigev;
     uint64_t serial; /* its memory may serve another list while the call that made it goes on */
-    uint64_t waiters;
+    struct kaio_thread *waiter; /* LIO_WAIT: who made the call */
     struct kaio_reqs items;
     uint32_t pending; /* items that have not ended */
     bool failed;      /* some item did not succeed */
     bool wait;        /* LIO_WAIT: the waiting thread frees it */
 };
 TAILQ_HEAD(kaio_lios, kaio_lio);
+TAILQ_HEAD(kaio_waiting, kaio_thread);
+
+/* How a thread sleeps: see wait.c. */
+enum kaio_sleep { KAIO_ON_EVENTFD, KAIO_AWAKE, KAIO_ON_FUTEX };
+
+/* One wait of a thread; those in handlers are on top of the one that they have interrupted. Whoever
+ * leaves a wait by siglongjmp(), by an exception or by a cancellation leaves its level here, and the
+ * thread's next wait, or its end, puts right what the level stands for. */
+struct kaio_level {
+    uintptr_t frame;      /* where the wait's variables are; compared, never followed */
+    struct kaio_lio *lio; /* what it waits for must be freed */
+    bool listed, owes;    /* of it, or of a wait below */
+    bool by_eventfd;      /* what it sleeps on: a count that another has taken is given back */
+};
 
 /* One per thread that ever used AIO, reused after its end, never freed. Outlives fork(). */
 struct kaio_thread {
     struct kaio_thread *next; /* all of them, in kaio_threads */
-    _Atomic int
-        efd; /* the eventfd that wakes it; -1: none yet, or none to be had; -2: closed unseen */
-    uint32_t index;
+    /* the eventfd that the kernel signals for its iocbs, and on which it then sleeps; -1: none;
+     * -2: closed unseen */
+    _Atomic int efd;
     atomic_bool taken;
     _Atomic uint64_t copied; /* reads that the thread has done the short way; only it counts */
     bool watched;            /* the reaper's epoll set has its eventfd */
-    atomic_bool
-        woken; /* false: it sleeps, or is about to, and its eventfd has not been written yet */
-    atomic_bool unflagged; /* some request of it went without its eventfd; only grows */
-    bool asleep;           /* in its sleep, or in a handler on top of it; only its thread looks */
+    /* enum kaio_sleep. Whoever turns it to KAIO_AWAKE wakes the thread; futex(2) sleeps on it */
+    _Atomic unsigned sleep;
+    atomic_bool unflagged; /* some request of it went without an eventfd; only grows */
+    bool to_wake;          /* it is in kaio.wake, */
+    struct kaio_thread *wake_next;
+    bool listed; /* in kaio.waiting: it waits for requests that other threads have made, too */
+    bool owes;   /* counted in kaio.owed */
+    TAILQ_ENTRY(kaio_thread) waiting;
+    struct kaio_level level[KAIO_LEVELS]; /* its own, but when its record is taken over */
+    unsigned levels;
     /* direct.c; the thread's own, also in its handlers, but for calling */
     struct kaio_req *stock[KAIO_STOCK];
     unsigned nstock;
@@ -204,7 +228,8 @@ struct kaio_global {
     pthread_mutex_t lock; /* default type: all zeros is unlocked */
     atomic_bool started;
     _Atomic pid_t pid;   /* direct.c: without the lock */
-    uint64_t wake;       /* bits of threads to wake; taken by the next kaio_leave() */
+    struct kaio_thread *wake;    /* threads to wake; the next kaio_leave() does */
+    struct kaio_waiting waiting; /* threads that wait for requests of others */
     atomic_bool sending; /* complete.c: the end of some request is published, but may yet change */
     unsigned raised;     /* EPIPE and EFBIG seen: signals that writes have raised */
     /* request.c */
@@ -253,6 +278,7 @@ struct kaio_global {
 
 extern struct kaio_global kaio;
 extern struct kaio_thread *_Atomic kaio_threads;
+extern struct kaio_thread *_Atomic kaio_efds[KAIO_EFDS + 1]; /* those with an eventfd; the reaper */
 extern _Atomic int kaio_epfd;                  /* the reaper's epoll set, or -1 */
 extern __thread struct kaio_thread *kaio_self; /* NULL until the thread first enters */
 extern __thread bool kaio_is_ours;             /* a worker or the reaper: signals stay blocked */
@@ -276,6 +302,7 @@ extern atomic_int kaio_ncpu;
 void kaio_load(void); /* configuration and next functions; idempotent, before anything else */
 void kaio_lock(void);
 void kaio_unlock(void);
+void kaio_stand_aside(void); /* drops the lock if others wait for it; takes it again */
 void kaio_enter(struct kaio_batch *b);         /* blocks signals, takes the lock */
 void kaio_enter_careful(struct kaio_batch *b); /* the same, maybe in a signal handler */
 void kaio_leave(struct kaio_batch *b);         /* carries out b and gives both back */
@@ -289,6 +316,14 @@ struct kaio_thread *kaio_thread_record(void);           /* a free one; under the
 int kaio_thread_efd(struct kaio_thread *thread);        /* made when first needed; under the lock */
 void kaio_thread_check(struct kaio_thread *thread);     /* is it still its own? under the lock */
 void kaio_thread_drain(struct kaio_thread *thread);     /* reads its eventfd, without waiting */
+void kaio_thread_list(struct kaio_thread *thread, bool listed); /* in kaio.waiting */
+void kaio_thread_wake_later(struct kaio_thread *thread); /* at kaio_leave(); under the lock */
+void kaio_thread_wake_waiter(struct kaio_thread *waiter); /* the same; NULL, KAIO_EVERYONE, too */
+void kaio_thread_add_waiter(struct kaio_thread **waiter, struct kaio_thread *thread);
+void kaio_thread_wake(struct kaio_thread *thread); /* now; without the lock */
+/* Several threads wait for the same: all of kaio.waiting are woken. */
+#define KAIO_EVERYONE ((struct kaio_thread *)1)
+#define KAIO_LOST     (-2) /* an eventfd that was closed unseen */
 int kaio_thread_start(void *(*run)(void *), void *arg); /* 0 or -errno; without the lock */
 
 /* fd.c */
@@ -406,12 +441,10 @@ bool kaio_notify_list(struct kaio_lio *lio);
 /* wait.c */
 /* 0, -EAGAIN (time is up) or -EINTR; of the list: 0, -EIO or -EINTR */
 int kaio_wait_any(const struct aiocb *const list[], int n, const struct timespec *timeout);
-int kaio_wait_list(struct kaio_lio *lio); /* frees lio */
+int kaio_wait_list(struct kaio_lio *lio, bool careful); /* frees lio; careful: not -EINTR */
 void kaio_wait_unsubmitted(struct kaio_file *file);
-void kaio_wait_wake(uint64_t bits, const struct kaio_thread *self); /* without the lock */
-static inline uint64_t kaio_bit(const struct kaio_thread *thread) {
-    return 1ull << (thread->index % 64);
-}
+/* A wait that its thread has left sideways is over; under the lock. */
+void kaio_wait_abandon(struct kaio_thread *thread);
 
 /* Is the thread in the very call that submits cb? See direct.c. */
 static inline bool kaio_is_calling(const struct kaio_thread *thread, const struct aiocb *cb) {

@@ -157,7 +157,8 @@ static void enqueue(struct kaio_batch *b, struct kaio_req *req) {
 
 static void flag_and_enqueue(struct kaio_batch *b, struct kaio_req *req) {
     req->iocb.data = req;
-    if (needs_reaper(req) && kaio_reaper_ready(b)) req->owner = kaio.reaper;
+    bool own = !needs_reaper(req) && kaio_thread_efd(req->owner) >= 0;
+    if (!own && kaio_reaper_ready(b)) req->owner = kaio.reaper;
     int efd = kaio_thread_efd(req->owner);
     if (efd >= 0) io_set_eventfd(&req->iocb, efd);
     else req->owner->unflagged = true;

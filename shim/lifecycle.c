@@ -14,6 +14,7 @@
 #include "kaio.h"
 
 #include <sched.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -39,7 +40,11 @@ static void child_clean(void) {
         t->copied = 0;
         t->nstock = 0;
         t->calling = NULL;
+        t->levels = 0;
+        t->listed = t->owes = t->to_wake = false;
+        atomic_store_explicit(&t->sleep, KAIO_AWAKE, memory_order_relaxed);
     }
+    memset(kaio_efds, 0, sizeof kaio_efds);
     if (kaio_fd_is_marked(kaio_epfd)) syscall(SYS_close, kaio_epfd);
     kaio_epfd = -1;
     kaio_self = NULL;
@@ -89,6 +94,7 @@ static void begin(void) {
     TAILQ_INIT(&kaio.blockers);
     TAILQ_INIT(&kaio.handover);
     TAILQ_INIT(&kaio.handover_lists);
+    TAILQ_INIT(&kaio.waiting);
     kaio.started = true;
 }
 
@@ -103,6 +109,11 @@ void kaio_lock(void) {
 
 void kaio_unlock(void) {
     pthread_mutex_unlock(&kaio.lock);
+}
+
+void kaio_stand_aside(void) {
+    kaio_unlock();
+    kaio_lock();
 }
 
 static void batch_init(struct kaio_batch *b) {
@@ -136,12 +147,13 @@ void kaio_enter_careful(struct kaio_batch *b) {
 
 /* Each of the following takes its share of the batch and drops the lock while it acts. */
 
-static bool wake(struct kaio_batch *b) {
-    uint64_t bits = kaio.wake;
-    if (bits == 0) return false;
-    kaio.wake = 0;
+static bool wake(void) {
+    struct kaio_thread *thread = kaio.wake;
+    if (!thread) return false;
+    kaio.wake = thread->wake_next;
+    thread->to_wake = false;
     kaio_unlock();
-    kaio_wait_wake(bits, b->self);
+    kaio_thread_wake(thread);
     kaio_lock();
     return true;
 }
@@ -208,7 +220,7 @@ void kaio_leave(struct kaio_batch *b) {
         kaio_kernel_reap(b);
         kaio_kernel_backlog(b);
         if (kaio.owed && !kaio.watching) kaio_reaper_watch(b);
-    } while (submit(b) || wake(b) || notify(b) || kaio_reaper_start(b) || kaio_blocker_create(b) ||
+    } while (submit(b) || wake() || notify(b) || kaio_reaper_start(b) || kaio_blocker_create(b) ||
              kaio_worker_call(b) || run(b));
     bool raised = b->writes && kaio.raised != b->raised;
     if (__builtin_expect(kaio_stats_on, false)) kaio_stats_update();

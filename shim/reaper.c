@@ -28,21 +28,16 @@ static int set(void) {
 }
 
 static void watch(struct kaio_thread *thread) {
-    struct epoll_event ev = {.events = EPOLLIN | EPOLLET, .data.ptr = thread};
+    struct epoll_event ev = {.events = EPOLLIN | EPOLLET}; /* no request's */
     if (thread->watched) return;
     thread->watched = thread->efd >= 0 && !epoll_ctl(set(), EPOLL_CTL_ADD, thread->efd, &ev);
     kaio.blind |= !thread->watched && (thread->efd >= 0 || thread->unflagged);
 }
 
-static bool is_thread(const void *p) {
-    const struct kaio_thread *t = kaio_threads;
-    while (t && t != p) t = t->next;
-    return t;
-}
-
 static void unwatch_all(void) {
-    for (struct kaio_thread *t = kaio_threads; t; t = t->next) {
-        if (t == kaio.reaper || !t->watched) continue;
+    for (int i = 0; i <= KAIO_EFDS; i++) {
+        struct kaio_thread *t = kaio_efds[i];
+        if (!t || t == kaio.reaper || !t->watched) continue;
         epoll_ctl(set(), EPOLL_CTL_DEL, t->efd, NULL);
         t->watched = false;
     }
@@ -69,11 +64,11 @@ void kaio_reaper_unpoll(struct kaio_req *req) {
     kaio.epolled--;
 }
 
-/* Of a thread's eventfd: leave has reaped. Requests and threads are never unmapped; if the request
- * has been replaced since by another that polls, that one is offered once more than it need be. */
+/* Of an eventfd: leave has reaped. Requests are never unmapped; if this one has been replaced since
+ * by another that polls, that one is offered once more than it need be. */
 static void stream_ready(struct kaio_batch *b, const struct epoll_event *ev) {
     struct kaio_req *req = ev->data.ptr;
-    if (ev->events == 0 || is_thread(ev->data.ptr) || !req->epolled) return;
+    if (ev->events == 0 || !req || !req->epolled) return;
     kaio_reaper_unpoll(req);
     kaio_submit_ready(b, req, ev->events);
 }
@@ -89,6 +84,7 @@ void kaio_reaper_take(struct kaio_batch *b) {
 static bool retire(void) {
     struct kaio_batch b;
     kaio_enter(&b);
+    struct kaio_thread *self = b.self;
     bool idle = kaio.in_kernel == 0 && kaio.epolled == 0 && kaio.owed == 0 &&
                 TAILQ_EMPTY(&kaio.handover) && TAILQ_EMPTY(&kaio.handover_lists);
     if (idle) {
@@ -96,10 +92,10 @@ static bool retire(void) {
         if (set() >= 0) syscall(SYS_close, kaio_epfd);
         kaio_epfd = -1;
         kaio.reaper->watched = false;
-        kaio.reaper->taken = false;
         kaio.reaper = NULL;
     }
     kaio_leave(&b);
+    if (idle) atomic_store_explicit(&self->taken, false, memory_order_release);
     return idle;
 }
 
@@ -180,7 +176,8 @@ bool kaio_reaper_start(struct kaio_batch *b) {
     kaio.reaper_due = err != 0;
     if (err && !kaio.unattended) {
         kaio_log("the reaper could not be started");
-        kaio.wake = ~0ul; /* who sleeps looks itself from now on */
+        /* who sleeps looks itself from now on */
+        for (struct kaio_thread *t = kaio_threads; t; t = t->next) kaio_thread_wake_later(t);
     }
     kaio.unattended = err != 0;
     if (err) give_up(b);
@@ -189,7 +186,8 @@ bool kaio_reaper_start(struct kaio_batch *b) {
 
 void kaio_reaper_watch(const struct kaio_batch *b) {
     if (!kaio_reaper_ready(b)) return;
-    for (struct kaio_thread *t = kaio_threads; t; t = t->next) watch(t);
+    for (int i = 0; i <= KAIO_EFDS; i++)
+        if (kaio_efds[i]) watch(kaio_efds[i]);
     kaio.watching = true;
 }
 

@@ -121,8 +121,8 @@ void kaio_file_unsubmitted(struct kaio_file *file, int change) {
     /* relaxed: is_over() in wait.c looks without the lock, and later with it */
     __atomic_store_n(&file->unsubmitted, file->unsubmitted + (unsigned)change, __ATOMIC_RELAXED);
     if (file->unsubmitted == 0) { /* close() sleeps in wait.c */
-        kaio.wake |= file->waiters;
-        file->waiters = 0;
+        kaio_thread_wake_waiter(file->waiter);
+        file->waiter = NULL;
     }
 }
 

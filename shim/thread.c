@@ -7,21 +7,33 @@
 #include "kaio.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #define PAGE 4096
-#define LOST (-2)
 
-struct kaio_thread *_Atomic kaio_threads;
+struct kaio_thread *_Atomic kaio_threads, *_Atomic kaio_efds[KAIO_EFDS + 1];
 __thread struct kaio_thread *kaio_self;
 __thread bool kaio_is_ours;
 static pthread_key_t thread_end;
 
+/* A wait that was left sideways may have taken a count for which nobody else looks. */
+static void end_waits(struct kaio_thread *thread) {
+    struct kaio_batch b;
+    if (thread->levels == 0) return;
+    kaio_enter(&b);
+    kaio_wait_abandon(thread);
+    kaio_leave(&b);
+}
+
 /* The thread has ended; its record and eventfd serve the next one. Its requests still signal it. */
 static void thread_ended(void *thread) {
+    end_waits(thread);
     kaio_self = NULL;
     /* release: pairs with the exchange in kaio_thread_record() */
     atomic_store_explicit(&((struct kaio_thread *)thread)->taken, false, memory_order_release);
@@ -34,15 +46,14 @@ void kaio_thread_load(void) {
 /* Pages, not malloc(): a handler that interrupted malloc() may be the first to come here. */
 static struct kaio_thread *thread_new(void) {
     static struct kaio_thread first[4], *chunk = first; /* so that there is one in any case */
-    static unsigned left = sizeof first / sizeof *first, count;
+    static unsigned left = sizeof first / sizeof *first;
     if (left == 0 && (chunk = kaio_alloc(PAGE))) left = PAGE / sizeof *chunk;
     if (left == 0) { /* no memory: shares a record; who sleeps on it is to nap from now on */
         kaio_threads->shared = true;
-        kaio.wake |= kaio_bit(kaio_threads);
+        kaio_thread_wake_later(kaio_threads);
         return kaio_threads;
     }
     struct kaio_thread *thread = &chunk[--left];
-    thread->index = count++;
     thread->efd = -1;
     thread->next = kaio_threads;
     kaio_threads = thread;
@@ -57,9 +68,8 @@ struct kaio_thread *kaio_thread_record(void) {
     if (!thread) thread = thread_new();
     thread->taken = true;
     if (thread->shared) return thread;
-    thread->asleep = false;
     thread->calling = NULL;
-    atomic_store_explicit(&thread->woken, true, memory_order_relaxed);
+    kaio_wait_abandon(thread);
     return thread;
 }
 
@@ -73,19 +83,98 @@ struct kaio_thread *kaio_thread_self(void) {
 
 /* Requests in the kernel signal an eventfd that was closed unseen; a new one would not help. */
 void kaio_thread_check(struct kaio_thread *thread) {
-    if (thread->efd >= 0 && !kaio_fd_is_marked(thread->efd)) thread->efd = LOST;
+    if (thread->efd >= 0 && !kaio_fd_is_marked(thread->efd)) thread->efd = KAIO_LOST;
+}
+
+/* How many of the program's threads may have one: a small part of the descriptors that there are. */
+static int efds_most(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit)) return 1;
+    rlim_t most = limit.rlim_cur / KAIO_EFDS_SHARE;
+    return most < 1 ? 1 : most < KAIO_EFDS ? (int)most : KAIO_EFDS;
+}
+
+/* A place in kaio_efds; NULL: there are enough. The eventfd of a record that no thread has moves on:
+ * what still signals it wakes the new owner once too often. */
+static struct kaio_thread *_Atomic *efd_place(struct kaio_thread *thread) {
+    struct kaio_thread *_Atomic *place = NULL;
+    int used = 0;
+    for (int i = 0; i <= KAIO_EFDS; i++) {
+        struct kaio_thread *owner = kaio_efds[i];
+        if (!owner) place = &kaio_efds[i];
+        else if (!owner->taken && owner->efd >= 0) return &kaio_efds[i];
+        used += owner != NULL;
+    }
+    return used < KAIO_EFDS && used < efds_most() ? place : thread == kaio.reaper ? place : NULL;
+}
+
+static int efd_move(struct kaio_thread *from, struct kaio_thread *to) {
+    int efd = from->efd;
+    to->watched = from->watched; /* the reaper's set does not name the thread */
+    from->watched = false;
+    from->efd = -1;
+    return efd;
+}
+
+static int efd_new(void) {
+    /* raw, as they are closed: ThreadSanitizer would take the number for open */
+    int efd = kaio_fd_raise((int)syscall(SYS_eventfd2, 0, EFD_CLOEXEC));
+    if (efd < 0 && !kaio.efd_failed)
+        kaio_log("no descriptor for a thread to sleep on: another reaps for it");
+    kaio.efd_failed |= efd < 0;
+    return efd;
 }
 
 int kaio_thread_efd(struct kaio_thread *thread) {
     if (thread->efd != -1) return thread->efd;
-    /* raw, as they are closed: ThreadSanitizer would take the number for open */
-    thread->efd = kaio_fd_raise((int)syscall(SYS_eventfd2, 0, EFD_CLOEXEC));
-    thread->watched = false;
-    if (thread->efd < 0 && !kaio.efd_failed)
-        kaio_log("no descriptor for a thread to sleep on: it looks four times a millisecond");
-    kaio.efd_failed |= thread->efd < 0;
+    struct kaio_thread *_Atomic *place = efd_place(thread);
+    if (!place) return -1;
+    struct kaio_thread *before = *place;
+    int efd = before ? efd_move(before, thread) : efd_new();
+    if (efd < 0) return -1;
+    *place = thread;
+    thread->efd = efd;
     kaio.watching = false; /* kaio_leave() watches again, this one too */
-    return thread->efd;
+    return efd;
+}
+
+void kaio_thread_list(struct kaio_thread *thread, bool listed) {
+    if (listed == thread->listed) return;
+    if (listed) TAILQ_INSERT_TAIL(&kaio.waiting, thread, waiting);
+    else TAILQ_REMOVE(&kaio.waiting, thread, waiting);
+    thread->listed = listed;
+}
+
+void kaio_thread_add_waiter(struct kaio_thread **waiter, struct kaio_thread *thread) {
+    *waiter = *waiter && *waiter != thread ? KAIO_EVERYONE : thread;
+}
+
+void kaio_thread_wake_later(struct kaio_thread *thread) {
+    bool awake = atomic_load_explicit(&thread->sleep, memory_order_relaxed) == KAIO_AWAKE;
+    if (awake || thread->to_wake) return;
+    thread->to_wake = true;
+    thread->wake_next = kaio.wake;
+    kaio.wake = thread;
+}
+
+void kaio_thread_wake_waiter(struct kaio_thread *waiter) {
+    if (waiter && waiter != KAIO_EVERYONE) kaio_thread_wake_later(waiter);
+    if (waiter != KAIO_EVERYONE) return;
+    TAILQ_FOREACH(waiter, &kaio.waiting, waiting) kaio_thread_wake_later(waiter);
+}
+
+/* One wake-up for all that ends before the thread looks again: it says that it sleeps before it lets
+ * itself be found (under the lock), or before its last look at its own requests, and whoever turns
+ * that to KAIO_AWAKE wakes it. relaxed: the lock orders it; pairs with fall_asleep() in wait.c */
+void kaio_thread_wake(struct kaio_thread *thread) {
+    static const uint64_t one = 1;
+    switch (atomic_exchange_explicit(&thread->sleep, KAIO_AWAKE, memory_order_relaxed)) {
+    case KAIO_ON_EVENTFD:
+        if (kaio_fd_is_marked(thread->efd)) syscall(SYS_write, thread->efd, &one, sizeof one);
+        break;
+    case KAIO_ON_FUTEX:
+        syscall(SYS_futex, &thread->sleep, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+    }
 }
 
 /* Its number may have changed or been lost since it was polled (kaio_fd_evade(), close_range()). */

@@ -1,19 +1,26 @@
-/* wait.c - sleeping: aio_suspend(), LIO_WAIT, close().
+/* wait.c - sleeping: aio_suspend(), LIO_WAIT, close(), fsync().
  *
- * A thread sleeps on its own eventfd. The kernel signals it for the iocbs that this thread
- * submitted; whoever ends a request in another way sees that its submitter sleeps (thread->woken),
- * or another thread's bit in req->waiters (set here under the lock, before the last look at the
- * request), and writes the eventfd. Requests in the kernel under another thread's eventfd are the
- * reaper's duty meanwhile (kaio.owed). So nobody depends on a sleeper that goes away.
+ * The kernel signals the eventfd of the thread that has submitted an iocb, and there that thread
+ * sleeps; a thread without one sleeps on thread->sleep (futex(2)), and the reaper reaps for it.
+ * Whoever ends a request in another way sees that its submitter sleeps, or finds another thread in
+ * req->waiter (set here under the lock, before the last look at the request), and wakes it.
+ * Requests in the kernel under another thread's eventfd are the reaper's duty meanwhile
+ * (kaio.owed). So nobody depends on a sleeper that goes away.
  *
  * aio_suspend() is async-signal-safe: signals are blocked while the lock is held, no thread is
  * started, and an inner wait (in a handler, on top of an outer one) gives back the wake-up that it
  * may have taken. It runs no request itself: there no signal and no cancellation would reach it.
+ *
+ * A wait may be left sideways: siglongjmp() out of a handler, an exception, a cancellation. So it
+ * keeps nothing on its stack that another thread follows, and no handler for unwinding. What it has
+ * entered stands in the thread's record (struct kaio_level), where the thread's next wait finds it,
+ * or its end (kaio_wait_abandon()).
  */
 #include "kaio.h"
 
 #include <errno.h>
 #include <limits.h>
+#include <linux/futex.h>
 #include <poll.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -22,15 +29,17 @@
 
 struct wait {
     struct kaio_thread *self;        /* NULL: not begun */
+    struct kaio_level *level;        /* in the record; NULL: not begun, or there are too many */
     const struct aiocb *const *list; /* for any of these, */
     int n;
-    struct kaio_lio *lio;            /* or for all items of this (list then names them), */
+    struct kaio_lio *lio;            /* or for all items of this, */
     struct kaio_file *file;          /* or until nobody needs this file's number */
     const struct timespec *deadline; /* CLOCK_MONOTONIC; NULL: none */
     struct kaio_nap nap;
-    bool cancellable, foreign, worker_has_it;
-    bool unflagged; /* its iocb went without an eventfd, as there was none to be had */
-    bool outer;     /* this is in a handler that has interrupted the thread in its sleep */
+    bool cancellable;
+    bool careful; /* maybe in a handler: not LIO_WAIT, whose caller may start threads */
+    bool worker_has_it;
+    bool unflagged; /* nobody would wake the thread for some iocb */
 };
 
 static bool in_progress(const struct aiocb *cb) {
@@ -53,9 +62,120 @@ static bool is_over(const struct wait *w) {
     return any_done(w);
 }
 
+/* Levels of waits: what this thread's waits have entered into the books. Written by the thread alone,
+ * or under the lock when it has ended. */
+
+static void set_owes(struct kaio_thread *thread, bool owes) {
+    kaio.owed += (unsigned)owes - (unsigned)thread->owes;
+    thread->owes = owes;
+}
+
+static void lio_abandon(struct kaio_lio *lio) {
+    lio->wait = false; /* from now on it ends by itself */
+    lio->waiter = NULL;
+    if (lio->pending == 0) kaio_lio_free(lio);
+}
+
+/* Under the lock. */
+static void drop_levels(struct kaio_thread *thread, unsigned left) {
+    while (thread->levels > left) {
+        struct kaio_level *level = &thread->level[thread->levels - 1];
+        if (level->lio) lio_abandon(level->lio);
+        level->lio = NULL;
+        thread->levels--;
+    }
+    const struct kaio_level *below = left > 0 ? &thread->level[left - 1] : NULL;
+    set_owes(thread, below && below->owes);
+    kaio_thread_list(thread, below && below->listed);
+}
+
+void kaio_wait_abandon(struct kaio_thread *thread) {
+    drop_levels(thread, 0);
+    atomic_store_explicit(&thread->sleep, KAIO_AWAKE, memory_order_relaxed);
+}
+
+/* Has the thread left the wait whose variables were at frame? On one stack, which grows down, a wait
+ * that goes on has its variables above those of the waits in its handlers. */
+static bool is_gone(uintptr_t frame, uintptr_t here) {
+    stack_t other;
+    if (sigaltstack(NULL, &other)) return false;
+    bool on_other = other.ss_flags & SS_ONSTACK;
+    bool in_other = frame - (uintptr_t)other.ss_sp < other.ss_size;
+    return on_other == in_other ? frame <= here : in_other;
+}
+
+/* Without the lock, if this is the thread's only wait. A handler may come between and use the same
+ * place for a wait of its own, which ends before we go on: then it is filled again. */
+static void push_first(struct wait *w, struct kaio_thread *self) {
+    struct kaio_level *level = &self->level[0];
+    do {
+        *level = (struct kaio_level){.frame = (uintptr_t)w, .lio = w->lio};
+        atomic_signal_fence(memory_order_seq_cst);
+        self->levels = 1;
+        atomic_signal_fence(memory_order_seq_cst);
+    } while (level->frame != (uintptr_t)w);
+    w->level = level;
+}
+
+/* Under the lock: on top of those that go on. */
+static void push(struct wait *w, struct kaio_thread *self) {
+    unsigned n = self->levels;
+    while (n > 0 && is_gone(self->level[n - 1].frame, (uintptr_t)w)) n--;
+    if (n < self->levels) drop_levels(self, n);
+    if (n == KAIO_LEVELS) return;
+    struct kaio_level *below = n > 0 ? &self->level[n - 1] : NULL;
+    w->level = &self->level[n];
+    *w->level = (struct kaio_level){.frame = (uintptr_t)w, .lio = w->lio};
+    w->level->owes = below && below->owes;
+    w->level->listed = below && below->listed;
+    self->levels = n + 1;
+}
+
+static struct kaio_level *level_below(const struct wait *w) {
+    return w->level > w->self->level ? w->level - 1 : NULL;
+}
+
+/* In a child of a handler's, there are no levels any more. */
+static void pop(struct wait *w) {
+    struct kaio_batch b;
+    struct kaio_thread *self = w->self;
+    unsigned n = (unsigned)(w->level - self->level);
+    bool books = self->levels > n + 1 || self->listed || self->owes;
+    if (books) {
+        kaio_enter_careful(&b);
+        w->level->lio = NULL;
+        if (self->levels > n) drop_levels(self, n);
+        kaio_leave(&b);
+    } else if (self->levels > n) {
+        self->levels = n;
+    }
+}
+
 static void set_foreign(struct wait *w, bool foreign) {
-    kaio.owed += (unsigned)foreign - (unsigned)w->foreign;
-    w->foreign = foreign;
+    if (!w->level) return;
+    const struct kaio_level *below = level_below(w);
+    w->level->owes = foreign || (below && below->owes);
+    set_owes(w->self, w->level->owes);
+}
+
+static void set_listed(struct wait *w) {
+    if (!w->level) return;
+    w->level->listed = true;
+    kaio_thread_list(w->self, true);
+}
+
+/* From here on what this thread itself ends, in its leave or in a handler, must wake it, too. */
+static void fall_asleep(struct wait *w) {
+    if (!w->level) return;
+    w->level->by_eventfd = w->self->efd >= 0;
+    /* relaxed: under the lock, or the fence in arm_own() follows; pairs with kaio_thread_wake() */
+    atomic_store_explicit(&w->self->sleep,
+                          w->level->by_eventfd ? KAIO_ON_EVENTFD : KAIO_ON_FUTEX,
+                          memory_order_relaxed);
+}
+
+static void wake_up(const struct wait *w) {
+    atomic_store_explicit(&w->self->sleep, KAIO_AWAKE, memory_order_relaxed);
 }
 
 /* Does the kernel signal another thread of the program for it, or will it? */
@@ -73,24 +193,33 @@ static bool is_soon(const struct kaio_req *req) {
            !atomic_load_explicit(&file->slow, memory_order_relaxed);
 }
 
+/* Does no eventfd, or one that is lost, tell that it has ended? */
+static bool is_unflagged(const struct kaio_req *req) {
+    if (!req->in_kernel && req->state != KAIO_BACKLOG) return false;
+    return !(req->iocb.u.c.flags & IOCB_FLAG_RESFD) || req->owner->efd == KAIO_LOST;
+}
+
 /* Whoever ends the request from now on wakes this thread. */
 static void arm_one(struct wait *w, struct kaio_req *req) {
-    if (!w->lio) req->waiters |= kaio_bit(w->self);
+    if (req->submitter != w->self) kaio_thread_add_waiter(&req->waiter, w->self);
     w->worker_has_it |= is_soon(req);
-    w->unflagged |=
-        (req->in_kernel || req->state == KAIO_BACKLOG) && !(req->iocb.u.c.flags & IOCB_FLAG_RESFD);
+    w->unflagged |= is_unflagged(req);
     if (is_foreign(w, req)) set_foreign(w, true);
 }
 
+/* Its items are this thread's own; a look at the next to end tells enough. */
 static void arm_list(struct wait *w) {
-    struct kaio_req *req;
-    w->lio->waiters |= kaio_bit(w->self);
-    TAILQ_FOREACH(req, &w->lio->items, item) arm_one(w, req);
+    const struct kaio_req *next = TAILQ_FIRST(&w->lio->items);
+    w->lio->waiter = w->self;
+    w->worker_has_it |= next && is_soon(next);
+    w->unflagged |= w->self->unflagged || w->self->efd == KAIO_LOST;
 }
 
-/* False: one has ended, or is none of ours. */
+/* Many at a time, then others have the lock: whoever ends one finds this thread asleep. False: one
+ * has ended, or is none of ours. */
 static bool arm_any(struct wait *w) {
     for (int i = 0; i < w->n; i++) {
+        if (i % KAIO_HOLD == KAIO_HOLD - 1) kaio_stand_aside();
         if (!w->list[i]) continue;
         struct kaio_req *req = in_progress(w->list[i]) ? kaio_req_find(w->list[i]) : NULL;
         if (!req) return false;
@@ -102,35 +231,36 @@ static bool arm_any(struct wait *w) {
 /* Under the lock: whoever ends one from now on wakes this thread. False: no need to sleep. */
 static bool arm(struct kaio_batch *b, struct wait *w) {
     set_foreign(w, false);
-    w->worker_has_it = w->unflagged = false;
+    w->worker_has_it = false;
     if (is_over(w)) return false;
     kaio_thread_check(w->self);
-    kaio_thread_efd(w->self);
-    if (w->file) w->file->waiters |= kaio_bit(w->self);
+    w->unflagged = !w->level || w->self->shared; /* others would wake just one of those */
+    if (!w->lio) set_listed(w);
+    if (w->file) kaio_thread_add_waiter(&w->file->waiter, w->self);
+    fall_asleep(w);
     if (w->lio) arm_list(w);
     if (!arm_any(w)) return false;
     if (kaio.owed) kaio_reaper_ready(b);
-    w->unflagged |= kaio.unattended || w->self->shared; /* nobody reaps for it, or wakes just it */
-    /* From here on, what this thread itself ends, in its leave or in a handler, must wake it. */
-    w->self->asleep = true;
-    atomic_store_explicit(&w->self->woken, false, memory_order_relaxed); /* see kaio_wait_wake() */
+    w->unflagged |= kaio.unattended; /* nobody reaps for it */
     return true;
 }
 
 /* Without the lock, if all of the list are this very thread's: whoever ends one from here on sees
- * it asleep (submitter_bit() in complete.c), or the kernel signals its eventfd. False, too, if one
+ * it asleep (wake_submitter() in complete.c), or the kernel signals its eventfd. False, too, if one
  * has ended: another thread may be about to use its aiocb again; nobody would wake this one. */
 static bool arm_own(struct wait *w) {
     struct kaio_thread *self = kaio_self;
     /* relaxed: if it turns true later, kaio_reaper_start() wakes all */
     if (atomic_load_explicit(&kaio.unattended, memory_order_relaxed)) return false;
-    if (!self || self->unflagged || self->shared || !kaio_fd_is_marked(self->efd)) return false;
+    if (!self || self->unflagged || self->shared) return false;
+    int efd = self->efd;
+    if (efd != -1 && !kaio_fd_is_marked(efd)) return false;
+    if (!w->self && self->levels > 0) return false;
     w->worker_has_it = w->unflagged = false;
-    if (!w->self) w->outer = self->asleep;
     w->self = self;
-    self->asleep = true;
-    atomic_store_explicit(&self->woken, false, memory_order_relaxed);
-    /* seq_cst: pairs with the fence in submitter_bit(); only then are the statuses looked at */
+    if (!w->level) push_first(w, self);
+    fall_asleep(w);
+    /* seq_cst: pairs with the fence in wake_submitter(); only then are the statuses looked at */
     atomic_thread_fence(memory_order_seq_cst);
     for (int i = 0; i < w->n; i++) {
         if (!w->list[i]) continue;
@@ -155,12 +285,26 @@ static long read_count(const struct wait *w, int efd) {
                           : syscall(SYS_read, efd, &count, sizeof count);
 }
 
+/* glibc's own waits are cancelled in the same way. A wake-up that has come changes thread->sleep, so
+ * none is lost, and an inner wait takes none from an outer one. */
+static int sleep_on_futex(const struct wait *w, const struct timespec *left) {
+    int type = 0;
+    if (w->cancellable) pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);
+    long r = syscall(SYS_futex, &w->self->sleep, FUTEX_WAIT_PRIVATE, KAIO_ON_FUTEX, left, NULL, 0);
+    int err = r < 0 ? errno : 0;
+    if (w->cancellable) pthread_setcanceltype(type, &type);
+    if (err == ETIMEDOUT) return -EAGAIN;
+    return err == EINTR ? -EINTR : 0;
+}
+
 /* Until woken (0; there need be no reason), interrupted (-EINTR) or too late (-EAGAIN). */
 static int sleep_on(struct wait *w) {
     int efd = w->self->efd;
     struct timespec left = {0, 0};
     if (w->deadline && !time_left(w->deadline, &left)) return -EAGAIN;
-    if (efd < 0 || w->unflagged || w->nap.begun) return kaio_nap(&w->nap, w->cancellable);
+    if (w->unflagged || w->nap.begun) return kaio_nap(&w->nap, w->cancellable);
+    if (!w->level->by_eventfd) return sleep_on_futex(w, w->deadline ? &left : NULL);
+    if (efd < 0) return 0; /* lost since */
     if (!w->deadline) {
         if (read_count(w, efd) >= 0) return 0;
         return errno == EINTR ? -EINTR : kaio_nap(&w->nap, w->cancellable);
@@ -173,29 +317,25 @@ static int sleep_on(struct wait *w) {
 }
 
 static void wait_begin(struct kaio_batch *b, struct wait *w) {
-    if (w->lio) kaio_enter(b); /* no list is waited for in a handler */
-    else kaio_enter_careful(b);
-    if (!w->self) w->outer = b->self->asleep;
+    if (w->careful) kaio_enter_careful(b);
+    else kaio_enter(b);
+    if (w->self) return;
     w->self = b->self;
+    push(w, b->self);
 }
 
-/* Also when the thread is cancelled in its sleep. */
-static void wait_end(void *arg) {
-    struct wait *w = arg;
-    uint64_t one = 1;
+/* What the outer wait may have missed: a count that was read here. One that sleeps on the futex
+ * finds it changed. */
+static void wait_end(struct wait *w) {
+    static const uint64_t one = 1;
     if (!w->self) return;
-    if (w->foreign) {
-        struct kaio_batch b;
-        kaio_enter_careful(&b);
-        set_foreign(w, false);
-        kaio_leave(&b);
-    }
-    w->self->asleep = w->outer;
-    atomic_store_explicit(&w->self->woken, true, memory_order_relaxed); /* or an outer one: below */
+    const struct kaio_level *outer = w->level ? level_below(w) : NULL;
+    if (w->level) pop(w);
+    wake_up(w);
     /* Also when ours is done: a count that was read here is gone for the reaper's epoll set, too,
      * so the event that it stood for must be reaped here. */
     if (kaio_kernel_pending()) kaio_poll();
-    if (w->outer && kaio_fd_is_marked(w->self->efd))
+    if (outer && outer->by_eventfd && kaio_fd_is_marked(w->self->efd))
         syscall(SYS_write, w->self->efd, &one, sizeof one);
     kaio_nap_end(&w->nap);
 }
@@ -224,14 +364,14 @@ static int wait_any(struct wait *w) {
         if (!arm_any_of(w)) return 0;
         if (w->worker_has_it && kaio_ncpu > 1) spin(w);
         if (!any_done(w)) res = sleep_on(w);
-        w->self->asleep = w->outer;
+        wake_up(w);
     }
     return 0;
 }
 
 int kaio_wait_any(const struct aiocb *const list[], int n, const struct timespec *timeout) {
     struct timespec deadline;
-    struct wait w = {.list = list, .n = n, .cancellable = true};
+    struct wait w = {.list = list, .n = n, .cancellable = true, .careful = true};
     if (timeout) {
         clock_gettime(CLOCK_MONOTONIC, &deadline);
         /* glibc's sum wraps, and a wait without end ends at once; nobody can lean on that */
@@ -242,11 +382,9 @@ int kaio_wait_any(const struct aiocb *const list[], int n, const struct timespec
         w.deadline = &deadline;
         w.nap.limited = true;
     }
-    int res;
-    pthread_cleanup_push(wait_end, &w);
-    res = wait_any(&w);
+    int res = wait_any(&w);
     if (atomic_load_explicit(&kaio.sending, memory_order_acquire)) kaio_poll();
-    pthread_cleanup_pop(1);
+    wait_end(&w);
     return res;
 }
 
@@ -258,7 +396,7 @@ static int wait_locked(struct kaio_batch *b, struct wait *w, bool interruptible)
         bool armed = arm(b, w);
         kaio_leave(b);
         if (armed && !is_over(w)) res = sleep_on(w);
-        w->self->asleep = w->outer;
+        wake_up(w);
         wait_begin(b, w);
         kaio_kernel_reap(b);
     }
@@ -266,14 +404,13 @@ static int wait_locked(struct kaio_batch *b, struct wait *w, bool interruptible)
     return is_over(w) ? 0 : res;
 }
 
-int kaio_wait_list(struct kaio_lio *lio) {
+int kaio_wait_list(struct kaio_lio *lio, bool careful) {
     struct kaio_batch b;
-    struct wait w = {.lio = lio};
-    int res = wait_locked(&b, &w, true);
+    struct wait w = {.lio = lio, .careful = careful};
+    int res = wait_locked(&b, &w, !careful);
     if (res == 0 && lio->failed) res = -EIO;
-    lio->waiters = 0;
-    lio->wait = false; /* whatever still runs of it ends by itself */
-    if (lio->pending == 0) kaio_lio_free(lio);
+    if (w.level) w.level->lio = NULL;
+    lio_abandon(lio);
     kaio_leave(&b);
     wait_end(&w);
     return res;
@@ -281,20 +418,8 @@ int kaio_wait_list(struct kaio_lio *lio) {
 
 void kaio_wait_unsubmitted(struct kaio_file *file) {
     struct kaio_batch b;
-    struct wait w = {.file = file};
+    struct wait w = {.file = file, .careful = true};
     wait_locked(&b, &w, false);
     kaio_leave(&b);
     wait_end(&w);
-}
-
-/* One write for all that ends before the thread looks again: it clears woken before it leaves its
- * bits (under the lock), or before its last look at its own requests, and whoever turns it true
- * writes. relaxed: the lock, under which the bits were taken, orders it */
-void kaio_wait_wake(uint64_t bits, const struct kaio_thread *self) {
-    uint64_t one = 1;
-    for (struct kaio_thread *t = kaio_threads; t; t = t->next) {
-        if (!(bits & kaio_bit(t)) || t->efd < 0 || (t == self && !t->asleep)) continue;
-        if (atomic_exchange_explicit(&t->woken, true, memory_order_relaxed)) continue;
-        if (kaio_fd_is_marked(t->efd)) syscall(SYS_write, t->efd, &one, sizeof one);
-    }
 }
