@@ -30,10 +30,9 @@ check() {
 # In soak all of it; otherwise, within half a minute, each model and what removing its barriers does.
 if [ "${TEST_LONG-}" ]; then
     requests=(CANCEL_AGAIN CANCEL_DONE ZOMBIES REFUSED FIND MARK_FIRST)
-    own=(WAITER_FENCE COMPLETER_FENCE LAST_LOOK SUBMITTER_BIT REAP GIVE_BACK EVENT_FIRST REARM)
-    others=(WAITERS_BIT WATCH REAP_AT_END)
+    own=(WAITER_FENCE COMPLETER_FENCE LAST_LOOK SUBMITTER REAP GIVE_BACK EVENT_FIRST REARM)
+    others=(WAITER WATCH REAP_AT_END)
     check 0 waiting NOTHING -DHANDLER=2
-    check 1 waiting ASLEEP -DHANDLER=2
 else
     requests=(CANCEL_AGAIN) own=(WAITER_FENCE COMPLETER_FENCE REAP) others=(WATCH)
 fi

@@ -14,17 +14,16 @@
  *
  * BREAK: one thing is left out, and the model must fail; model.sh has the list. */
 #define WAITER_FENCE    1 /* the fence in arm_own() */
-#define COMPLETER_FENCE 2 /* the fence in submitter_bit() */
+#define COMPLETER_FENCE 2 /* the fence in wake_submitter() */
 #define LAST_LOOK       3 /* wait_any() looks between arm_own() and its sleep */
-#define SUBMITTER_BIT   4 /* kaio_complete() looks at submitter_bit() */
-#define WAITERS_BIT     5 /* arm_one() leaves req->waiters */
+#define SUBMITTER       4 /* kaio_complete() calls wake_submitter() */
+#define WAITER          5 /* arm_one() leaves req->waiter */
 #define WATCH           6 /* arm_one() counts a foreign wait in kaio.owed */
 #define REAP            7 /* wait_any() reaps before it sleeps again */
 #define REAP_AT_END     8 /* wait_end() reaps for the count that was read */
 #define GIVE_BACK       9 /* wait_end() writes one for the outer wait */
-#define ASLEEP          10 /* kaio_wait_wake() does not pass over its own thread if asleep */
-#define EVENT_FIRST     11 /* the kernel signals after the event is in the ring */
-#define REARM           12 /* arm() and arm_own() set woken to false */
+#define EVENT_FIRST     10 /* the kernel signals after the event is in the ring */
+#define REARM           11 /* fall_asleep() says that the thread sleeps */
 #ifndef HANDLER
 #define HANDLER 0
 #endif
@@ -39,7 +38,7 @@
 #define REAPER 3
 #define WORKER 4
 #define STATUS(req) (1 + (req)) /* places in memory; true: ended */
-#define WOKEN(thread) (3 + (thread))
+#define WOKEN(thread) (3 + (thread)) /* thread->sleep is KAIO_AWAKE */
 
 bit memory[5];    /* by place, from 1 */
 byte buffered[5]; /* by thread: the place, or 0: the buffer is empty */
@@ -48,12 +47,11 @@ bit value[5];
 #define STORE(place, v) buffered[me] == 0 -> buffered[me] = place; value[me] = v
 
 bit locked;
-byte wake, owed, waiters[2]; /* kaio.wake, kaio.owed, req->waiters */
+byte wake, owed, waiters[2]; /* kaio.wake, kaio.owed, req->waiter */
 bit watching;                /* kaio.watching: the reaper's set has the eventfds */
 bit ring;                    /* the event of request 0 is in the ring */
 bit reaped;
 bit count[2], edge[2];       /* the eventfds, and what epoll has seen of them */
-bit asleep[2];               /* thread->asleep */
 byte interruptions = (HANDLER -> 1 : 0);
 
 inline empty_buffer(t) { memory[buffered[t]] = value[t]; buffered[t] = 0; value[t] = 0; memory[0] = 0 }
@@ -78,7 +76,7 @@ inline unlock() { atomic { fence(); locked = 0 } }
 
 inline eventfd_write(t) { d_step { count[t] = 1; edge[t] = watching } }
 
-/* kaio_complete(): publish(), submitter_bit() */
+/* kaio_complete(): publish(), wake_submitter() */
 inline complete(req) {
     STORE(STATUS(req), 1);
     if
@@ -87,7 +85,7 @@ inline complete(req) {
     fi;
     wake = wake | waiters[req];
     if
-    :: BREAK != SUBMITTER_BIT && !LOAD(WOKEN(T0)) -> wake = wake | 1 << T0
+    :: BREAK != SUBMITTER && !LOAD(WOKEN(T0)) -> wake = wake | 1 << T0
     :: else
     fi
 }
@@ -107,10 +105,10 @@ inline decide() {
     wake = 0
 }
 
-/* kaio_wait_wake(), for one thread */
+/* kaio_thread_wake() */
 inline wake_one(t) {
     if
-    :: bits & 1 << t && !(t == me && !(asleep[t] && BREAK != ASLEEP)) ->
+    :: bits & 1 << t ->
         atomic { fence(); was = memory[WOKEN(t)]; memory[WOKEN(t)] = 1 }
         if
         :: was -> was = 0
@@ -191,10 +189,9 @@ wait: /* wait_any() */
     :: me == T0 -> /* arm_own() */
         atomic {
             if
-            :: !begun[depth] -> begun[depth] = 1; outer[depth] = asleep[me]
+            :: !begun[depth] -> begun[depth] = 1; outer[depth] = (depth -> begun[0] : 0)
             :: else
             fi;
-            asleep[me] = 1;
             if
             :: BREAK != REARM -> STORE(WOKEN(me), 0)
             :: else
@@ -213,7 +210,7 @@ armed:
         atomic {
             lock();
             if
-            :: !begun[depth] -> begun[depth] = 1; outer[depth] = asleep[me]
+            :: !begun[depth] -> begun[depth] = 1; outer[depth] = (depth -> begun[0] : 0)
             :: else
             fi;
             owed = owed - foreign[depth];
@@ -226,14 +223,13 @@ armed:
                 :: list & 1 ->
                     foreign[depth] = !reaped && BREAK != WATCH;
                     owed = owed + foreign[depth];
-                    waiters[0] = waiters[0] | (BREAK != WAITERS_BIT -> 1 << me : 0)
+                    waiters[0] = waiters[0] | (BREAK != WAITER -> 1 << me : 0)
                 :: else
                 fi;
                 if
-                :: list & 2 -> waiters[1] = waiters[1] | (BREAK != WAITERS_BIT -> 1 << me : 0)
+                :: list & 2 -> waiters[1] = waiters[1] | (BREAK != WAITER -> 1 << me : 0)
                 :: else
                 fi;
-                asleep[me] = 1;
                 if
                 :: BREAK != REARM -> STORE(WOKEN(me), 0)
                 :: else
@@ -263,8 +259,8 @@ doze: /* sleep_on(): read() of the eventfd, which restarts after a handler */
     :: depth == 0 && interruptions -> dozing = 1; goto handler
     :: atomic { depth == 0 && interruptions -> interruptions--; late = 1 }
     fi;
-awake:
-    asleep[me] = outer[depth];
+awake: /* wake_up() */
+    atomic { STORE(WOKEN(me), 1) }
     goto wait;
 over: /* wait_end() */
     late = 0;
@@ -275,7 +271,7 @@ over: /* wait_end() */
         :: foreign[depth] -> atomic { lock(); owed--; foreign[depth] = 0; decide() } leave()
         :: else
         fi;
-        atomic { asleep[me] = outer[depth]; STORE(WOKEN(me), 1) }
+        atomic { STORE(WOKEN(me), 1) }
         if
         :: BREAK != REAP_AT_END -> poll_if_pending()
         :: else
