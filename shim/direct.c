@@ -52,7 +52,7 @@ void kaio_direct_count_all(struct kaio_file *file) {
         struct kaio_req *req = kaio_req_at(i);
         /* acquire: pairs with the release in begin(); then its other members are there, too */
         if (__atomic_load_n(&req->state, __ATOMIC_ACQUIRE) != KAIO_SUBMITTED) continue;
-        if (req->straight && req->file == file && !kaio_is_calling(req->submitter, req->cb))
+        if (req->straight && req->file == file && !kaio_file_is_gone(req) && !kaio_is_calling(req->submitter, req->cb))
             kaio_direct_count(req);
     }
 }
@@ -62,8 +62,9 @@ void kaio_direct_count_all(struct kaio_file *file) {
  * and io_submit() is the program's race. */
 static bool may_write(const struct aiocb *cb) {
     struct rlimit limit;
-    int flags = fcntl(cb->aio_fildes, F_GETFL);
+    int fd = cb->aio_fildes, flags = fcntl(fd, F_GETFL);
     if (flags < 0 || flags & O_APPEND || !(flags & O_DIRECT)) return false;
+    if (fcntl(fd, F_GETPIPE_SZ) >= 0) return false; /* pipe2(O_DIRECT): a packet pipe */
     if (getrlimit(RLIMIT_FSIZE, &limit)) return false;
     rlim_t at = (rlim_t)cb->aio_offset;
     return at < limit.rlim_cur && cb->aio_nbytes <= limit.rlim_cur - at;
@@ -76,9 +77,10 @@ static bool suits(const struct aiocb *cb, enum kaio_op op, struct kaio_file *fil
     if (self->calling) return false; /* in a handler, on top of such a call */
     if (!__atomic_load_n(&kaio.ctx, __ATOMIC_RELAXED)) return false;
     if (!atomic_load_explicit(&file->direct, memory_order_relaxed)) return false;
-    if (cb->aio_offset < 0 || cb->aio_nbytes == 0 || self->efd < 0) return false;
+    if (cb->aio_offset < 0 || cb->aio_nbytes == 0) return false;
     if (kaio_notify_wanted(&cb->aio_sigevent) || !kaio_submit_trusts(file)) return false;
-    return op == KAIO_READ || may_write(cb);
+    /* the kernel must not signal a file that the program has put on its number, unseen */
+    return (op == KAIO_READ || may_write(cb)) && kaio_fd_is_marked(self->efd);
 }
 
 /* A quarter of the context is left to the long way, so those who wait there do not wait for a call
@@ -128,10 +130,11 @@ static bool submit(struct kaio_thread *self, struct aiocb *cb, enum kaio_op op,
     begin(req, cb, op, file, self->efd);
     atomic_store_explicit(&file->straight, true, memory_order_relaxed);
     struct iocb *iocb = &req->iocb;
+    unsigned tail = kaio_kernel_tail();
     bool taken = syscall(SYS_io_submit, kaio.ctx, 1l, &iocb) == 1;
     if (kaio.pid != pid) return false;
     if (!taken) take_back(req);
-    *declined = taken && kaio_kernel_has_declined(iocb);
+    *declined = taken && kaio_kernel_has_declined(iocb, tail);
     atomic_fetch_sub(&kaio.calling, 1);
     return taken;
 }

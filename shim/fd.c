@@ -5,6 +5,7 @@
 #include "kaio.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -38,6 +39,18 @@ static _Atomic int *our_fd(int fd) {
         if (t && t->efd == fd) return &t->efd;
     }
     return NULL;
+}
+
+/* The lowest of ours from this number on; UINT_MAX: there is none. */
+unsigned kaio_fd_ours_from(unsigned first) {
+    unsigned found = UINT_MAX;
+    for (int i = -2; i <= KAIO_EFDS; i++) {
+        const struct kaio_thread *t = i >= 0 ? kaio_efds[i] : NULL;
+        int fd = i == -2 ? kaio_epfd : i == -1 ? kaio_record_fd : t ? t->efd : -1;
+        if (fd >= 0 && (unsigned)fd >= first && (unsigned)fd < found && kaio_fd_is_marked(fd))
+            found = (unsigned)fd;
+    }
+    return found;
 }
 
 /* Raw calls: they are no cancellation points. */

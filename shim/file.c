@@ -2,8 +2,9 @@
  * everything before the number may mean another file.
  *
  * Under the lock, but for kaio_file_used() and what fsync() and close() call. Records are found by
- * descriptor number, made on first use and never freed; numbers 2^20 apart, which no default
- * allows, share a record.
+ * descriptor number and made on first use. When a number means another file, it loses its record
+ * (file_detach()), with which all goes that is known of the file; requests in progress keep it.
+ * Numbers 2^20 apart, which no default allows, share a record.
  *
  * A sync (with KAIO_ORDER=fd: every request) is a barrier: it waits in file->held until all that
  * started before it has finished, while later requests go past it. Two counters do it: requests
@@ -16,16 +17,30 @@
 #include "kaio.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define MOMENT_NS 50000
+#define MOMENT_NS  50000
+#define FILES_MADE 16 /* records that are allocated together */
+#define GONE_LOOKS 8  /* for one that can be used again */
 
-static _Atomic(struct kaio_file *) *chunk_of(int fd) {
-    return &kaio.files[((unsigned)fd / KAIO_FILE_CHUNK) % KAIO_FILE_CHUNKS];
+static _Atomic(kaio_number *) *chunk_of(int fd) {
+    return &kaio.numbers[((unsigned)fd / KAIO_FILE_CHUNK) % KAIO_FILE_CHUNKS];
+}
+
+static kaio_number *number_of(int fd) {
+    kaio_number *chunk = atomic_load_explicit(chunk_of(fd), memory_order_relaxed);
+    if (!chunk) chunk = kaio_alloc(KAIO_FILE_CHUNK * sizeof *chunk);
+    /* release: pairs with the acquire in kaio_file_used() */
+    if (chunk) atomic_store_explicit(chunk_of(fd), chunk, memory_order_release);
+    return chunk ? &chunk[(unsigned)fd % KAIO_FILE_CHUNK] : NULL;
 }
 
 static void file_init(struct kaio_file *file) {
+    uint32_t generation = file->generation;
+    memset(file, 0, sizeof *file);
+    file->generation = generation;
     TAILQ_INIT(&file->held);
     TAILQ_INIT(&file->line[KAIO_READ]);
     TAILQ_INIT(&file->line[KAIO_WRITE]);
@@ -33,27 +48,59 @@ static void file_init(struct kaio_file *file) {
     TAILQ_INIT(&file->writes);
 }
 
-struct kaio_file *kaio_file_get(int fd) {
-    struct kaio_file *chunk = atomic_load_explicit(chunk_of(fd), memory_order_relaxed);
-    if (!chunk) {
-        chunk = kaio_alloc(KAIO_FILE_CHUNK * sizeof *chunk);
-        if (!chunk) return NULL;
-        for (int i = 0; i < KAIO_FILE_CHUNK; i++) file_init(&chunk[i]);
-        /* release: pairs with the acquire in kaio_file_used() */
-        atomic_store_explicit(chunk_of(fd), chunk, memory_order_release);
+/* Does no request need it? What has ended, but is not free yet, finds its memory mapped. */
+static bool is_idle(const struct kaio_file *file) {
+    return file->active[0] + file->active[1] + file->unsubmitted + file->workers == 0 &&
+           TAILQ_EMPTY(&file->held);
+}
+
+/* Of those whose number means another file now; some may still have requests in progress. */
+static struct kaio_file *file_again(void) {
+    for (int i = 0; i < GONE_LOOKS; i++) {
+        struct kaio_file *file = TAILQ_FIRST(&kaio.gone_files);
+        if (!file) return NULL;
+        TAILQ_REMOVE(&kaio.gone_files, file, gone);
+        if (is_idle(file)) return file;
+        TAILQ_INSERT_TAIL(&kaio.gone_files, file, gone);
     }
-    struct kaio_file *file = &chunk[(unsigned)fd % KAIO_FILE_CHUNK];
-    atomic_store_explicit(&file->used, true, memory_order_relaxed);
+    return NULL;
+}
+
+static struct kaio_file *file_new(void) {
+    struct kaio_file *file = file_again(), *chunk = NULL;
+    if (!file) file = chunk = kaio_alloc(FILES_MADE * sizeof *chunk);
+    for (int i = 1; chunk && i < FILES_MADE; i++) {
+        file_init(&chunk[i]);
+        TAILQ_INSERT_HEAD(&kaio.gone_files, &chunk[i], gone);
+    }
+    if (file) file_init(file);
     return file;
 }
 
-/* A program orders its own aio_read() and close() of one descriptor; relaxed is enough for `used`.
- */
+struct kaio_file *kaio_file_get(int fd) {
+    kaio_number *number = number_of(fd);
+    if (!number) return NULL;
+    struct kaio_file *file = atomic_load_explicit(number, memory_order_relaxed);
+    if (!file) file = file_new();
+    /* release: pairs with the acquire in kaio_file_used() */
+    atomic_store_explicit(number, file, memory_order_release);
+    return file;
+}
+
+/* A program orders its own aio_read() and close() of one descriptor. */
 struct kaio_file *kaio_file_used(int fd) {
     if (fd < 0) return NULL;
-    struct kaio_file *chunk = atomic_load_explicit(chunk_of(fd), memory_order_acquire);
-    struct kaio_file *file = chunk ? &chunk[(unsigned)fd % KAIO_FILE_CHUNK] : NULL;
-    return file && atomic_load_explicit(&file->used, memory_order_relaxed) ? file : NULL;
+    kaio_number *chunk = atomic_load_explicit(chunk_of(fd), memory_order_acquire);
+    kaio_number *number = chunk ? &chunk[(unsigned)fd % KAIO_FILE_CHUNK] : NULL;
+    return number ? atomic_load_explicit(number, memory_order_acquire) : NULL;
+}
+
+/* From here on the number means another file, of which nothing is known. */
+static void file_detach(struct kaio_file *file, int fd) {
+    if (kaio_file_used(fd) != file) return;
+    atomic_store_explicit(number_of(fd), NULL, memory_order_relaxed);
+    __atomic_store_n(&file->generation, file->generation + 1, __ATOMIC_RELAXED);
+    TAILQ_INSERT_TAIL(&kaio.gone_files, file, gone);
 }
 
 static bool is_barrier(const struct kaio_req *req) {
@@ -133,6 +180,7 @@ void kaio_file_start(struct kaio_batch *b, struct kaio_req *req) {
         start(b, req);
         return;
     }
+    kaio_submit_look(b, req); /* nothing of another file holds it up */
     kaio_direct_count_all(req->file);
     kaio_req_move(req, KAIO_HELD);
     hold(req);
@@ -178,18 +226,30 @@ void kaio_file_sync(int fd) {
     if (lio) kaio_wait_list(lio, true);
 }
 
+/* The request is the first that meets the file which the number means now, unseen (fclose()). It
+ * and those to come have a record of their own. Those before it were of another file: what of them
+ * would use the number again ends. Without memory all stays as it is. */
+void kaio_file_renew(struct kaio_batch *b, struct kaio_req *req) {
+    struct kaio_file *old = req->file;
+    int fd = req->iocb.aio_fildes;
+    if (kaio_file_is_gone(req)) return;
+    file_detach(old, fd);
+    struct kaio_file *file = kaio_file_get(fd);
+    if (!file) return;
+    uint32_t unsubmitted = kaio_req_leave_file(req);
+    __atomic_store_n(&req->file, file, __ATOMIC_RELAXED);
+    req->generation = file->generation;
+    kaio_file_unsubmitted(file, (int)unsubmitted);
+    if (!req->counted) return;
+    old->active[req->epoch]--;
+    kaio_file_count(req);
+    release(b, old);
+}
+
 /* Under the lock: nobody needs the number of the file as it is now any more? Then it is another. */
-static bool let_go(struct kaio_file *file) {
+static bool let_go(struct kaio_file *file, int fd) {
     if (file->unsubmitted > 0 || kaio_blocker_enters(file)) return false;
-    file->generation++;
-    file->refused = 0;
-    file->trust = 0;
-    file->straight = false;
-    file->memory = false;
-    file->kind = KAIO_UNKNOWN;
-    file->hot = false;
-    file->cold = false;
-    atomic_store_explicit(&file->used, false, memory_order_relaxed);
+    file_detach(file, fd);
     return true;
 }
 
@@ -214,9 +274,20 @@ void kaio_file_release(int fd) {
         kaio_enter_careful(&b);
         kaio_kernel_reap(&b);
         if (stream) kaio_cancel_stream(&b, file);
-        done = let_go(file);
+        done = kaio_file_used(fd) != file || let_go(file, fd);
         bool unsubmitted = file->unsubmitted > 0;
         kaio_leave(&b);
         if (!done) await(file, unsubmitted);
+    }
+}
+
+/* Those in the table; most have nothing there. */
+void kaio_file_release_range(unsigned first, unsigned last) {
+    const unsigned most = KAIO_FILE_CHUNK * KAIO_FILE_CHUNKS - 1;
+    if (last > most) last = most;
+    for (unsigned fd = first; fd <= last; fd++) {
+        if (!atomic_load_explicit(chunk_of((int)fd), memory_order_acquire))
+            fd |= KAIO_FILE_CHUNK - 1;
+        else kaio_file_release((int)fd);
     }
 }

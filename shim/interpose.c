@@ -23,6 +23,9 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <linux/close_range.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -279,6 +282,45 @@ EXPORT int close(int fd) {
         errno = saved;
     }
     return NEXT(close)(fd);
+}
+
+/* NEXT() knows it from glibc 2.34 on. */
+static int close_range_next(unsigned first, unsigned last, int flags) {
+    int (*next)(unsigned, unsigned, int) = NEXT(close_range);
+    return next ? next(first, last, flags) : (int)syscall(SYS_close_range, first, last, flags);
+}
+
+/* Our descriptors are not the program's to close. A vfork()ed child closes only its own copies. */
+static int close_others(unsigned first, unsigned last, int flags) {
+    unsigned ours;
+    int res = 0;
+    while (res == 0 && (ours = kaio_fd_ours_from(first)) <= last && ours != UINT_MAX) {
+        if (first < ours) res = close_range_next(first, ours - 1, flags);
+        first = ours + 1;
+    }
+    return res == 0 && first <= last ? close_range_next(first, last, flags) : res;
+}
+
+EXPORT int close_range(unsigned first, unsigned last, int flags) {
+    bool closes = first <= last && !(flags & ~(int)CLOSE_RANGE_UNSHARE);
+    if (!has_requests() || !closes || getpid() != kaio.pid)
+        return close_range_next(first, last, flags);
+    int saved = errno;
+    kaio_file_release_range(first, last);
+    errno = saved;
+    return close_others(first, last, flags);
+}
+
+/* Before Linux 5.9 there is no close_range(). */
+EXPORT void closefrom(int low) {
+    unsigned first = low > 0 ? (unsigned)low : 0;
+    int saved = errno;
+    if (close_range(first, UINT_MAX, 0)) {
+        struct rlimit limit = {.rlim_cur = 0};
+        getrlimit(RLIMIT_NOFILE, &limit);
+        for (unsigned fd = first; fd < limit.rlim_cur && fd <= INT_MAX; fd++) close((int)fd);
+    }
+    errno = saved;
 }
 
 static void make_way(int from, int to) {

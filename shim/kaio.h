@@ -27,8 +27,8 @@
 
 #define KAIO_POOL_CHUNK   64   /* requests allocated together */
 #define KAIO_POOL_CHUNKS  4096 /* 262,144 outstanding requests; the next one gets EAGAIN */
-#define KAIO_FILE_CHUNK   128  /* descriptors whose records are allocated together */
-#define KAIO_FILE_CHUNKS  8192 /* 2^20 descriptors, the kernel's default fs.nr_open */
+#define KAIO_FILE_CHUNK   512  /* descriptors whose table is allocated together; a page */
+#define KAIO_FILE_CHUNKS  2048 /* 2^20 descriptors, the kernel's default fs.nr_open */
 #define KAIO_SUBMIT_MAX   256  /* iocbs in one io_submit() */
 #define KAIO_SUBMIT_FEW   32   /* the same, on a stack that may be small */
 #define KAIO_FEW          64   /* requests that workers serve before a context is made */
@@ -117,7 +117,9 @@ struct kaio_req {
 };
 TAILQ_HEAD(kaio_reqs, kaio_req);
 
-/* One per descriptor number ever used. The counts are of requests on it. */
+/* One per open file with requests, as far as that can be told: a number that means another file
+ * gets another record, and requests that are still in progress keep theirs. Reused, never unmapped.
+ * The counts are of requests on it. */
 struct kaio_file {
     struct kaio_reqs held;       /* aio_fsync and barriers, oldest first */
     struct kaio_reqs line[2];    /* a stream's reads and writes: the head is being served */
@@ -125,6 +127,7 @@ struct kaio_file {
     struct kaio_reqs writes;     /* and file writes, which are done one at a time */
     struct kaio_req *writer;     /* the one that is running; NULL: none */
     TAILQ_ENTRY(kaio_file) link; /* kaio.ready, if ready */
+    TAILQ_ENTRY(kaio_file) gone; /* kaio.gone_files, once its number means another file */
     uint32_t active[2];          /* started and not finished, by epoch: see file.c */
     uint32_t unsubmitted;        /* would use the descriptor's number again */
     struct kaio_thread *waiter;  /* sleeps for unsubmitted == 0; or KAIO_EVERYONE */
@@ -142,14 +145,16 @@ struct kaio_file {
     atomic_bool memory;    /* tmpfs: has no RWF_NOWAIT, and waits for nothing */
     bool releasing;        /* file.c: do not release from within a release */
     bool lining[2];        /* submit.c: the same for a line's turns */
-    uint32_t generation;   /* how often the number was closed; requests keep that of their start */
-    atomic_bool used;      /* had a request since it was opened; read without the lock */
-    atomic_bool hot;       /* copy.c: the last small read found its data in memory; a hint */
-    atomic_bool cold;      /* worker.c: the last one waited for the device: it is not offered */
-    atomic_bool slow;      /* worker.c: its last request for a worker waited; a hint */
+    /* how often the record has lost its number; requests keep that of their start: are they still
+     * on the file that the number means? Read without the lock by direct.c */
+    uint32_t generation;
+    atomic_bool hot;  /* copy.c: the last small read found its data in memory; a hint */
+    atomic_bool cold; /* worker.c: the last one waited for the device: it is not offered */
+    atomic_bool slow; /* worker.c: its last request for a worker waited; a hint */
 };
 
 TAILQ_HEAD(kaio_files, kaio_file);
+typedef _Atomic(struct kaio_file *) kaio_number; /* what a descriptor's number means, or NULL */
 
 /* A lio_listio() call. */
 struct kaio_lio {
@@ -169,8 +174,8 @@ TAILQ_HEAD(kaio_waiting, kaio_thread);
 enum kaio_sleep { KAIO_ON_EVENTFD, KAIO_AWAKE, KAIO_ON_FUTEX };
 
 /* One wait of a thread; those in handlers are on top of the one that they have interrupted. Whoever
- * leaves a wait by siglongjmp(), by an exception or by a cancellation leaves its level here, and the
- * thread's next wait, or its end, puts right what the level stands for. */
+ * leaves a wait by siglongjmp(), by an exception or by a cancellation leaves its level here, and
+ * the thread's next wait, or its end, puts right what the level stands for. */
 struct kaio_level {
     uintptr_t frame;      /* where the wait's variables are; compared, never followed */
     struct kaio_lio *lio; /* what it waits for must be freed */
@@ -227,7 +232,7 @@ struct kaio_batch {
 struct kaio_global {
     pthread_mutex_t lock; /* default type: all zeros is unlocked */
     atomic_bool started;
-    _Atomic pid_t pid;   /* direct.c: without the lock */
+    _Atomic pid_t pid;           /* direct.c: without the lock */
     struct kaio_thread *wake;    /* threads to wake; the next kaio_leave() does */
     struct kaio_waiting waiting; /* threads that wait for requests of others */
     atomic_bool sending; /* complete.c: the end of some request is published, but may yet change */
@@ -239,7 +244,8 @@ struct kaio_global {
     struct kaio_lios free_lios;
     uint64_t lists; /* made so far */
     /* file.c */
-    _Atomic(struct kaio_file *) files[KAIO_FILE_CHUNKS];
+    _Atomic(kaio_number *) numbers[KAIO_FILE_CHUNKS];
+    struct kaio_files gone_files;
     /* kernel.c */
     io_context_t ctx;
     struct kaio_ring *_Atomic ring; /* NULL: io_getevents() */
@@ -279,7 +285,7 @@ struct kaio_global {
 extern struct kaio_global kaio;
 extern struct kaio_thread *_Atomic kaio_threads;
 extern struct kaio_thread *_Atomic kaio_efds[KAIO_EFDS + 1]; /* those with an eventfd; the reaper */
-extern _Atomic int kaio_epfd;                  /* the reaper's epoll set, or -1 */
+extern _Atomic int kaio_epfd;                                /* the reaper's epoll set, or -1 */
 extern __thread struct kaio_thread *kaio_self; /* NULL until the thread first enters */
 extern __thread bool kaio_is_ours;             /* a worker or the reaper: signals stay blocked */
 
@@ -302,8 +308,8 @@ extern atomic_int kaio_ncpu;
 void kaio_load(void); /* configuration and next functions; idempotent, before anything else */
 void kaio_lock(void);
 void kaio_unlock(void);
-void kaio_stand_aside(void); /* drops the lock if others wait for it; takes it again */
-void kaio_enter(struct kaio_batch *b);         /* blocks signals, takes the lock */
+void kaio_stand_aside(void);           /* drops the lock if others wait for it; takes it again */
+void kaio_enter(struct kaio_batch *b); /* blocks signals, takes the lock */
 void kaio_enter_careful(struct kaio_batch *b); /* the same, maybe in a signal handler */
 void kaio_leave(struct kaio_batch *b);         /* carries out b and gives both back */
 void kaio_poll(void);                          /* reaps what is in the ring; async-signal-safe */
@@ -311,26 +317,27 @@ void *kaio_alloc(size_t size);                 /* zeroed pages, never freed; NUL
 
 /* thread.c */
 void kaio_thread_load(void);
-struct kaio_thread *kaio_thread_self(void);             /* the caller's; under the lock */
-struct kaio_thread *kaio_thread_record(void);           /* a free one; under the lock */
-int kaio_thread_efd(struct kaio_thread *thread);        /* made when first needed; under the lock */
-void kaio_thread_check(struct kaio_thread *thread);     /* is it still its own? under the lock */
-void kaio_thread_drain(struct kaio_thread *thread);     /* reads its eventfd, without waiting */
+struct kaio_thread *kaio_thread_self(void);         /* the caller's; under the lock */
+struct kaio_thread *kaio_thread_record(void);       /* a free one; under the lock */
+int kaio_thread_efd(struct kaio_thread *thread);    /* made when first needed; under the lock */
+void kaio_thread_check(struct kaio_thread *thread); /* is it still its own? under the lock */
+void kaio_thread_drain(struct kaio_thread *thread); /* reads its eventfd, without waiting */
 void kaio_thread_list(struct kaio_thread *thread, bool listed); /* in kaio.waiting */
-void kaio_thread_wake_later(struct kaio_thread *thread); /* at kaio_leave(); under the lock */
+void kaio_thread_wake_later(struct kaio_thread *thread);  /* at kaio_leave(); under the lock */
 void kaio_thread_wake_waiter(struct kaio_thread *waiter); /* the same; NULL, KAIO_EVERYONE, too */
 void kaio_thread_add_waiter(struct kaio_thread **waiter, struct kaio_thread *thread);
 void kaio_thread_wake(struct kaio_thread *thread); /* now; without the lock */
 /* Several threads wait for the same: all of kaio.waiting are woken. */
 #define KAIO_EVERYONE ((struct kaio_thread *)1)
-#define KAIO_LOST     (-2) /* an eventfd that was closed unseen */
+#define KAIO_LOST     (-2)                              /* an eventfd that was closed unseen */
 int kaio_thread_start(void *(*run)(void *), void *arg); /* 0 or -errno; without the lock */
 
 /* fd.c */
 int kaio_fd_raise(int fd); /* moves a new descriptor out of the program's way; -1 stays -1 */
 bool kaio_fd_is_ours(int fd);
-bool kaio_fd_is_marked(int fd); /* still the file that kaio_fd_raise() answered */
-void kaio_fd_evade(int fd);     /* before dup2() or dup3() onto it */
+bool kaio_fd_is_marked(int fd);             /* still the file that kaio_fd_raise() answered */
+void kaio_fd_evade(int fd);                 /* before dup2() or dup3() onto it */
+unsigned kaio_fd_ours_from(unsigned first); /* before close_range(): what to spare */
 /* What a small file of proc(5) says, ended by 0. Its length, or -1. */
 long kaio_fd_tell(const char *path, char *text, size_t size);
 
@@ -347,18 +354,27 @@ void kaio_req_advance(struct kaio_req *req, size_t n); /* n bytes have been tran
 struct kaio_req *kaio_req_at(uint32_t index);
 void kaio_req_move(struct kaio_req *req, enum kaio_state state);
 void kaio_file_unsubmitted(struct kaio_file *file, int change);
+unsigned kaio_req_leave_file(struct kaio_req *req);
 void kaio_req_free(struct kaio_req *req);
 struct kaio_lio *kaio_lio_get(void); /* NULL: no memory */
 void kaio_lio_free(struct kaio_lio *lio);
 
 /* file.c */
-struct kaio_file *kaio_file_get(int fd);  /* NULL: no memory */
-struct kaio_file *kaio_file_used(int fd); /* without the lock; NULL: no request since opened */
+struct kaio_file *kaio_file_get(int fd); /* NULL: no memory */
+struct kaio_file *
+kaio_file_used(int fd); /* without the lock; NULL: no request since it was opened */
 void kaio_file_start(struct kaio_batch *b, struct kaio_req *req);
 void kaio_file_count(struct kaio_req *req); /* a sync that begins now waits for it */
 void kaio_file_finish(struct kaio_batch *b, struct kaio_req *req, long res);
+void kaio_file_renew(struct kaio_batch *b,
+                     struct kaio_req *req); /* its number means another file */
+static inline bool
+kaio_file_is_gone(const struct kaio_req *req) { /* the number is no more its own */
+    return req->generation != req->file->generation;
+}
 void kaio_file_sync(int fd);    /* waits for the requests queued so far */
 void kaio_file_release(int fd); /* before its number can mean another file */
+void kaio_file_release_range(unsigned first, unsigned last);
 
 /* direct.c */
 bool kaio_direct_submit(struct aiocb *cb,
@@ -372,6 +388,8 @@ void kaio_submit(struct kaio_batch *b, struct kaio_req *req);
 void kaio_submit_ready(struct kaio_batch *b, struct kaio_req *req, unsigned events); /* poll()'s */
 int kaio_submit_new(struct kaio_batch *b, struct aiocb *cb, enum kaio_op op, struct kaio_lio *lio);
 bool kaio_submit_is_stream(int fd);
+void kaio_submit_look(struct kaio_batch *b,
+                      struct kaio_req *req);     /* does its number mean another file? */
 bool kaio_submit_trusts(struct kaio_file *file); /* without the lock: is it as when last asked? */
 void kaio_submit_result(struct kaio_batch *b, struct kaio_req *req, long res);
 void kaio_submit_unpollable(struct kaio_batch *b, struct kaio_req *req);
@@ -382,8 +400,9 @@ bool kaio_kernel_ready(void);   /* the context, made now if need be */
 bool kaio_kernel_pending(void); /* events wait in the ring; no lock, async-signal-safe */
 void kaio_kernel_reap(struct kaio_batch *b);
 void kaio_kernel_offer(struct kaio_batch *b, struct kaio_req *req);
-bool kaio_kernel_has_declined(const struct iocb *iocb); /* a hint; without the lock */
-bool kaio_kernel_is_poll(const struct kaio_req *req);   /* is its iocb one? */
+unsigned kaio_kernel_tail(void); /* of the ring, without the lock */
+bool kaio_kernel_has_declined(const struct iocb *iocb, unsigned tail); /* the same */
+bool kaio_kernel_is_poll(const struct kaio_req *req);                  /* is its iocb one? */
 void kaio_kernel_poll(struct kaio_batch *b, struct kaio_req *req);
 void kaio_kernel_unpoll(struct kaio_req *req);
 void kaio_kernel_backlog(struct kaio_batch *b);

@@ -73,15 +73,22 @@ bool kaio_kernel_pending(void) {
            atomic_load_explicit(&kaio.in_kernel, memory_order_relaxed);
 }
 
-/* Right after io_submit() of this one: is its event the newest, and an error? A hint, without the
- * lock: others may be moving the ring on. */
-bool kaio_kernel_has_declined(const struct iocb *iocb) {
+unsigned kaio_kernel_tail(void) {
+    struct kaio_ring *ring = atomic_load_explicit(&kaio.ring, memory_order_relaxed);
+    return ring ? atomic_load_explicit(&ring->tail, memory_order_acquire) : 0;
+}
+
+/* Right after io_submit() of this one: is its event, which then lies behind the tail before, an
+ * error? Without the lock: others may be moving the ring on, and then see to it themselves. */
+bool kaio_kernel_has_declined(const struct iocb *iocb, unsigned tail) {
     struct kaio_ring *ring = atomic_load_explicit(&kaio.ring, memory_order_relaxed);
     if (!ring) return kaio_kernel_pending();
-    unsigned tail = atomic_load_explicit(&ring->tail, memory_order_acquire);
-    const struct io_event *last = &ring->events[(tail ? tail : ring->nr) - 1];
-    return __atomic_load_n(&last->obj, __ATOMIC_RELAXED) == iocb &&
-           (long)__atomic_load_n(&last->res, __ATOMIC_RELAXED) < 0;
+    for (unsigned end = kaio_kernel_tail(); tail != end; tail = (tail + 1) % ring->nr) {
+        const struct io_event *ev = &ring->events[tail];
+        if (__atomic_load_n(&ev->obj, __ATOMIC_RELAXED) == iocb)
+            return (long)__atomic_load_n(&ev->res, __ATOMIC_RELAXED) < 0;
+    }
+    return false;
 }
 
 bool kaio_kernel_is_poll(const struct kaio_req *req) {
@@ -139,10 +146,10 @@ static bool needs_reaper(const struct kaio_req *req) {
 }
 
 /* Into b->offer, or behind those for which the context has no room; once that is stuck, as if it
- * had been declined. The iocb is complete. */
+ * had been declined. Nor is a number used that is another file's by now. The iocb is complete. */
 static void enqueue(struct kaio_batch *b, struct kaio_req *req) {
     bool room = kaio.in_kernel < kaio.depth;
-    if (!room && kaio.stuck) {
+    if (kaio_file_is_gone(req) || (!room && kaio.stuck)) {
         kaio_submit_result(b, req, -EAGAIN);
         return;
     }
@@ -157,8 +164,12 @@ static void enqueue(struct kaio_batch *b, struct kaio_req *req) {
 
 static void flag_and_enqueue(struct kaio_batch *b, struct kaio_req *req) {
     req->iocb.data = req;
+    kaio_thread_check(req->owner);
     bool own = !needs_reaper(req) && kaio_thread_efd(req->owner) >= 0;
-    if (!own && kaio_reaper_ready(b)) req->owner = kaio.reaper;
+    if (!own && kaio_reaper_ready(b)) {
+        req->owner = kaio.reaper;
+        kaio_thread_check(req->owner);
+    }
     int efd = kaio_thread_efd(req->owner);
     if (efd >= 0) io_set_eventfd(&req->iocb, efd);
     else req->owner->unflagged = true;

@@ -95,6 +95,7 @@ static void begin(void) {
     TAILQ_INIT(&kaio.handover);
     TAILQ_INIT(&kaio.handover_lists);
     TAILQ_INIT(&kaio.waiting);
+    TAILQ_INIT(&kaio.gone_files);
     kaio.started = true;
 }
 

@@ -58,7 +58,7 @@ void kaio_req_fill(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, stru
     __atomic_store_n(&req->file, file, __ATOMIC_RELAXED);
     __atomic_store_n(&req->submitter, kaio_self, __ATOMIC_RELAXED);
     req->op = (uint8_t)op;
-    req->generation = file->generation;
+    req->generation = __atomic_load_n(&file->generation, __ATOMIC_RELAXED);
     req->iocb.aio_fildes = fd;
     req->sigev.sigev_notify = SIGEV_NONE;
     req->owner = kaio_self;
@@ -124,6 +124,13 @@ void kaio_file_unsubmitted(struct kaio_file *file, int change) {
         kaio_thread_wake_waiter(file->waiter);
         file->waiter = NULL;
     }
+}
+
+/* It moves to another record. Answers what it counts there in unsubmitted. */
+unsigned kaio_req_leave_file(struct kaio_req *req) {
+    bool counts = is_unsubmitted(req, req->state);
+    kaio_file_unsubmitted(req->file, -counts);
+    return counts;
 }
 
 void kaio_req_move(struct kaio_req *req, enum kaio_state state) {

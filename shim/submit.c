@@ -46,19 +46,28 @@ bool kaio_submit_is_stream(int fd) {
     return kind_of(fd, &st) == KAIO_STREAM;
 }
 
-static bool is_stream(struct kaio_req *req) {
+/* If the number means another kind than it did, it means another file: nothing that is known of it
+ * holds any more. */
+static bool is_stream(struct kaio_batch *b, struct kaio_req *req) {
     struct statx st;
-    req->file->kind = kind_of(req->iocb.aio_fildes, &st);
-    bool stream = req->file->kind == KAIO_STREAM;
+    uint8_t kind = kind_of(req->iocb.aio_fildes, &st), before = req->file->kind;
+    if (kind != before && kind != KAIO_UNKNOWN && before != KAIO_UNKNOWN) kaio_file_renew(b, req);
+    bool stream = kind == KAIO_STREAM;
+    req->file->kind = kind;
     req->file->anonymous = stream && !(st.stx_mode & S_IFMT);
     req->file->socket = stream && S_ISSOCK(st.stx_mode);
     return stream;
 }
 
-/* A file as it was when last looked. If it has changed unseen (fclose()), pread() says ESPIPE; the
- * other way round nothing would tell, so a stream is looked at again. */
-static bool may_be_stream(struct kaio_req *req) {
-    return req->file->kind != KAIO_FILE_LIKE && is_stream(req);
+void kaio_submit_look(struct kaio_batch *b, struct kaio_req *req) {
+    is_stream(b, req);
+}
+
+/* A new request. What was a file is offered as one: at a stream that has its number, unseen
+ * (fclose()), such an offer takes nothing out of turn, and when it is declined there is another
+ * look. The other way round nothing would tell, so a stream is looked at each time. */
+static bool may_be_stream(struct kaio_batch *b, struct kaio_req *req) {
+    return req->file->kind != KAIO_FILE_LIKE && is_stream(b, req);
 }
 
 /* A stream's requests are served one by one, by priority and in call order, each direction on its
@@ -98,7 +107,6 @@ static bool is_signalfd(const struct kaio_req *req) {
 /* Idle streams take half of the context at most; the others wait in the reaper's epoll set. What
  * the kernel cannot poll gets a thread. */
 static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_poll) {
-    if (!req->in_line && !line_up(req)) return; /* it was no stream when it was offered */
     int flags = can_poll ? fcntl(req->iocb.aio_fildes, F_GETFL) : -1;
     if (flags >= 0 && flags & O_NONBLOCK) {
         kaio_complete(b, req, -EAGAIN);
@@ -116,8 +124,10 @@ static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_pol
 static void declined(struct kaio_batch *b, struct kaio_req *req, enum kaio_reason reason) {
     kaio.declined[reason]++;
     KAIO_PROBE(decline, req->cb, reason);
-    if (req->in_line || (req->op <= KAIO_WRITE && may_be_stream(req))) {
+    if (req->in_line) {
         stream_wait(b, req, reason == KAIO_R_AGAIN || reason == KAIO_R_SHORT);
+    } else if (req->op <= KAIO_WRITE && is_stream(b, req)) {
+        kaio_submit(b, req); /* it was no stream when it was offered: in turn, as one */
     } else if (kaio_config.mode == KAIO_KERNEL && !req->blocking && reason != KAIO_R_CONTEXT &&
                reason != KAIO_R_APPEND) {
         req->blocking = true;
@@ -193,7 +203,7 @@ int kaio_submit_new(struct kaio_batch *b, struct aiocb *cb, enum kaio_op op, str
 
 /* New, released, or a stream's, whose turn it is or which is ready. */
 void kaio_submit(struct kaio_batch *b, struct kaio_req *req) {
-    if (req->generation != req->file->generation) { /* ready, on a number that has been closed */
+    if (kaio_file_is_gone(req)) { /* ready, or released, on a number that has been closed */
         kaio_submit_result(b, req, -EAGAIN);
         return;
     }
@@ -201,7 +211,7 @@ void kaio_submit(struct kaio_batch *b, struct kaio_req *req) {
         kaio_complete(b, req, req->op == KAIO_INVALID ? -EINVAL : 0);
         return;
     }
-    if (req->op <= KAIO_WRITE && !req->in_line && may_be_stream(req) && !line_up(req)) return;
+    if (req->op <= KAIO_WRITE && !req->in_line && may_be_stream(b, req) && !line_up(req)) return;
     if (req->in_line && (is_signalfd(req) || has_low_water(req))) {
         req->blocking = req->file->socket;
         kaio_blocker_start(b, req);
@@ -276,14 +286,13 @@ static bool is_doubtful(long res) {
  * that pread() would report otherwise (directories, sockets with an offset) are left to it. */
 void kaio_submit_result(struct kaio_batch *b, struct kaio_req *req, long res) {
     if (res == -EPIPE || res == -EFBIG) kaio.raised++;
-    if (req->generation != req->file->generation) {
+    if (kaio_file_is_gone(req)) {
         result_of_closed(b, req, res);
     } else if (res == -EAGAIN) {
         declined(b, req, KAIO_R_AGAIN);
     } else if (res == -EOPNOTSUPP) {
         unsupported(b, req);
-    } else if (res == -ESPIPE && req->file->kind != KAIO_STREAM && is_stream(req)) {
-        req->file->refused = 0; /* the number means another file than it did, unseen */
+    } else if (res == -ESPIPE && req->file->kind != KAIO_STREAM && is_stream(b, req)) {
         kaio_submit(b, req);
     } else if (res == -ESPIPE && req->file->kind == KAIO_STREAM && req->offset) {
         req->offset = 0;

@@ -86,7 +86,8 @@ void kaio_thread_check(struct kaio_thread *thread) {
     if (thread->efd >= 0 && !kaio_fd_is_marked(thread->efd)) thread->efd = KAIO_LOST;
 }
 
-/* How many of the program's threads may have one: a small part of the descriptors that there are. */
+/* How many of the program's threads may have one: a small part of the descriptors that there are.
+ */
 static int efds_most(void) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit)) return 1;
@@ -94,8 +95,8 @@ static int efds_most(void) {
     return most < 1 ? 1 : most < KAIO_EFDS ? (int)most : KAIO_EFDS;
 }
 
-/* A place in kaio_efds; NULL: there are enough. The eventfd of a record that no thread has moves on:
- * what still signals it wakes the new owner once too often. */
+/* A place in kaio_efds; NULL: there are enough. The eventfd of a record that no thread has moves
+ * on: what still signals it wakes the new owner once too often. */
 static struct kaio_thread *_Atomic *efd_place(struct kaio_thread *thread) {
     struct kaio_thread *_Atomic *place = NULL;
     int used = 0;
@@ -163,9 +164,10 @@ void kaio_thread_wake_waiter(struct kaio_thread *waiter) {
     TAILQ_FOREACH(waiter, &kaio.waiting, waiting) kaio_thread_wake_later(waiter);
 }
 
-/* One wake-up for all that ends before the thread looks again: it says that it sleeps before it lets
- * itself be found (under the lock), or before its last look at its own requests, and whoever turns
- * that to KAIO_AWAKE wakes it. relaxed: the lock orders it; pairs with fall_asleep() in wait.c */
+/* One wake-up for all that ends before the thread looks again: it says that it sleeps before it
+ * lets itself be found (under the lock), or before its last look at its own requests, and whoever
+ * turns that to KAIO_AWAKE wakes it. relaxed: the lock orders it; pairs with fall_asleep() in
+ * wait.c */
 void kaio_thread_wake(struct kaio_thread *thread) {
     static const uint64_t one = 1;
     switch (atomic_exchange_explicit(&thread->sleep, KAIO_AWAKE, memory_order_relaxed)) {

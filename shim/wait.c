@@ -62,8 +62,8 @@ static bool is_over(const struct wait *w) {
     return any_done(w);
 }
 
-/* Levels of waits: what this thread's waits have entered into the books. Written by the thread alone,
- * or under the lock when it has ended. */
+/* Levels of waits: what this thread's waits have entered into the books. Written by the thread
+ * alone, or under the lock when it has ended. */
 
 static void set_owes(struct kaio_thread *thread, bool owes) {
     kaio.owed += (unsigned)owes - (unsigned)thread->owes;
@@ -94,8 +94,8 @@ void kaio_wait_abandon(struct kaio_thread *thread) {
     atomic_store_explicit(&thread->sleep, KAIO_AWAKE, memory_order_relaxed);
 }
 
-/* Has the thread left the wait whose variables were at frame? On one stack, which grows down, a wait
- * that goes on has its variables above those of the waits in its handlers. */
+/* Has the thread left the wait whose variables were at frame? On one stack, which grows down, a
+ * wait that goes on has its variables above those of the waits in its handlers. */
 static bool is_gone(uintptr_t frame, uintptr_t here) {
     stack_t other;
     if (sigaltstack(NULL, &other)) return false;
@@ -169,8 +169,7 @@ static void fall_asleep(struct wait *w) {
     if (!w->level) return;
     w->level->by_eventfd = w->self->efd >= 0;
     /* relaxed: under the lock, or the fence in arm_own() follows; pairs with kaio_thread_wake() */
-    atomic_store_explicit(&w->self->sleep,
-                          w->level->by_eventfd ? KAIO_ON_EVENTFD : KAIO_ON_FUTEX,
+    atomic_store_explicit(&w->self->sleep, w->level->by_eventfd ? KAIO_ON_EVENTFD : KAIO_ON_FUTEX,
                           memory_order_relaxed);
 }
 
@@ -285,8 +284,8 @@ static long read_count(const struct wait *w, int efd) {
                           : syscall(SYS_read, efd, &count, sizeof count);
 }
 
-/* glibc's own waits are cancelled in the same way. A wake-up that has come changes thread->sleep, so
- * none is lost, and an inner wait takes none from an outer one. */
+/* glibc's own waits are cancelled in the same way. A wake-up that has come changes thread->sleep,
+ * so none is lost, and an inner wait takes none from an outer one. */
 static int sleep_on_futex(const struct wait *w, const struct timespec *left) {
     int type = 0;
     if (w->cancellable) pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, &type);

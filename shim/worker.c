@@ -45,7 +45,7 @@ static bool has_become_stream(const struct kaio_req *req) {
 static bool may_call_again(const struct kaio_req *req) {
     if (!req->in_line) return true;
     kaio_lock();
-    bool same = req->generation == req->file->generation;
+    bool same = !kaio_file_is_gone(req);
     kaio_unlock();
     if (!same) errno = ECANCELED;
     return same;
@@ -128,14 +128,15 @@ static bool work_off(struct kaio_batch *b, struct kaio_file *file) {
     struct kaio_req *batch[KAIO_BATCH];
     bool quick = true;
     int n = kaio_queue_take_batch(file, batch);
+    bool gone = kaio_file_is_gone(batch[0]); /* its number is another file's by now, unseen */
     kaio.busy++;
     file->workers++;
     kaio_leave(b);
-    for (int i = 0; i < n && n > 1; i++) kaio_copy_begin(batch[i]);
+    for (int i = 0; i < n && n > 1 && !gone; i++) kaio_copy_begin(batch[i]);
     for (int i = 0; i < n; i++) {
         struct kaio_req *req = batch[i];
         uint64_t begin = kaio_now_ns();
-        long res = kaio_worker_run(req);
+        long res = gone ? -EBADF : kaio_worker_run(req);
         quick = kaio_copy_is_quick(req->nbytes, kaio_now_ns() - begin) && (i == 0 || quick);
         kaio_enter(b);
         /* relaxed: hints */
