@@ -35,6 +35,7 @@ struct wait {
     struct kaio_lio *lio;            /* or for all items of this, */
     struct kaio_file *file;          /* or until nobody needs this file's number */
     const struct timespec *deadline; /* CLOCK_MONOTONIC; NULL: none */
+    bool invalid; /* the limit: nothing is waited for. glibc aborts, or not, as its clock stands */
     struct kaio_nap nap;
     bool cancellable;
     bool careful; /* maybe in a handler: not LIO_WAIT, whose caller may start threads */
@@ -356,7 +357,7 @@ static void spin(const struct wait *w) {
 }
 
 static int wait_any(struct wait *w) {
-    int res = 0;
+    int res = w->invalid ? -EINVAL : 0;
     while (!any_done(w)) {
         if (kaio_kernel_pending()) kaio_poll();
         if (res) return any_done(w) ? 0 : res;
@@ -371,7 +372,8 @@ static int wait_any(struct wait *w) {
 int kaio_wait_any(const struct aiocb *const list[], int n, const struct timespec *timeout) {
     struct timespec deadline;
     struct wait w = {.list = list, .n = n, .cancellable = true, .careful = true};
-    if (timeout) {
+    w.invalid = timeout && (timeout->tv_nsec < 0 || timeout->tv_nsec >= 1000000000);
+    if (timeout && !w.invalid) {
         clock_gettime(CLOCK_MONOTONIC, &deadline);
         /* glibc's sum wraps, and a wait without end ends at once; nobody can lean on that */
         if (__builtin_add_overflow(deadline.tv_sec, timeout->tv_sec, &deadline.tv_sec))
