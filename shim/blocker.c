@@ -92,7 +92,8 @@ static short blocker_sleep(struct kaio_req *req, uint64_t end) {
     req->blocker = true;
     kaio_req_move(req, KAIO_POLLING);
     kaio_leave(&b);
-    poll(fds, 2, fds[1].fd < 0 || b.self->shared ? LOOK_MS : ms_until(end));
+    int ms = fds[1].fd < 0 || b.self->shared ? LOOK_MS : ms_until(end);
+    syscall(SYS_poll, fds, 2l, (long)ms);
     if (fds[1].revents) kaio_thread_drain(b.self);
     return fds[0].revents;
 }
@@ -100,7 +101,7 @@ static short blocker_sleep(struct kaio_req *req, uint64_t end) {
 static bool is_ready(const struct kaio_req *req) {
     struct pollfd fd = {.fd = req->iocb.aio_fildes};
     fd.events = req->op == KAIO_READ ? POLLIN : POLLOUT;
-    return poll(&fd, 1, 0) > 0;
+    return syscall(SYS_poll, &fd, 1l, 0l) > 0;
 }
 
 /* An empty FIFO that nobody has open for writing. vmsplice() reads from a pipe, and has no place to

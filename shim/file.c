@@ -257,9 +257,8 @@ static bool let_go(struct kaio_file *file, int fd) {
  * takes no lock before its call, so nobody would wake this thread, which must not keep the CPU from
  * it. */
 static void await(struct kaio_file *file, bool unsubmitted) {
-    static const struct timespec moment = {0, MOMENT_NS};
     if (unsubmitted) kaio_wait_unsubmitted(file);
-    else syscall(SYS_nanosleep, &moment, NULL);
+    else kaio_clock_nap(MOMENT_NS, false);
 }
 
 /* close(), dup2(), dup3(): streams are cancelled, or their POLL iocb would keep the peer from

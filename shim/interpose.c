@@ -13,7 +13,7 @@
  *   watch.c      KAIO_STATS: at the calls   stats.c      inside; the report (json.c)
  *   share.c      KAIO_STATS=live            record.c     KAIO_RECORD
  *   fd.c         our own descriptors        raised.c     signals of a write
- *   config.c     KAIO_*
+ *   config.c     KAIO_*                     clock.c      time, as nobody fakes it
  *
  * Nothing else in the library touches errno for the program, and nothing else is visible outside.
  * KAIO_MODE=off forwards every call to the next definition in line, which is glibc's.

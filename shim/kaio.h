@@ -264,7 +264,7 @@ struct kaio_global {
     unsigned workers, busy, idle, looking; /* all; with requests; asleep in kaio.work; still up */
     unsigned called, starting;             /* woken or started, but not here yet */
     bool worker_failed;                    /* to start, and the log has said so */
-    pthread_cond_t work;                   /* with lock; wait_for_work() in worker.c sleeps on it */
+    atomic_uint work; /* changed under the lock; sleep_for_work() in worker.c sleeps on it */
     /* reaper.c */
     struct kaio_thread *reaper;
     bool efd_failed;           /* a thread has none, and the log has said so */
@@ -331,6 +331,14 @@ void kaio_thread_wake(struct kaio_thread *thread); /* now; without the lock */
 #define KAIO_EVERYONE ((struct kaio_thread *)1)
 #define KAIO_LOST     (-2)                              /* an eventfd that was closed unseen */
 int kaio_thread_start(void *(*run)(void *), void *arg); /* 0 or -errno; without the lock */
+
+/* clock.c; the kernel's, as nobody fakes it */
+struct pollfd;
+void kaio_clock_load(void);
+void kaio_clock_get(struct timespec *now); /* CLOCK_MONOTONIC, here and below */
+uint64_t kaio_now_ns(void);
+int kaio_clock_poll(struct pollfd *fd, const struct timespec *limit); /* ppoll() of one */
+void kaio_clock_nap(long ns, bool cancellable); /* less than a second; a signal ends it */
 
 /* fd.c */
 int kaio_fd_raise(int fd); /* moves a new descriptor out of the program's way; -1 stays -1 */
@@ -422,7 +430,6 @@ void kaio_worker_queue(struct kaio_batch *b, struct kaio_req *req);
 void kaio_worker_finish(struct kaio_batch *b, struct kaio_req *req, long res);
 long kaio_worker_run(struct kaio_req *req);  /* bytes or -errno; without the lock */
 bool kaio_worker_call(struct kaio_batch *b); /* wakes or starts one if need be; drops the lock */
-uint64_t kaio_now_ns(void);                  /* CLOCK_MONOTONIC */
 
 /* copy.c */
 bool kaio_copy_is_memory(int fd);

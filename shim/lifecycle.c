@@ -58,6 +58,7 @@ static void after_fork(void) {
 
 void kaio_load(void) {
     if (atomic_load_explicit(&kaio_loaded, memory_order_acquire)) return;
+    kaio_clock_load();
     kaio_config_load();
     kaio_thread_load();
     pthread_atfork(NULL, NULL, after_fork);

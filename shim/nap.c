@@ -37,13 +37,11 @@ static int take_signals(const struct kaio_nap *nap) {
 }
 
 int kaio_nap(struct kaio_nap *nap, bool cancellable) {
-    static const struct timespec moment = {0, NAP_NS};
     sigset_t all;
     sigfillset(&all);
     if (!nap->begun) pthread_sigmask(SIG_SETMASK, &all, &nap->mask);
     nap->begun = true;
-    if (cancellable) nanosleep(&moment, NULL);
-    else syscall(SYS_nanosleep, &moment, NULL);
+    kaio_clock_nap(NAP_NS, cancellable);
     return take_signals(nap);
 }
 

@@ -129,8 +129,8 @@ static void *reaper_main(void *self) {
         int ms = kaio.blind || kaio.reaper->efd < 0 ? LOOK_MS : IDLE_MS;
         kaio_leave(&b);
         ev.events = 0;
-        int n = epoll_wait(set(), &ev, 1, ms);
-        if (n < 0) usleep(LOOK_MS * 1000); /* there is no set */
+        long n = syscall(SYS_epoll_wait, set(), &ev, 1l, (long)ms);
+        if (n < 0) kaio_clock_nap(LOOK_MS * 1000000, false); /* there is no set */
         if (n <= 0 && retire()) return NULL;
     }
 }

@@ -26,6 +26,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define LOOK_NS 20000
+
 /* Zeros in a child. */
 static struct {
     _Atomic enum { NOT_YET, BEGUN, DONE } state;
@@ -115,9 +117,8 @@ void kaio_share_begin(void) {
         /* release: pairs with both acquires */
         atomic_store_explicit(&share.state, DONE, memory_order_release);
     }
-    const struct timespec little = {.tv_nsec = 20000};
     while (atomic_load_explicit(&share.state, memory_order_acquire) != DONE)
-        syscall(SYS_nanosleep, &little, NULL);
+        kaio_clock_nap(LOOK_NS, false);
     pthread_sigmask(SIG_SETMASK, &mask, NULL);
 }
 

@@ -272,7 +272,7 @@ static bool arm_own(struct wait *w) {
 }
 
 static bool time_left(const struct timespec *deadline, struct timespec *left) {
-    clock_gettime(CLOCK_MONOTONIC, left);
+    kaio_clock_get(left);
     left->tv_sec = deadline->tv_sec - left->tv_sec;
     left->tv_nsec = deadline->tv_nsec - left->tv_nsec;
     if (left->tv_nsec < 0) left->tv_sec--, left->tv_nsec += 1000000000;
@@ -310,7 +310,7 @@ static int sleep_on(struct wait *w) {
         return errno == EINTR ? -EINTR : kaio_nap(&w->nap, w->cancellable);
     }
     struct pollfd ready = {.fd = efd, .events = POLLIN};
-    int n = ppoll(&ready, 1, &left, NULL);
+    int n = kaio_clock_poll(&ready, &left);
     if (n <= 0) return n == 0 ? -EAGAIN : -EINTR;
     kaio_thread_drain(w->self);
     return 0;
@@ -374,7 +374,7 @@ int kaio_wait_any(const struct aiocb *const list[], int n, const struct timespec
     struct wait w = {.list = list, .n = n, .cancellable = true, .careful = true};
     w.invalid = timeout && (timeout->tv_nsec < 0 || timeout->tv_nsec >= 1000000000);
     if (timeout && !w.invalid) {
-        clock_gettime(CLOCK_MONOTONIC, &deadline);
+        kaio_clock_get(&deadline);
         /* glibc's sum wraps, and a wait without end ends at once; nobody can lean on that */
         if (__builtin_add_overflow(deadline.tv_sec, timeout->tv_sec, &deadline.tv_sec))
             deadline.tv_sec = LONG_MAX - 1;

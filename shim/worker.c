@@ -8,20 +8,16 @@
 #include "kaio.h"
 
 #include <errno.h>
+#include <linux/futex.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define SPIN_NS 20000
+#define SPINS   1000 /* at most, should the clock stand */
 #define IDLE_S  1
 
 static void *worker_main(void *unused);
-
-uint64_t kaio_now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 /* By the calling thread, at its kaio_leave(). */
 static void run_inline(struct kaio_batch *b, struct kaio_req *req) {
@@ -93,11 +89,31 @@ void kaio_worker_finish(struct kaio_batch *b, struct kaio_req *req, long res) {
  * make some may want this very one, if others are busy. */
 static void spin(void) {
     uint64_t end = kaio_now_ns() + SPIN_NS;
-    int rounds = 0;
-    while (atomic_load_explicit(&kaio.nready, memory_order_relaxed) == 0 && kaio_now_ns() < end) {
+    for (int n = 1; n <= SPINS && kaio_now_ns() < end; n++) {
+        if (atomic_load_explicit(&kaio.nready, memory_order_relaxed)) break;
         for (int i = 0; i < 16; i++) __builtin_ia32_pause();
-        if (++rounds % 4 == 0) syscall(SYS_sched_yield);
+        if (n % 4 == 0) syscall(SYS_sched_yield);
     }
+}
+
+/* Under the lock, which it drops meanwhile. False: nobody has called for a while. No call is
+ * missed: kaio.work is read under the lock, when there was nothing to do, and changed under it, so
+ * the kernel does not let a thread sleep that has been called since. */
+static bool sleep_for_work(void) {
+    static const struct timespec idle = {IDLE_S, 0};
+    unsigned seen = kaio.work;
+    kaio.idle++;
+    kaio_unlock();
+    long err = syscall(SYS_futex, &kaio.work, FUTEX_WAIT_PRIVATE, seen, &idle) ? errno : 0;
+    kaio_lock();
+    kaio.idle--;
+    if (kaio.called) kaio.called--; /* at worst one is called too many */
+    return err != ETIMEDOUT;
+}
+
+/* Wakes one that sleeps there, without the lock. */
+static void wake_one(void) {
+    syscall(SYS_futex, &kaio.work, FUTEX_WAKE_PRIVATE, 1l);
 }
 
 /* False: nothing came for a while. Until it sleeps the worker counts as looking, so what is
@@ -110,16 +126,7 @@ static bool wait_for_work(struct kaio_batch *b, bool quick) {
     if (spins) spin();
     kaio_enter(b);
     kaio.looking--;
-    struct timespec end;
-    clock_gettime(CLOCK_MONOTONIC, &end);
-    end.tv_sec += IDLE_S;
-    int err = 0;
-    while (!kaio_queue_next() && err == 0) {
-        kaio.idle++;
-        err = pthread_cond_clockwait(&kaio.work, &kaio.lock, CLOCK_MONOTONIC, &end);
-        kaio.idle--;
-        if (kaio.called) kaio.called--; /* at worst one is called too many */
-    }
+    while (!kaio_queue_next() && sleep_for_work()) continue;
     return kaio_queue_next();
 }
 
@@ -203,9 +210,10 @@ bool kaio_worker_call(struct kaio_batch *b) {
     unsigned coming = kaio.looking + kaio.called + kaio.starting;
     if (kaio_queue_batches(coming) <= coming) return false;
     if (kaio.idle > kaio.called) {
-        kaio.called++; /* taken back by the one that wakes, in wait_for_work() */
+        kaio.called++; /* taken back by the one that wakes, in sleep_for_work() */
+        kaio.work++;
         kaio_unlock();
-        pthread_cond_signal(&kaio.work);
+        wake_one();
         kaio_lock();
         return true;
     }
