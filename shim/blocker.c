@@ -215,6 +215,7 @@ static void *blocker_main(void *arg) {
         kaio_leave(&b);
         break;
     }
+    kaio_thread_ended();
     return NULL;
 }
 

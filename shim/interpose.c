@@ -36,19 +36,30 @@
 /* The same function under its large-file name: off_t is 64 bits wide on x86-64. */
 #define EXPORT_64(name) __asm__(".globl " #name "64\n.set " #name "64, " #name)
 
-/* The next definition of the function in line; looked up when first used, since other libraries'
- * constructors call close() before ours has run. The lookup is idempotent, so racing is harmless.
- */
+/* The next definitions in line: looked up at load, for dlsym() takes locks and may allocate; or
+ * when first used, since other libraries' constructors call close() before ours has run. The lookup
+ * is idempotent, so racing is harmless. */
+#define EACH_NEXT(use)                                                                             \
+    use(aio_read) use(aio_write) use(aio_fsync) use(aio_error) use(aio_return) use(aio_suspend)    \
+        use(aio_cancel) use(lio_listio) use(aio_init) use(fsync) use(fdatasync) use(close)         \
+            use(close_range) use(dup2) use(dup3)
+#define DECLARE(name) static __typeof__(&name) next_##name;
+EACH_NEXT(DECLARE)
+
 #define NEXT(name)                                                                                 \
     ({                                                                                             \
-        static __typeof__(&name) next;                                                             \
-        __typeof__(&name) found = __atomic_load_n(&next, __ATOMIC_RELAXED);                        \
+        __typeof__(&name) found = __atomic_load_n(&next_##name, __ATOMIC_RELAXED);                 \
         if (!found) {                                                                              \
             found = (__typeof__(&name))dlsym(RTLD_NEXT, #name);                                    \
-            __atomic_store_n(&next, found, __ATOMIC_RELAXED);                                      \
+            __atomic_store_n(&next_##name, found, __ATOMIC_RELAXED);                               \
         }                                                                                          \
         found;                                                                                     \
     })
+
+void kaio_next_load(void) {
+#define LOOK_UP(name) (void)NEXT(name);
+    EACH_NEXT(LOOK_UP)
+}
 
 static bool is_off(void) {
     kaio_load();

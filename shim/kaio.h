@@ -190,6 +190,9 @@ struct kaio_thread {
      * -2: closed unseen */
     _Atomic int efd;
     atomic_bool taken;
+    atomic_bool
+        unseen; /* taken, but nobody will tell when its thread ends; only of the program's */
+    pid_t tid;  /* of that thread */
     _Atomic uint64_t copied; /* reads that the thread has done the short way; only it counts */
     bool watched;            /* the reaper's epoll set has its eventfd */
     /* enum kaio_sleep. Whoever turns it to KAIO_AWAKE wakes the thread; futex(2) sleeps on it */
@@ -315,10 +318,15 @@ void kaio_leave(struct kaio_batch *b);         /* carries out b and gives both b
 void kaio_poll(void);                          /* reaps what is in the ring; async-signal-safe */
 void *kaio_alloc(size_t size);                 /* zeroed pages, never freed; NULL: no memory */
 
+/* interpose.c */
+void kaio_next_load(void);
+
 /* thread.c */
 void kaio_thread_load(void);
 struct kaio_thread *kaio_thread_self(void);         /* the caller's; under the lock */
 struct kaio_thread *kaio_thread_record(void);       /* a free one; under the lock */
+void kaio_thread_watch(struct kaio_thread *self, bool careful);
+void kaio_thread_ended(void);                       /* the calling one; of ours */
 int kaio_thread_efd(struct kaio_thread *thread);    /* made when first needed; under the lock */
 void kaio_thread_check(struct kaio_thread *thread); /* is it still its own? under the lock */
 void kaio_thread_drain(struct kaio_thread *thread); /* reads its eventfd, without waiting */

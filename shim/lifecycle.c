@@ -59,6 +59,7 @@ static void after_fork(void) {
 void kaio_load(void) {
     if (atomic_load_explicit(&kaio_loaded, memory_order_acquire)) return;
     kaio_clock_load();
+    kaio_next_load();
     kaio_config_load();
     kaio_thread_load();
     pthread_atfork(NULL, NULL, after_fork);
@@ -228,6 +229,7 @@ void kaio_leave(struct kaio_batch *b) {
     if (__builtin_expect(kaio_stats_on, false)) kaio_stats_update();
     kaio_direct_stock(b->self);
     kaio_unlock();
+    if (b->self->unseen) kaio_thread_watch(b->self, b->careful);
     if (b->writes) kaio_raised_after(b, raised);
     if (!kaio_is_ours) pthread_sigmask(SIG_SETMASK, &b->mask, NULL);
 }

@@ -1,8 +1,10 @@
 /* thread.c - threads: the record of each that ever came here, with the eventfd that it sleeps on,
  * and how those of the library are started.
  *
- * Under the lock, but for kaio_thread_load(), kaio_thread_start() and kaio_thread_drain(). A record
- * serves the next thread when its own has ended; it is never freed.
+ * Under the lock, but for kaio_thread_load(), kaio_thread_start(), kaio_thread_drain(),
+ * kaio_thread_watch() and kaio_thread_ended(). A record serves the next thread when its own has
+ * ended, of which we are told; or, if it only ever made calls that may not allocate, when another
+ * record would have to be made and the kernel knows no such thread. It is never freed.
  */
 #include "kaio.h"
 
@@ -16,6 +18,7 @@
 #include <unistd.h>
 
 #define PAGE 4096
+#define KEYS 32 /* values of the first are in the thread itself; for others libc allocates */
 
 struct kaio_thread *_Atomic kaio_threads, *_Atomic kaio_efds[KAIO_EFDS + 1];
 __thread struct kaio_thread *kaio_self;
@@ -32,11 +35,18 @@ static void end_waits(struct kaio_thread *thread) {
 }
 
 /* The thread has ended; its record and eventfd serve the next one. Its requests still signal it. */
-static void thread_ended(void *thread) {
-    end_waits(thread);
+void kaio_thread_ended(void) {
+    struct kaio_thread *self = kaio_self;
+    if (self) end_waits(self);
     kaio_self = NULL;
     /* release: pairs with the exchange in kaio_thread_record() */
-    atomic_store_explicit(&((struct kaio_thread *)thread)->taken, false, memory_order_release);
+    if (self) atomic_store_explicit(&self->taken, false, memory_order_release);
+}
+
+/* The value is of no use: since a fork it may name another's record. */
+static void thread_ended(void *unused) {
+    (void)unused;
+    kaio_thread_ended();
 }
 
 void kaio_thread_load(void) {
@@ -60,13 +70,29 @@ static struct kaio_thread *thread_new(void) {
     return thread;
 }
 
+/* Has it ended unseen? Another may have its number by now; that one ends, too. */
+static bool is_gone(const struct kaio_thread *thread) {
+    bool unseen = atomic_load_explicit(&thread->unseen, memory_order_relaxed);
+    if (!unseen || thread->shared || thread == kaio_self) return false;
+    return thread->tid == gettid() ||
+           (syscall(SYS_tgkill, kaio.pid, thread->tid, 0l) && errno == ESRCH);
+}
+
+static struct kaio_thread *first_gone(void) {
+    struct kaio_thread *thread = kaio_threads;
+    while (thread && !is_gone(thread)) thread = thread->next;
+    return thread;
+}
+
 struct kaio_thread *kaio_thread_record(void) {
     struct kaio_thread *thread = kaio_threads;
-    /* acquire: pairs with the release in thread_ended() */
+    /* acquire: pairs with the release in kaio_thread_ended() */
     while (thread && atomic_exchange_explicit(&thread->taken, true, memory_order_acquire))
         thread = thread->next;
+    if (!thread) thread = first_gone();
     if (!thread) thread = thread_new();
     thread->taken = true;
+    atomic_store_explicit(&thread->unseen, false, memory_order_relaxed);
     if (thread->shared) return thread;
     thread->calling = NULL;
     kaio_wait_abandon(thread);
@@ -77,8 +103,17 @@ struct kaio_thread *kaio_thread_record(void) {
 struct kaio_thread *kaio_thread_self(void) {
     if (kaio_self) return kaio_self;
     kaio_self = kaio_thread_record();
-    pthread_setspecific(thread_end, kaio_self);
+    kaio_self->tid = gettid();
+    atomic_store_explicit(&kaio_self->unseen, true, memory_order_relaxed);
     return kaio_self;
+}
+
+/* From now on we are told when the thread ends. Without the lock, for libc may allocate; not when
+ * careful if it would. Ours say so themselves. */
+void kaio_thread_watch(struct kaio_thread *self, bool careful) {
+    if (kaio_is_ours || (careful && thread_end >= KEYS)) return;
+    bool failed = pthread_setspecific(thread_end, self);
+    atomic_store_explicit(&self->unseen, failed, memory_order_relaxed);
 }
 
 /* Requests in the kernel signal an eventfd that was closed unseen; a new one would not help. */

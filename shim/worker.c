@@ -180,6 +180,7 @@ static void *worker_main(void *unused) {
     } while (wait_for_work(&b, quick));
     kaio.workers--;
     kaio_leave(&b);
+    kaio_thread_ended();
     return NULL;
 }
 

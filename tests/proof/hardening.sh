@@ -19,6 +19,9 @@ for setting in KAIO_MODE=auto KAIO_MODE=worker KAIO_DEPTH=8 KAIO_ORDER=fd; do
         { echo "allocation, $setting:"; cat log; exit 1; }
 done
 
+timeout 60 env TEST_SIDE=shim LD_PRELOAD="$KAIO_LIB" "$TESTS_TOP/build/tests/proof/keys" >log 2>&1 &&
+    grep -q '^done' log || { echo "keys:"; cat log; exit 1; }
+
 # Linked against the library and with a capability in the file, since LD_PRELOAD is not for such a
 # program: only DT_RPATH, absolute, is.
 [ "$(id -u)" = 0 ] || { echo "skipped AT_SECURE: not root"; exit 0; }
