@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #define RING_MAGIC 0xa10a10a1u
+#define REAP_MAX   16 /* by call: the stack may be a signal handler's */
 
 struct kaio_ring { /* struct aio_ring of fs/aio.c, the same since Linux 2.6 */
     unsigned id, nr;
@@ -115,10 +116,10 @@ static void event(struct kaio_batch *b, const struct io_event *ev) {
 }
 
 static void reap_by_call(struct kaio_batch *b) {
-    struct io_event events[64];
+    struct io_event events[REAP_MAX];
     struct timespec now = {0, 0};
-    for (int n = 64; n == 64 && kaio.in_kernel;) {
-        n = aio_call(SYS_io_getevents, (long)kaio.ctx, 0, 64, (long)events, (long)&now);
+    for (int n = REAP_MAX; n == REAP_MAX && kaio.in_kernel;) {
+        n = aio_call(SYS_io_getevents, (long)kaio.ctx, 0, REAP_MAX, (long)events, (long)&now);
         for (int i = 0; i < n; i++) event(b, &events[i]);
     }
 }

@@ -8,9 +8,11 @@
  */
 #include "kaio.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <sys/auxv.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -18,12 +20,14 @@
 #include <unistd.h>
 
 #define PAGE 4096
+#define OURS (32 << 10) /* bytes of stack; tests/proof/stacks.c measures what is used */
 #define KEYS 32 /* values of the first are in the thread itself; for others libc allocates */
 
 struct kaio_thread *_Atomic kaio_threads, *_Atomic kaio_efds[KAIO_EFDS + 1];
 __thread struct kaio_thread *kaio_self;
 __thread bool kaio_is_ours;
 static pthread_key_t thread_end;
+static size_t stack_size; /* 0: libc's default */
 
 /* A wait that was left sideways may have taken a count for which nobody else looks. */
 static void end_waits(struct kaio_thread *thread) {
@@ -49,8 +53,23 @@ static void thread_ended(void *unused) {
     kaio_thread_ended();
 }
 
+/* What libc takes for itself, the program's thread-local data most of all, comes on top of what
+ * ours need; only glibc tells. So does the frame of a signal: setuid() sends one to all threads.
+ * Its size grows with the processor's registers; kernels before 5.14 do not tell it, but do not
+ * know those that need more than a page. */
+static size_t stack_size_of_ours(void) {
+    size_t (*least)(const pthread_attr_t *), frame = getauxval(AT_MINSIGSTKSZ);
+    pthread_attr_t attr;
+    *(void **)&least = dlsym(RTLD_DEFAULT, "__pthread_get_minstack");
+    if (!least || pthread_attr_init(&attr)) return 0;
+    size_t size = least(&attr) + (frame > PAGE ? frame : PAGE) + OURS;
+    pthread_attr_destroy(&attr);
+    return (size + PAGE - 1) / PAGE * PAGE;
+}
+
 void kaio_thread_load(void) {
     pthread_key_create(&thread_end, thread_ended);
+    stack_size = stack_size_of_ours();
 }
 
 /* Pages, not malloc(): a handler that interrupted malloc() may be the first to come here. */
@@ -226,16 +245,10 @@ void kaio_thread_drain(struct kaio_thread *thread) {
 int kaio_thread_start(void *(*run)(void *), void *arg) {
     pthread_attr_t attr;
     pthread_t thread;
-    size_t usual;
     pthread_attr_init(&attr);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    pthread_attr_getstacksize(&attr, &usual);
-    pthread_attr_setstacksize(&attr, 64 << 10);
+    if (stack_size) pthread_attr_setstacksize(&attr, stack_size);
     int err = pthread_create(&thread, &attr, run, arg);
-    if (err == EINVAL) { /* too small for the program's thread-local data, which is on the stack */
-        pthread_attr_setstacksize(&attr, usual);
-        err = pthread_create(&thread, &attr, run, arg);
-    }
     pthread_attr_destroy(&attr);
     return -err;
 }

@@ -126,7 +126,7 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(v
     static int (*create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
     if (!create) *(void **)&create = dlsym(RTLD_NEXT, "pthread_create");
     uintptr_t caller = (uintptr_t)__builtin_return_address(0);
-    struct call call = {SYS_clone3, {(long)run, (long)arg}};
+    struct call call = {SYS_clone3, {(long)run, (long)arg, (long)attr}};
     long r = caller >= library_begin && caller < library_end ? at_call(&call) : GO_ON;
     return r == GO_ON ? create(thread, attr, run, arg) : (int)-r;
 }
