@@ -130,7 +130,7 @@ static void *reaper_main(void *self) {
         kaio_leave(&b);
         ev.events = 0;
         long n = syscall(SYS_epoll_wait, set(), &ev, 1l, (long)ms);
-        if (n < 0) kaio_clock_nap(LOOK_MS * 1000000, false); /* there is no set */
+        if (n < 0) kaio_clock_nap(LOOK_MS * 1000000l, false); /* there is no set */
         if (n <= 0 && retire()) return NULL;
     }
 }
