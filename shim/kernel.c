@@ -79,15 +79,15 @@ unsigned kaio_kernel_tail(void) {
     return ring ? atomic_load_explicit(&ring->tail, memory_order_acquire) : 0;
 }
 
-/* Right after io_submit() of this one: is its event, which then lies behind the tail before, an
- * error? Without the lock: others may be moving the ring on, and then see to it themselves. */
+/* Right after io_submit() of this one: is its event, which then lies behind the tail before, no
+ * count? Without the lock: others may be moving the ring on, and then see to it themselves. */
 bool kaio_kernel_has_declined(const struct iocb *iocb, unsigned tail) {
     struct kaio_ring *ring = atomic_load_explicit(&kaio.ring, memory_order_relaxed);
     if (!ring) return kaio_kernel_pending();
     for (unsigned end = kaio_kernel_tail(); tail != end; tail = (tail + 1) % ring->nr) {
         const struct io_event *ev = &ring->events[tail];
         if (__atomic_load_n(&ev->obj, __ATOMIC_RELAXED) == iocb)
-            return (long)__atomic_load_n(&ev->res, __ATOMIC_RELAXED) < 0;
+            return (long)__atomic_load_n(&ev->res, __ATOMIC_RELAXED) <= 0;
     }
     return false;
 }

@@ -247,7 +247,7 @@ void kaio_submit_unpollable(struct kaio_batch *b, struct kaio_req *req) {
     stream_wait(b, req, false);
 }
 
-/* Is there more to transfer after a short count? */
+/* Is there more to transfer after a count that is not whole? */
 static bool has_rest(const struct kaio_req *req) {
     if (req->op == KAIO_WRITE) return true;
     struct statx st;
@@ -282,6 +282,13 @@ static bool is_doubtful(long res) {
     return res == -EINVAL || res == -ESPIPE || res == -EINTR || res == -EPERM || res == -ENOSYS;
 }
 
+/* Only a call that may wait is believed that there is nothing more: Linux 5.9 and 5.10 answer 0 to
+ * a read of what is not in memory (preadv2(2), BUGS). Streams wait for nothing but their peers. */
+static bool is_part(const struct kaio_req *req, long res) {
+    if (req->done >= req->nbytes) return false;
+    return (res > 0 || !(req->in_line || req->blocking)) && has_rest(req);
+}
+
 /* The kernel's answer to an offer: res as in the event, or what io_submit() failed with. Errors
  * that pread() would report otherwise (directories, sockets with an offset) are left to it. */
 void kaio_submit_result(struct kaio_batch *b, struct kaio_req *req, long res) {
@@ -303,7 +310,7 @@ void kaio_submit_result(struct kaio_batch *b, struct kaio_req *req, long res) {
         kaio_complete(b, req, res);
     } else {
         kaio_req_advance(req, (size_t)res);
-        if (res > 0 && req->done < req->nbytes && has_rest(req)) declined(b, req, KAIO_R_SHORT);
+        if (is_part(req, res)) declined(b, req, res > 0 ? KAIO_R_SHORT : KAIO_R_AGAIN);
         else kaio_complete(b, req, (long)req->done);
     }
 }

@@ -25,6 +25,7 @@ static struct {
     bool in_event;
     int most;         /* taken by one io_submit() at most */
     long count;       /* of the event at that position, if there is no error */
+    bool zeros;       /* reads that may not wait say 0, as if nothing were in memory */
     bool late;        /* events come when the case puts them */
     bool silent;      /* and wake nobody: who calls next finds them */
     long short_nr;    /* this call gives a count of at most */
@@ -60,6 +61,7 @@ static int place(const struct iocb *iocb) {
 static long carry_out(const struct iocb *iocb) {
     size_t n = iocb->u.c.nbytes;
     if (place(iocb) == now.at && now.count >= 0 && (size_t)now.count < n) n = (size_t)now.count;
+    if (iocb->aio_lio_opcode == IO_CMD_PREAD && now.zeros && iocb->aio_rw_flags) return 0;
     if (iocb->aio_lio_opcode == IO_CMD_PREAD)
         return pread(iocb->aio_fildes, iocb->u.c.buf, n, iocb->u.c.offset);
     if (iocb->aio_lio_opcode == IO_CMD_PWRITE)
@@ -115,6 +117,7 @@ static long at_call(const struct call *call) {
     case SYS_io_submit: return submit(a[1], (struct iocb **)a[2]);
     case SYS_io_cancel: return -now.cancel_error;
     }
+    if (now.zeros && call->nr == SYS_preadv2) return 0;
     if (!now.short_nr || call->nr != now.short_nr || a[0] != buffered) return GO_ON;
     struct call less = *call;
     struct iovec iov;
