@@ -33,6 +33,19 @@ bool kaio_copy_is_quick(size_t nbytes, uint64_t took_ns) {
     return took_ns < QUICK_NS + nbytes / 4;
 }
 
+/* Would an offer be declined, or take as long as the device? So it was with the last one, or with
+ * the last that a worker had. relaxed: hints */
+bool kaio_copy_waits(const struct kaio_file *file, enum kaio_op op) {
+    return atomic_load_explicit(&file->cold, memory_order_relaxed) & 1u << op;
+}
+
+void kaio_copy_learn(struct kaio_file *file, enum kaio_op op, bool waits) {
+    uint8_t bit = (uint8_t)(1u << op);
+    if (kaio_copy_waits(file, op) == waits) return;
+    if (waits) atomic_fetch_or_explicit(&file->cold, bit, memory_order_relaxed);
+    else atomic_fetch_and_explicit(&file->cold, (uint8_t)~bit, memory_order_relaxed);
+}
+
 static long copy(enum kaio_op op, int fd, void *buf, size_t n, off_t offset, bool memory) {
     struct iovec iov = {buf, n};
     bool read = op == KAIO_READ;
@@ -55,15 +68,19 @@ long kaio_copy_stream(struct kaio_req *req) {
                 false);
 }
 
-/* Bytes or -errno. relaxed: hot and cold are hints */
+/* Bytes or -errno. A write may wait in spite of RWF_NOWAIT: xfs and btrfs make it durable before
+ * they return (mount -o sync, chattr +S), a frozen filesystem lets none begin. relaxed: a hint */
 long kaio_copy(struct kaio_req *req) {
     if (req->in_line) return kaio_copy_stream(req);
     struct kaio_file *file = req->file;
+    uint64_t begin = kaio_now_ns();
     long res =
         copy(req->op, req->iocb.aio_fildes, req->buf, req->nbytes, req->offset, file->memory);
     if (req->op == KAIO_READ) {
         atomic_store_explicit(&file->hot, res == (long)req->nbytes, memory_order_relaxed);
-        atomic_store_explicit(&file->cold, res == -EAGAIN, memory_order_relaxed);
+        kaio_copy_learn(file, KAIO_READ, res == -EAGAIN);
+    } else {
+        kaio_copy_learn(file, KAIO_WRITE, !kaio_copy_is_quick(req->nbytes, kaio_now_ns() - begin));
     }
     return res;
 }

@@ -148,9 +148,9 @@ struct kaio_file {
     /* how often the record has lost its number; requests keep that of their start: are they still
      * on the file that the number means? Read without the lock by direct.c */
     uint32_t generation;
-    atomic_bool hot;  /* copy.c: the last small read found its data in memory; a hint */
-    atomic_bool cold; /* worker.c: the last one waited for the device: it is not offered */
-    atomic_bool slow; /* worker.c: its last request for a worker waited; a hint */
+    atomic_bool hot;      /* copy.c: the last small read found its data in memory; a hint */
+    _Atomic uint8_t cold; /* 1 << op: the last small one waited for the device; not offered */
+    atomic_bool slow;     /* worker.c: its last request for a worker waited; a hint */
 };
 
 TAILQ_HEAD(kaio_files, kaio_file);
@@ -441,6 +441,8 @@ bool kaio_worker_call(struct kaio_batch *b); /* wakes or starts one if need be; 
 
 /* copy.c */
 bool kaio_copy_is_memory(int fd);
+bool kaio_copy_waits(const struct kaio_file *file, enum kaio_op op);
+void kaio_copy_learn(struct kaio_file *file, enum kaio_op op, bool waits);
 bool kaio_copy_suits(int flags, size_t nbytes, off_t offset);
 void kaio_copy_offer(struct kaio_batch *b, struct kaio_req *req);
 long kaio_copy(struct kaio_req *req); /* bytes or -errno; without the lock */

@@ -152,7 +152,7 @@ bool kaio_submit_trusts(struct kaio_file *file) {
 static enum kaio_reason decline_file(struct kaio_req *req, bool *copy) {
     struct kaio_file *file = req->file;
     bool small = req->nbytes < KAIO_LARGE_BYTES;
-    if (req->op == KAIO_READ && (file->direct || (file->cold && small)) &&
+    if (req->op == KAIO_READ && (file->direct || (small && kaio_copy_waits(file, KAIO_READ))) &&
         kaio_submit_trusts(file)) {
         req->buffered = kaio_copy_suits(file->direct ? O_DIRECT : 0, req->nbytes, req->offset);
         return file->direct ? KAIO_REASONS : KAIO_R_AGAIN;
@@ -167,8 +167,10 @@ static enum kaio_reason decline_file(struct kaio_req *req, bool *copy) {
     req->submitter->direct |= direct;
     if (!small) return direct ? KAIO_REASONS : KAIO_R_LARGE;
     *copy = file->memory || kaio_copy_suits(flags, req->nbytes, req->offset);
-    req->buffered = *copy && file->cold && req->op == KAIO_READ;
-    return req->buffered ? KAIO_R_AGAIN : KAIO_REASONS;
+    bool sync = flags & O_DSYNC && req->op == KAIO_WRITE; /* then an offer would wait for it */
+    bool waits = *copy && !file->memory && (sync || kaio_copy_waits(file, req->op));
+    req->buffered = waits && req->op == KAIO_READ;
+    return waits ? KAIO_R_AGAIN : KAIO_REASONS;
 }
 
 /* What is known to be declined before it is offered; KAIO_REASONS: nothing. *copy: no need of the

@@ -146,9 +146,9 @@ static bool work_off(struct kaio_batch *b, struct kaio_file *file) {
         long res = gone ? -EBADF : kaio_worker_run(req);
         quick = kaio_copy_is_quick(req->nbytes, kaio_now_ns() - begin) && (i == 0 || quick);
         kaio_enter(b);
-        /* relaxed: hints */
+        /* relaxed: a hint */
         atomic_store_explicit(&file->slow, !quick, memory_order_relaxed);
-        if (req->op == KAIO_READ) atomic_store_explicit(&file->cold, !quick, memory_order_relaxed);
+        if (req->op <= KAIO_WRITE) kaio_copy_learn(file, req->op, !quick);
         kaio_worker_finish(b, req, res);
         if (i < n - 1) kaio_leave(b);
     }

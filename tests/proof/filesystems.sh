@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # On ext4, xfs, btrfs (in an image) and tmpfs: programs of tests/api print under the shim what they
-# print under glibc; so does partial.c, where requests are served in part, also on a full filesystem.
+# print under glibc; so does partial.c, where requests are served in part, also on a full filesystem. And
+# no call waits for a write that is to end on the device (durable.c).
 set -eu
 tests=$TESTS_TOP/build/tests
 top=$PWD tried=0
@@ -57,6 +58,12 @@ same() {
     grep '^skipped' shim.out || true
 }
 
+# durable TYPE [VAR=VALUE]
+durable() {
+    run shim TEST_NOTES=1 "${@:2}" "$tests/proof/durable" || fail "$1, durable: $(tail -n 3 shim.out)"
+    ! grep -q 'waits$' shim.out || fail "$1: $(cat shim.out)"
+}
+
 mkdir mounted
 for type in ext4 xfs btrfs tmpfs; do
     if ! new $type >log 2>&1; then
@@ -68,6 +75,9 @@ for type in ext4 xfs btrfs tmpfs; do
     same $type KAIO_MODE=worker "$tests/api/errors"
     same $type env -u TEST_WARM "$tests/api/errors"
     same $type PART=reads "$tests/proof/partial"
+    durable $type
+    mount -o remount,sync mounted
+    durable $type MOUNTED_SYNC=1
     umount mounted
     [ $type != btrfs ] || continue # its metadata takes space when it likes
     for side in glibc shim; do
