@@ -307,7 +307,6 @@ int kaio_output_open(const char *where); /* a descriptor to write to and then cl
 
 /* lifecycle.c */
 extern atomic_bool kaio_loaded;
-extern atomic_int kaio_ncpu;
 void kaio_load(void); /* configuration and next functions; idempotent, before anything else */
 void kaio_lock(void);
 void kaio_unlock(void);
@@ -495,6 +494,16 @@ static inline int kaio_status(const struct aiocb *cb) {
         return kaio_self->before;
     return status;
 }
+
+/* spin.c */
+struct kaio_bet {
+    atomic_uint doubt; /* its losses, less its wins */
+    _Atomic uint64_t not_before_ns;
+};
+struct kaio_spin {
+    struct kaio_bet look, yield;
+};
+void kaio_spin(struct kaio_spin *spin, bool (*is_found)(const void *), const void *arg);
 
 /* nap.c */
 struct kaio_nap {

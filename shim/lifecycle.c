@@ -13,7 +13,6 @@
  */
 #include "kaio.h"
 
-#include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -24,7 +23,6 @@
 struct kaio_global kaio;
 _Atomic int kaio_epfd = -1;
 atomic_bool kaio_loaded;
-atomic_int kaio_ncpu;
 
 void *kaio_alloc(size_t size) {
     void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -85,8 +83,6 @@ static void mark_memory(void) {
 }
 
 static void begin(void) {
-    cpu_set_t cpus;
-    kaio_ncpu = sched_getaffinity(getpid(), sizeof cpus, &cpus) ? 1 : CPU_COUNT(&cpus);
     child_clean(); /* after _Fork(), which runs no handlers */
     kaio.pid = getpid();
     TAILQ_INIT(&kaio.free);
@@ -101,9 +97,10 @@ static void begin(void) {
     kaio.started = true;
 }
 
-/* It is held for less than a microsecond: looking again is cheaper than to sleep and be woken. */
+/* It is held for less than a microsecond: looking again is cheaper than to sleep and be woken. If
+ * the holder is not on a CPU, this has cost a fraction of the sleep that follows. */
 void kaio_lock(void) {
-    for (int i = 0; i < LOCK_SPINS && kaio_ncpu > 1; i++) {
+    for (int i = 0; i < LOCK_SPINS; i++) {
         if (pthread_mutex_trylock(&kaio.lock) == 0) return;
         __builtin_ia32_pause();
     }

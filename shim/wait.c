@@ -25,8 +25,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define SPIN_ROUNDS 400 /* some 10 us, for a request that a worker is about to end */
-
 struct wait {
     struct kaio_thread *self;        /* NULL: not begun */
     struct kaio_level *level;        /* in the record; NULL: not begun, or there are too many */
@@ -349,20 +347,18 @@ static bool arm_any_of(struct wait *w) {
     return armed;
 }
 
-/* Now and then the worker may have this CPU, should it want it. */
-static void spin(const struct wait *w) {
-    for (int i = 1; i <= SPIN_ROUNDS && !any_done(w); i++)
-        if (i % 64) __builtin_ia32_pause();
-        else syscall(SYS_sched_yield);
+static bool is_found(const void *w) {
+    return any_done(w);
 }
 
 static int wait_any(struct wait *w) {
+    static struct kaio_spin spin;
     int res = w->invalid ? -EINVAL : 0;
     while (!any_done(w)) {
         if (kaio_kernel_pending()) kaio_poll();
         if (res) return any_done(w) ? 0 : res;
         if (!arm_any_of(w)) return 0;
-        if (w->worker_has_it && kaio_ncpu > 1) spin(w);
+        if (w->worker_has_it) kaio_spin(&spin, is_found, w);
         if (!any_done(w)) res = sleep_on(w);
         wake_up(w);
     }

@@ -13,9 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define SPIN_NS 20000
-#define SPINS   1000 /* at most, should the clock stand */
-#define IDLE_S  1
+#define IDLE_S 1
 
 static void *worker_main(void *unused);
 
@@ -85,15 +83,9 @@ void kaio_worker_finish(struct kaio_batch *b, struct kaio_req *req, long res) {
     kaio_complete(b, req, res);
 }
 
-/* Without the lock: looks for work before sleeping, if there is a CPU to do so on. Who is about to
- * make some may want this very one, if others are busy. */
-static void spin(void) {
-    uint64_t end = kaio_now_ns() + SPIN_NS;
-    for (int n = 1; n <= SPINS && kaio_now_ns() < end; n++) {
-        if (atomic_load_explicit(&kaio.nready, memory_order_relaxed)) break;
-        for (int i = 0; i < 16; i++) __builtin_ia32_pause();
-        if (n % 4 == 0) syscall(SYS_sched_yield);
-    }
+static bool is_ready(const void *unused) {
+    (void)unused;
+    return atomic_load_explicit(&kaio.nready, memory_order_relaxed) > 0;
 }
 
 /* Under the lock, which it drops meanwhile. False: nobody has called for a while. No call is
@@ -120,10 +112,11 @@ static void wake_one(void) {
  * submitted as soon as it has ended a request wakes no other. It spins only if its last request
  * took less time than that: waking a thread adds little to one that waited for a device. */
 static bool wait_for_work(struct kaio_batch *b, bool quick) {
-    bool spins = quick && kaio_ncpu > 1 && kaio.looking == 0;
+    static struct kaio_spin spin;
+    bool spins = quick && kaio.looking == 0;
     kaio.looking++;
     kaio_leave(b);
-    if (spins) spin();
+    if (spins) kaio_spin(&spin, is_ready, NULL);
     kaio_enter(b);
     kaio.looking--;
     while (!kaio_queue_next() && sleep_for_work()) continue;
