@@ -1,4 +1,4 @@
-/* config.c - the KAIO_* environment variables and the log.
+/* config.c - the KAIO_* environment variables.
  *
  * The table in options.def is the only place that names an option. kaio_config_load() runs once,
  * from kaio_load(), before there is a second thread of ours; afterwards everything here is only
@@ -7,13 +7,8 @@
 #include "kaio.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 struct kaio_config kaio_config;
 
@@ -47,6 +42,7 @@ static bool option_set(const struct option *o, const char *value) {
     if (o->kind == OUTPUT) {
         size_t n = strlen(value);
         if (n == 0 || n >= KAIO_PATH_MAX) return false;
+        if (!strcmp(value, "/dev/stderr")) value = "1"; /* a symbolic link: not followed */
         /* a copy: programs that set their title write over the environment */
         strcpy(o->field, strcmp(value, "0") ? value : "");
         return true;
@@ -67,48 +63,17 @@ static bool option_set(const struct option *o, const char *value) {
 }
 
 void kaio_config_load(void) {
+    int saved = errno;
+    kaio_output_load();
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
         const struct option *o = &options[i];
         if (o->kind == OUTPUT) *(char *)o->field = 0;
         else *(int *)o->field = o->initial;
         const char *value = secure_getenv(o->name);
         if (!value || option_set(o, value)) continue;
-        fprintf(stderr, "libkaio: %s=%s is not understood (accepted: %s); the default stays\n",
-                o->name, value, o->accepted);
+        kaio_say("%s=%.200s is not understood (accepted: %s); the default stays", o->name, value,
+                 o->accepted);
     }
     kaio_watch_load();
-}
-
-/* %p is the process's number, which a forked child has of its own. */
-static void with_pid(char path[KAIO_PATH_MAX + 16], const char *where) {
-    const char *p = strstr(where, "%p");
-    int before = p ? (int)(p - where) : (int)strlen(where);
-    strcpy(path, where);
-    if (p) sprintf(path + before, "%d%s", (int)getpid(), p + 2);
-}
-
-int kaio_output_open(const char *where) {
-    char path[KAIO_PATH_MAX + 16];
-    if (!*where) return -1;
-    if (!strcmp(where, "1")) return kaio_fd_raise(fcntl(2, F_DUPFD_CLOEXEC, 3));
-    with_pid(path, where);
-    return kaio_fd_raise(
-        (int)syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666));
-}
-
-/* One line, in one write, to where KAIO_LOG says. */
-void kaio_log(const char *format, ...) {
-    if (!*kaio_config.log) return;
-    char line[512];
-    int n = snprintf(line, sizeof line, "libkaio[%d]: ", (int)getpid());
-    va_list args;
-    va_start(args, format);
-    n += vsnprintf(line + n, sizeof line - (size_t)n - 1, format, args);
-    va_end(args);
-    if (n > (int)sizeof line - 2) n = sizeof line - 2;
-    line[n++] = '\n';
-    bool standard = !strcmp(kaio_config.log, "1"); /* needs no descriptor, maybe there is none */
-    int fd = standard ? 2 : kaio_output_open(kaio_config.log);
-    if (fd >= 0) syscall(SYS_write, fd, line, (size_t)n);
-    if (fd >= 0 && !standard) syscall(SYS_close, fd);
+    errno = saved;
 }

@@ -14,6 +14,7 @@
  *   share.c      KAIO_STATS=live            record.c     KAIO_RECORD
  *   fd.c         our own descriptors        raised.c     signals of a write
  *   config.c     KAIO_*                     clock.c      time, as nobody fakes it
+ *   output.c     log, report                spin.c       a look around before sleep
  *
  * Nothing else in the library touches errno for the program, and nothing else is visible outside.
  * KAIO_MODE=off forwards every call to the next definition in line, which is glibc's.

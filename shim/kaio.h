@@ -302,8 +302,20 @@ struct kaio_config {
 };
 extern struct kaio_config kaio_config; /* stats may also be "live" */
 void kaio_config_load(void);
+
+/* output.c: waits for nothing, but for as many tenths of a second as it is told */
+struct kaio_output {
+    sigset_t mask;    /* the program's */
+    unsigned pending; /* signals of a write, before it */
+    int saved;        /* errno */
+};
+void kaio_output_load(void);
+void kaio_output_begin(struct kaio_output *o);        /* around what may raise a signal, */
+void kaio_output_end(struct kaio_output *o, int err); /* and has answered 0 or -errno */
+int kaio_output_put(int fd, const char *text, size_t n, int tenths, size_t *done);
+int kaio_output_write(const char *where, const char *text, size_t n, int tenths);
+void kaio_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void kaio_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
-int kaio_output_open(const char *where); /* a descriptor to write to and then close, or -1 */
 
 /* lifecycle.c */
 extern atomic_bool kaio_loaded;
@@ -465,6 +477,8 @@ void kaio_complete_item(struct kaio_batch *b, struct kaio_lio *lio, bool failed)
 /* raised.c */
 void kaio_raised_before(struct kaio_batch *b);
 void kaio_raised_after(struct kaio_batch *b, bool any);
+unsigned kaio_raised_pending(const sigset_t *mask); /* the same without a batch */
+void kaio_raised_take(unsigned before);
 
 /* notify.c */
 bool kaio_notify_wanted(const struct sigevent *sigev);

@@ -41,13 +41,18 @@ static unsigned pending_here(void) {
     return bits & (BIT(SIGPIPE) | BIT(SIGXFSZ));
 }
 
+/* Of both, before a write: mask is what the program blocks, and nothing else can be pending. */
+unsigned kaio_raised_pending(const sigset_t *mask) {
+    bool blocks = sigismember(mask, SIGPIPE) > 0 || sigismember(mask, SIGXFSZ) > 0;
+    return blocks && pending_anywhere() ? pending_here() : 0;
+}
+
 /* Under the lock. */
 void kaio_raised_before(struct kaio_batch *b) {
     if (b->writes || kaio_is_ours) return; /* nothing is ever delivered to ours */
     b->writes = true;
     b->raised = kaio.raised;
-    bool blocks = sigismember(&b->mask, SIGPIPE) > 0 || sigismember(&b->mask, SIGXFSZ) > 0;
-    b->pending = blocks && pending_anywhere() ? pending_here() : 0;
+    b->pending = kaio_raised_pending(&b->mask);
 }
 
 /* What the kernel raises looks as if the process had sent it to itself. */
@@ -62,9 +67,14 @@ static void take_back(int signo) {
     syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), signo, &info); /* somebody else's */
 }
 
-/* any: EPIPE or EFBIG since then. */
-void kaio_raised_after(struct kaio_batch *b, bool any) {
-    unsigned raised = any ? pending_here() & ~b->pending : 0;
+/* After EPIPE or EFBIG; before: what was pending. */
+void kaio_raised_take(unsigned before) {
+    unsigned raised = pending_here() & ~before;
     for (int i = 0; i < 2; i++)
         if (raised & BIT(both[i])) take_back(both[i]);
+}
+
+/* any: EPIPE or EFBIG since then. */
+void kaio_raised_after(struct kaio_batch *b, bool any) {
+    if (any) kaio_raised_take(b->pending);
 }

@@ -22,7 +22,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -31,7 +30,6 @@
 #define LINE_MOST  (4 * 384)    /* add, open, the request, close */
 #define FILES      1024         /* a power of two */
 #define BYTES_MOST 0x7ffff000ul /* of one read() or write(); fio's count has 32 bits */
-#define MARGIN     (16l << 10)
 
 enum output { NONE, OPENING, OPEN, OVER };
 
@@ -42,7 +40,6 @@ static struct {
     char path[KAIO_PATH_MAX + 32];
     _Atomic uint64_t files[FILES]; /* a hash of the path; + 1: its lines are being written */
     _Atomic uint64_t streams, names;
-    atomic_long room;                    /* bytes to be written before has_room() looks */
 } __attribute__((aligned(4096))) record; /* whole pages: nothing else is wiped with it */
 
 _Atomic int kaio_record_fd = -1; /* lives on in a child, until it opens its own */
@@ -51,23 +48,14 @@ void kaio_record_load(void) {
     madvise(&record, sizeof record, MADV_WIPEONFORK);
 }
 
-static void say(const char *text) {
-    int fd = kaio_output_open("1");
-    if (fd < 0) return;
-    syscall(SYS_write, fd, text, strlen(text));
-    syscall(SYS_close, fd);
-}
-
 static void end(int err) {
-    char text[KAIO_PATH_MAX + 256];
     if (atomic_exchange_explicit(&record.output, OVER, memory_order_relaxed) == OVER) return;
-    snprintf(text, sizeof text, "libkaio: the recording ends: %s: %s; the program goes on\n",
-             *record.path ? record.path : kaio_config.record, strerror(err));
-    say(text);
+    kaio_say("the recording ends: %s: %s; the program goes on",
+             *record.path ? record.path : kaio_config.record, strerrordesc_np(err));
 }
 
 static int open_record(int flags) {
-    flags |= O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW;
+    flags |= O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
     return (int)syscall(SYS_openat, AT_FDCWD, record.path, flags, 0666);
 }
 
@@ -111,32 +99,19 @@ static bool is_open(uint64_t now) {
     return output == OPEN;
 }
 
-/* A write past RLIMIT_FSIZE would raise SIGXFSZ. It is looked at again each MARGIN bytes. */
-static bool has_room(int fd, size_t n) {
-    struct rlimit limit;
-    struct stat st;
-    if (atomic_fetch_sub_explicit(&record.room, (long)n, memory_order_relaxed) >= (long)n)
-        return true;
-    atomic_store_explicit(&record.room, MARGIN, memory_order_relaxed);
-    if (getrlimit(RLIMIT_FSIZE, &limit) || limit.rlim_cur == RLIM_INFINITY) return true;
-    return fstat(fd, &st) == 0 && st.st_size + 2 * MARGIN < (off_t)limit.rlim_cur;
-}
-
 /* False: the recording has ended; a line that is not all there is taken back. The program may have
  * closed the descriptor unseen. */
 static bool put(const char *text, size_t n) {
-    int fd = kaio_record_fd, err = EFBIG;
+    int fd = kaio_record_fd;
     if (!kaio_fd_is_marked(fd)) {
         fd = kaio_fd_raise(open_record(0));
         kaio_record_fd = fd;
     }
-    if (has_room(fd, n)) {
-        ssize_t r = syscall(SYS_write, fd, text, n);
-        err = r < 0 ? errno : ENOSPC;
-        if (r == (ssize_t)n) return true;
-        struct stat st;
-        if (r > 0 && fstat(fd, &st) == 0 && ftruncate(fd, st.st_size - r)) err = errno;
-    }
+    size_t done;
+    int err = -kaio_output_put(fd, text, n, 0, &done);
+    if (err == 0) return true;
+    struct stat st;
+    if (done && fstat(fd, &st) == 0 && ftruncate(fd, st.st_size - (off_t)done)) err = errno;
     end(err);
     return false;
 }
@@ -221,11 +196,8 @@ void kaio_record(const struct aiocb *cb, enum kaio_op op, uint64_t now) {
 
 void kaio_record_report(void) {
     unsigned long long streams = record.streams, names = record.names;
-    char text[256];
     if (streams + names == 0) return;
-    snprintf(text, sizeof text,
-             "libkaio: requests left out of the recording: %llu of streams, %llu of files that are "
-             "deleted or have spaces or too long a path\n",
+    kaio_say("requests left out of the recording: %llu of streams, %llu of files that are deleted "
+             "or have spaces or too long a path",
              streams, names);
-    say(text);
 }

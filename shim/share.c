@@ -75,7 +75,7 @@ static int make_file(void) {
     int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
     size_t size = sizeof(struct kaio_counts);
     if (live) unlink(share.path); /* of one that was us before execve(), or is gone */
-    int fd = (int)syscall(SYS_openat, AT_FDCWD, share.path, flags, 0600);
+    int fd = kaio_fd_raise((int)syscall(SYS_openat, AT_FDCWD, share.path, flags, 0600));
     if (fd < 0 || syscall(SYS_fallocate, fd, 0, 0l, size) == 0) return fd;
     int err = errno;
     unlink(share.path);
@@ -84,14 +84,17 @@ static int make_file(void) {
     return -1;
 }
 
-static void publish(void) {
+/* 0 or -errno */
+static int publish(void) {
     size_t size = sizeof(struct kaio_counts);
     name_file();
     int fd = make_file();
     struct kaio_counts *page = MAP_FAILED;
     if (fd >= 0) page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (fd < 0 || page == MAP_FAILED) {
-        kaio_log("nothing is published: %s: %s", share.path, strerror(errno));
+    int err = page == MAP_FAILED ? -errno : 0;
+    if (err) {
+        (kept ? kaio_say : kaio_log)("nothing is published: %s: %s", share.path,
+                                     strerrordesc_np(-err));
         share.path[0] = 0;
     } else {
         madvise(page, size, MADV_DONTFORK);
@@ -99,6 +102,7 @@ static void publish(void) {
         page->magic = KAIO_PAGE_MAGIC;
     }
     if (fd >= 0) syscall(SYS_close, fd);
+    return err;
 }
 
 /* One thread makes it; others that come meanwhile wait, for what they counted would be lost. No
@@ -106,20 +110,20 @@ static void publish(void) {
 void kaio_share_begin(void) {
     if (!(live || kept)) return;
     if (atomic_load_explicit(&share.state, memory_order_acquire) == DONE) return;
-    sigset_t all, mask;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &mask);
+    struct kaio_output o;
+    int err = 0;
+    kaio_output_begin(&o); /* fallocate() past RLIMIT_FSIZE raises SIGXFSZ */
     unsigned state = NOT_YET;
     if (atomic_compare_exchange_strong_explicit(&share.state, &state, BEGUN, memory_order_relaxed,
                                                 memory_order_relaxed)) {
         if (live) sweep();
-        publish();
+        err = publish();
         /* release: pairs with both acquires */
         atomic_store_explicit(&share.state, DONE, memory_order_release);
     }
     while (atomic_load_explicit(&share.state, memory_order_acquire) != DONE)
         kaio_clock_nap(LOOK_NS, false);
-    pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    kaio_output_end(&o, err);
 }
 
 /* At exit; true: there is no other report. Counting goes on, live in memory that has no name. */

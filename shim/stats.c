@@ -10,10 +10,10 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
-#define TEXT_MAX (256 << 10)
+#define TEXT_MAX        (256 << 10)
+#define PATIENCE_TENTHS 10 /* for a reader who is behind */
 
 static const char *const reasons[KAIO_REASONS] = {
     [KAIO_R_FEW] = "first few of the process", [KAIO_R_CONTEXT] = "no kernel context",
@@ -119,8 +119,7 @@ void kaio_stats_report(void) {
     kaio_stats_update();
     if (kaio_share_end()) return;
     char *text = kaio_alloc(TEXT_MAX);
-    int fd = text ? kaio_output_open(kaio_config.stats) : -1;
-    FILE *out = fd >= 0 ? fmemopen(text, TEXT_MAX - 1, "w") : NULL;
+    FILE *out = text ? fmemopen(text, TEXT_MAX - 1, "w") : NULL;
     if (!out) return;
     if (is_json(kaio_config.stats)) {
         kaio_json_write(out, c);
@@ -129,6 +128,7 @@ void kaio_stats_report(void) {
         put_calls(out, c);
     }
     fclose(out);
-    syscall(SYS_write, fd, text, strlen(text));
-    syscall(SYS_close, fd);
+    int err = kaio_output_write(kaio_config.stats, text, strlen(text), PATIENCE_TENTHS);
+    if (err && strcmp(kaio_config.stats, "1"))
+        kaio_say("the report cannot be written: %s: %s", kaio_config.stats, strerrordesc_np(-err));
 }

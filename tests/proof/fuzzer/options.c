@@ -1,14 +1,25 @@
-/* options.c - libFuzzer on the parsing of KAIO_*, and on the paths of the log: shim/config.c
- * itself. The first byte of the input chooses the variable, the rest is its value. Whatever it is,
- * each option ends with a value that the table allows, and each path fits. For options.sh.
+/* options.c - libFuzzer on the parsing of KAIO_*, and on the paths of the log: shim/config.c and
+ * shim/output.c themselves. The first byte of the input chooses the variable, the rest is its
+ * value. Whatever it is, each option ends with a value that the table allows, and each path fits.
+ * For options.sh.
  */
 #include "../../../shim/config.c"
+#include "../../../shim/output.c"
 
 void kaio_watch_load(void) {
 }
 
 int kaio_fd_raise(int fd) {
     return fd;
+}
+
+unsigned kaio_raised_pending(const sigset_t *mask) {
+    (void)mask;
+    return 0;
+}
+
+void kaio_raised_take(unsigned before) {
+    (void)before;
 }
 
 static void check(const struct option *o) {
