@@ -38,15 +38,21 @@ static int choice_index(const char *words, const char *value) {
     return -1;
 }
 
+/* "" for 0, "1" for standard error, or a path: a copy, for programs that set their title write over
+ * the environment. A number that means nothing here is no file's name, but a mistake. */
+static bool output_set(const struct option *o, const char *value) {
+    char *end;
+    size_t n = strlen(value);
+    if (!strcmp(value, "/dev/stderr")) value = "1"; /* a symbolic link: not followed */
+    long number = strtol(value, &end, 10);
+    if (n == 0 || n >= KAIO_PATH_MAX || (!*end && (number < 0 || number > o->max))) return false;
+    if (!*end) value = number ? "1" : "";
+    strcpy(o->field, value);
+    return true;
+}
+
 static bool option_set(const struct option *o, const char *value) {
-    if (o->kind == OUTPUT) {
-        size_t n = strlen(value);
-        if (n == 0 || n >= KAIO_PATH_MAX) return false;
-        if (!strcmp(value, "/dev/stderr")) value = "1"; /* a symbolic link: not followed */
-        /* a copy: programs that set their title write over the environment */
-        strcpy(o->field, strcmp(value, "0") ? value : "");
-        return true;
-    }
+    if (o->kind == OUTPUT) return output_set(o, value);
     int number;
     if (o->kind == CHOICE) {
         number = choice_index(o->accepted, value);
