@@ -479,6 +479,7 @@ int main(int argc, char *argv[]) {
     if (!has('t')) nthreads = 1;
     if (getenv("FUZZ_FAULT")) fault = atoi(getenv("FUZZ_FAULT"));
     if (getenv("FUZZ_PATIENCE")) patience_s = atoi(getenv("FUZZ_PATIENCE"));
+    if (getenv("TEST_SLOW")) patience_s *= atoi(getenv("TEST_SLOW")); /* tests/run */
     uint64_t state = strtoull(seed, NULL, 0);
     directory = open(".", O_RDONLY | O_CLOEXEC);
     read_only = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
