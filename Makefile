@@ -1,5 +1,6 @@
 # make: build/libkaio.so and what scripts/kaio needs. make check: the tests (scripts/test installs what
-# they need first). make install PREFIX=... LIBDIR=... DESTDIR=..., make uninstall, make deb.
+# they need first). make install PREFIX=... LIBDIR=... DESTDIR=..., make uninstall, make deb; with the flags of the
+# build, if it had any, or it is done anew.
 CC ?= gcc
 CFLAGS ?= -O2 -g
 B = build
@@ -24,20 +25,29 @@ MANUAL = $(B)/man/kaio.1 $(B)/man/libkaio.7
 
 all: $(B)/libkaio.so $(TOOLS) $(MANUAL)
 
+# What the build finds is what it depends on, too: it is done anew with other flags, another compiler, or once
+# <sys/sdt.h> is there (probe.h).
+$(B)/found: export FLAGS_FOUND = $(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) $(FORTIFY)
+$(B)/found: FORCE
+	@mkdir -p $(@D)
+	@found="$$(echo "$$FLAGS_FOUND"; $(CC) --version | head -n 1; \
+		printf '#if __has_include(<sys/sdt.h>)\nprobes\n#endif\n' | $(CC) $(CPPFLAGS) -E -P -)"; \
+	[ "$$found" = "$$(cat $@ 2>/dev/null)" ] || echo "$$found" >$@
+
 $(B)/libkaio.so: $(OBJECTS)
 	$(CC) $(CFLAGS) $(LDFLAGS) $(KAIO_LDFLAGS) -o $@ $^
 
-$(B)/shim/%.o: shim/%.c $(wildcard shim/*.h) shim/options.def Makefile
+$(B)/shim/%.o: shim/%.c $(wildcard shim/*.h) shim/options.def Makefile $(B)/found
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(KAIO_CFLAGS) -c -o $@ $<
 
 TOOL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -DKAIO_VERSION='"$(VERSION)"'
 
-$(B)/kaio-check: tools/kaio-check.c tools/options.c tools/probe.c tools/check.h shim/options.def Makefile
+$(B)/kaio-check: tools/kaio-check.c tools/options.c tools/probe.c tools/check.h shim/options.def Makefile $(B)/found
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^)
 
-$(B)/kaio-measure: tools/kaio-measure.c Makefile
+$(B)/kaio-measure: tools/kaio-measure.c Makefile $(B)/found
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) $(LDFLAGS) -o $@ $<
 
@@ -47,7 +57,7 @@ $(B)/man/%: man/% $(B)/kaio-check Makefile
 	awk -v version=$(VERSION) '/^\.\\" @--/ { gsub(/.*@--|@/, ""); \
 		system("$(B)/kaio-check --" $$0); next } { gsub(/@VERSION@/, version); print; fflush() }' $< >$@
 
-$(B)/kaio-top: tools/kaio-top.c tools/top.c shim/json.c tools/top.h shim/stats.h Makefile
+$(B)/kaio-top: tools/kaio-top.c tools/top.c shim/json.c tools/top.h shim/stats.h Makefile $(B)/found
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^)
 
@@ -55,7 +65,7 @@ TESTS = $(patsubst %.c,$(B)/%,$(wildcard tests/api/*.c tests/proof/*.c tests/loa
 
 tests: $(TESTS)
 
-$(B)/tests/%: tests/%.c tests/api/test.h $(wildcard tests/proof/*.h tests/load/*.h) shim/stats.h Makefile
+$(B)/tests/%: tests/%.c tests/api/test.h $(wildcard tests/proof/*.h tests/load/*.h) shim/stats.h Makefile $(B)/found
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -std=gnu11 -Wall -Wextra -Werror -pthread -o $@ $< -laio
 
@@ -91,7 +101,7 @@ BENCHES = $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
 # The microbenchmarks; scripts/bench runs them.
 bench: $(BENCHES)
 
-$(B)/tests/bench/%: tests/bench/%.c $(wildcard tests/bench/*.h) Makefile
+$(B)/tests/bench/%: tests/bench/%.c $(wildcard tests/bench/*.h) Makefile $(B)/found
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -std=gnu11 -Wall -Wextra -Werror -pthread -o $@ $< -laio
 
@@ -128,4 +138,6 @@ deb: all
 clean:
 	rm -rf build
 
-.PHONY: all tests analyze analyze-gcc analyze-cppcheck analyze-tidy bench check install uninstall deb clean
+FORCE:
+
+.PHONY: FORCE all tests analyze analyze-gcc analyze-cppcheck analyze-tidy bench check install uninstall deb clean
