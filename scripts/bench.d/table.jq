@@ -7,7 +7,7 @@ def fixed($digits): (. * pow(10; $digits) | round | tostring)
 def number: if . == null then "–" elif . >= 100 then fixed(0) elif . >= 10 then fixed(1)
     else fixed(2) end;
 def spread: if . == null then "–" else
-    "\(.median | number) (\(.min | number)–\(.max | number))" end;
+    (.median | number) + if .min == .max then "" else " (\(.min | number)–\(.max | number))" end end;
 def row: "| " + join(" | ") + " |";
 def header: row, (map("---") | row);
 
@@ -16,16 +16,17 @@ def sides: ["glibc", "shim", "libaio", "io_uring", "psync"];
 def per_side(f): (["cell"] + sides | header), (.cells[] | .median as $m
     | [.name] + (sides | map($m[.] | if . == null then "–" else f end)) | row);
 
-def counted($what): "\(.count) \($what): \(.below) below 1.0 in every pair, \(.medians_below)"
-    + " median\(if .medians_below == 1 then "" else "s" end) below 1.0,"
-    + " geometric mean \(.geometric_mean | number) × glibc";
-def summary: .summary
-    | (.cells | select(.count > 0) | counted("cells")),
-      (.figures | select(.count > 0) | counted("figures of the microbenchmarks"));
+def counted($pairs; $what): "\(.count) \($what): \(.below) below 1.0 "
+    + if $pairs == 1 then "in the one pair" else "in every pair, \(.medians_below)"
+    + " median\(if .medians_below == 1 then "" else "s" end) below 1.0" end
+    + ", geometric mean \(.geometric_mean | number) × glibc";
+def summary: .about.pairs as $pairs | .summary
+    | (.cells | select(.count > 0) | counted($pairs; "cells")),
+      (.figures | select(.count > 0) | counted($pairs; "figures of the microbenchmarks"));
 
 def cells:
     "## fio", "",
-    "IOPS; ratios are medians of the pairs (min–max).", "",
+    "IOPS; ratios are \(if .about.pairs == 1 then "those of one pair" else "medians of the pairs (min–max)" end).", "",
     (["cell", "glibc", "shim", "shim / glibc", "shim / libaio", "shim / io_uring", "shim / psync"]
         | header),
     (.cells[] | [.name, (.median.glibc.iops | fixed(0)), (.median.shim.iops | fixed(0)),
@@ -44,7 +45,8 @@ def figures:
 
 if $only == "summary" then summary else
     (.about | "`\(.command)`, \(.date)", "",
-        "\(.machine); medians of \(.pairs) alternating runs, fio's of \(.seconds) s.", ""),
+        "\(.machine); \(if .pairs == 1 then "one run" else "medians of \(.pairs) alternating runs" end), fio's of \(.seconds) s.",
+        ""),
     (if .cells == [] then empty else cells, "" end),
     (if .figures == [] then empty else figures, "" end),
     summary

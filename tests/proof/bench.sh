@@ -18,7 +18,8 @@ has '.cells | all(.ratio.median > 0 and .native.libaio.median > 0 and (.runs.gli
 has '.cells[].median["glibc", "shim", "libaio", "io_uring", "psync"] | .iops > 0 and .p50_us > 0
     and .p99_us >= .p50_us and .cpu_us >= 0 and .switches >= 0'
 has '.summary.cells | .count == 2 and has("below") and has("medians_below") and .geometric_mean > 0'
-grep -q '^2 cells: [012] below 1.0' table || fail "no summary: $(cat table)"
+grep -q '^2 cells: [012] below 1.0 in the one pair, geometric' table || fail "no summary: $(cat table)"
+! grep '–[0-9]' table || fail "ranges of one pair"
 cmp table out/results.md
 grep -q '</svg>' out/ratios-cells.svg || fail "no bar chart"
 [ "$(wc -l <log)" = 2 ] || fail "not one line a cell: $(cat log)"
@@ -27,6 +28,15 @@ grep -q '</svg>' out/ratios-cells.svg || fail "no bar chart"
 has '.figures | length == 2 and all(.unit == "ns" and .better == "lower" and .ratio.median > 0
     and (.runs.glibc | length) == 1 and (.runs.shim | length) == 1)'
 has '.summary.figures.count == 2'
+
+# one pair more, and there are ranges; --quick has no microbenchmarks, though their names match, too
+"$bench" --quick --pairs 2 --dir files --cells 'm' --help >help
+grep -q -- '--quick .*no microbenchmarks' help && grep -q 'minutes, where' help && grep -q -- '--out DIR' help || fail "$(cat help)"
+"$bench" --quick --pairs 2 --dir files --cells 'tmpfs direct randread 4k d32' --out out >table 2>log || fail "two pairs: $(cat log)"
+grep -q '^1 cells: [01] below 1.0 in every pair' table && grep -q '[0-9]–[0-9]' table || fail "two pairs: $(cat table)"
+status=0
+"$bench" --quick --dir files --cells poll --out out >table 2>log || status=$?
+[ $status = 2 ] && grep -q "no cell's name contains 'poll'" log || fail "--quick with a microbenchmark: $(cat table log)"
 
 timeout --foreground -s INT 2 "$bench" --quick --dir files --cells 'randread 4k d1' --out out \
     >table 2>log && fail "interrupted, but exit 0"
