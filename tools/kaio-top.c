@@ -60,7 +60,7 @@ static struct process *add(pid_t pid) {
     return p;
 }
 
-/* owner: NULL if it does not matter */
+/* owner: NULL if it does not matter. If it is no page, errno is that of openat(), or 0. */
 static bool read_page(int dir, const char *name, const uid_t *owner, struct kaio_counts *page) {
     struct stat st;
     int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -72,6 +72,7 @@ static bool read_page(int dir, const char *name, const uid_t *owner, struct kaio
     close(fd);
     page->command[sizeof page->command - 1] = 0;
     return good;
+    errno = 0;
 }
 
 /* What the terminal, and JSON, can bear. */
@@ -166,8 +167,14 @@ static int report(char *files[]) {
     static struct kaio_counts page;
     int status = 0;
     for (; *files; files++) {
-        if (read_page(AT_FDCWD, *files, NULL, &page)) kaio_json_write(stdout, &page);
-        else status = fail(*files, " holds no figures that this version of libkaio wrote");
+        const char *hint = " holds no figures that this version of libkaio wrote";
+        char why[128];
+        if (read_page(AT_FDCWD, *files, NULL, &page)) {
+            kaio_json_write(stdout, &page);
+            continue;
+        }
+        snprintf(why, sizeof why, ": %s", strerror(errno));
+        status = fail(*files, errno ? why : hint);
     }
     return status;
 }

@@ -93,6 +93,16 @@ check_process() { # PID
     fi
 }
 
+is_there() { # ARGUMENT
+    if [ -e "$1" ]; then return; fi
+    case $1 in
+    */* | '') return 1 ;;
+    *[!0-9]*) ;;
+    *) if [ -d "/proc/$1" ]; then return; fi ;;
+    esac
+    in_path "$1"
+}
+
 check_path() { # PATH
     filesystem=$(findmnt -no FSTYPE -T "$1" 2>/dev/null | tail -n 1)
     [ "$filesystem" ] || filesystem=$(stat -f -c %T "$1" 2>/dev/null)
@@ -105,8 +115,20 @@ case ${1-} in
 --) shift ;;
 -*) fail 125 "$1 is not an option; 'kaio check --help' shows how it is used" ;;
 esac
+# What is not there is said first; with nothing else to look at, that is all.
+missing=0
+for what in "$@"; do
+    if is_there "$what"; then continue; fi
+    missing=$((missing + 1))
+    case $what in
+    */*) findings --path "$what" ;; # says why
+    *) say no "$what: neither a command, nor a process, nor a file" ;;
+    esac
+done
+if [ $missing -gt 0 ] && [ $missing = $# ]; then exit $status; fi
 findings --system
 for what in "$@"; do
+    is_there "$what" || continue
     echo
     case $what in
     *[!0-9]* | '') ;;

@@ -43,6 +43,14 @@ expect 0 '^warn +no POSIX AIO in it' ./plain
 expect 1 '^no +.*statically linked' ./static
 expect 1 '^no +no-such-thing: neither' no-such-thing
 
+# what is not there is said first, and nothing is said of its filesystem
+for what in /nonexistent ./none /etc/passwd/x no-such-thing 4194305 ''; do
+    expect 1 '^no ' "$what"
+    [ "$(wc -l <out)" = 1 ] || fail "kaio check '$what': more than that it is not there"
+done
+expect 1 '^ok +.*/fio: a dynamic' /nonexistent fio
+head -n 1 out | grep -q '^no    /nonexistent: No such file' || fail "the first line"
+
 # paths: a file keeps its bytes and its time, and nothing stays beside it
 mkdir directory
 echo text >directory/file

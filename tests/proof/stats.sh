@@ -113,6 +113,8 @@ export XDG_RUNTIME_DIR=$PWD/run
 pages() { find run -name 'libkaio-*' | wc -l; }
 await() { # COUNT
     for _ in $(seq 200); do
+grep -q 'zeros holds no figures' errors && grep -q 'nowhere: No such file or directory' errors ||
+    fail "why: $(cat errors)"
         if [ "$(pages)" = "$1" ]; then return; fi
         sleep 0.02
     done
