@@ -43,7 +43,7 @@ $(B)/shim/%.o: shim/%.c $(wildcard shim/*.h) shim/options.def Makefile $(B)/foun
 
 TOOL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -DKAIO_VERSION='"$(VERSION)"'
 
-$(B)/kaio-check: tools/kaio-check.c tools/options.c tools/probe.c tools/check.h shim/options.def Makefile $(B)/found
+$(B)/kaio-check: tools/kaio-check.c tools/options.c tools/probe.c tools/printable.c tools/check.h tools/printable.h shim/options.def Makefile $(B)/found
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^)
 
@@ -57,7 +57,7 @@ $(B)/man/%: man/% $(B)/kaio-check Makefile
 	awk -v version=$(VERSION) '/^\.\\" @--/ { gsub(/.*@--|@/, ""); \
 		system("$(B)/kaio-check --" $$0); next } { gsub(/@VERSION@/, version); print; fflush() }' $< >$@
 
-$(B)/kaio-top: tools/kaio-top.c tools/top.c shim/json.c tools/top.h shim/stats.h Makefile $(B)/found
+$(B)/kaio-top: tools/kaio-top.c tools/top.c tools/printable.c shim/json.c tools/top.h tools/printable.h shim/stats.h Makefile $(B)/found
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^)
 

@@ -16,13 +16,30 @@ static const char *const ops[] = KAIO_NAMES_OPS, *const lanes[] = KAIO_NAMES_LAN
 /* "%f" would write a comma where the program's locale does. */
 #define THOUSANDTHS(n) (ull)(n) / 1000, (ull)(n) % 1000
 
-static void put_string(FILE *out, const char *s) {
+/* The bytes of the UTF-8 character at s; 0: they are none. No short form of another is one, nor a
+ * half of a UTF-16 pair, nor what lies beyond U+10FFFF. */
+static int utf8_length(const unsigned char *s, uint32_t *c) {
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    int n = *s < 0x80 ? 1 : *s < 0xc0 ? 0 : *s < 0xe0 ? 2 : *s < 0xf0 ? 3 : *s < 0xf8 ? 4 : 0;
+    *c = n > 1 ? *s & (0x7fu >> n) : *s;
+    for (int i = 1; i < n; i++) {
+        if ((s[i] & 0xc0) != 0x80) return 0; /* the end, too */
+        *c = *c << 6 | (s[i] & 0x3f);
+    }
+    bool good = *c >= least[n] && *c <= 0x10ffff && (*c < 0xd800 || *c > 0xdfff);
+    return good ? n : 0;
+}
+
+/* Control characters, also those of C1, are escaped: a terminal may see it. */
+void kaio_json_string(FILE *out, const char *text) {
     putc('"', out);
-    for (; *s; s++) {
-        unsigned char c = (unsigned char)*s;
-        if (c < ' ' || c >= 0x7f) fprintf(out, "\\u%04x", c);
-        else if (c == '"' || c == '\\') fprintf(out, "\\%c", c);
-        else putc(c, out);
+    for (const unsigned char *s = (const unsigned char *)text; *s;) {
+        uint32_t c;
+        int n = utf8_length(s, &c);
+        if (n == 0) fputs("\\ufffd", out);
+        else if (c < ' ' || (c >= 0x7f && c < 0xa0)) fprintf(out, "\\u%04x", c);
+        else fprintf(out, "%s%.*s", c == '"' || c == '\\' ? "\\" : "", n, (const char *)s);
+        s += n ? n : 1;
     }
     putc('"', out);
 }
@@ -114,7 +131,7 @@ const char *kaio_json_setup(const struct kaio_counts *c) {
 
 void kaio_json_write(FILE *out, const struct kaio_counts *c) {
     fprintf(out, "{\"version\":1,\"pid\":%u,\"command\":", c->pid);
-    put_string(out, c->command);
+    kaio_json_string(out, c->command);
     fprintf(out, ",\"mode\":\"%s\",\"elapsed_s\":%llu.%03llu,", modes[c->mode],
             THOUSANDTHS((c->end_ns - c->start_ns) / 1000000));
     put_counts(out, "requests", ops, c->requests, KAIO_STATS_OPS);
@@ -126,7 +143,7 @@ void kaio_json_write(FILE *out, const struct kaio_counts *c) {
     fprintf(out, ",\"batches\":{\"io_submit\":%llu,\"iocbs\":%llu},\"stream_waits\":%llu,",
             (ull)c->submits, (ull)c->submitted, (ull)c->streams);
     fprintf(out, "\"workers_peak\":%llu,\"io_setup\":", (ull)c->worker_peak);
-    put_string(out, kaio_json_setup(c));
+    kaio_json_string(out, kaio_json_setup(c));
     putc(',', out);
     put_times(out, "latency_us", &c->latency);
     put_times(out, "call_us", &c->call);

@@ -89,6 +89,7 @@ static inline uint64_t kaio_hist_share(const struct kaio_hist *h, double share) 
 /* json.c; the tools have it, too */
 void kaio_json_write(FILE *out, const struct kaio_counts *c);
 const char *kaio_json_setup(const struct kaio_counts *c);
+void kaio_json_string(FILE *out, const char *text);
 
 /* Names of lanes, operations and reasons in JSON: stable. */
 #define KAIO_NAMES_OPS                                                                             \

@@ -2,15 +2,17 @@
  *
  *   kaio-check LIBRARY PROGRAM   exit 0 if LD_PRELOAD of the library reaches the program; else one
  *                                sentence on standard error and exit 126 (125: the library itself)
- *   kaio-check --imports FILE... the AIO calls that each ELF file wants from elsewhere: FILE
- * CALL... kaio-check --system          findings about the kernel, and kaio-check --path PATH about
- * a file or directory (probe.c) kaio-check --options         the table of shim/options.def: as
- * text,
+ *   kaio-check --imports FILE... the AIO calls that each ELF file wants: FILE CALL..., a line each
+ *   kaio-check --printable TEXT  the text, fit for a terminal (printable.c)
+ *   kaio-check --system          findings about the kernel
+ *   kaio-check --path PATH       findings about a file or directory (both probe.c)
+ *   kaio-check --options         the table of shim/options.def: as text,
  *              --table           for scripts/kaio.d/options.sh,
  *              --markdown        for README.md,
  *              --man-flags, --man-variables   for the manual
  */
 #include "check.h"
+#include "printable.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -24,7 +26,9 @@
 #include <unistd.h>
 
 static int refuse(int status, const char *path, const char *why) {
-    fprintf(stderr, "kaio: %s: %s\n", path, why);
+    fputs("kaio: ", stderr);
+    printable(stderr, path, INT_MAX);
+    fprintf(stderr, ": %s\n", why);
     return status;
 }
 
@@ -130,6 +134,7 @@ int main(int argc, char *argv[]) {
     if (argc == 2 && !strcmp(what, "--version")) return puts("libkaio " KAIO_VERSION), 0;
     if (argc == 2 && !strcmp(what, "--system")) return kaio_probe_system();
     if (argc == 3 && !strcmp(what, "--path")) return kaio_probe_path(argv[2]);
+    if (argc == 3 && !strcmp(what, "--printable")) return printable(stdout, argv[2], INT_MAX), 0;
     if (argc > 2 && !strcmp(what, "--imports")) {
         for (int i = 2; i < argc; i++) imports(argv[i]);
         return 0;

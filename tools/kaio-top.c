@@ -9,6 +9,7 @@
  * curses would spare some twenty lines and cost a library.
  */
 #include "../shim/stats.h"
+#include "printable.h"
 #include "top.h"
 
 #include <dirent.h>
@@ -71,14 +72,8 @@ static bool read_page(int dir, const char *name, const uid_t *owner, struct kaio
                 page->mode < KAIO_STATS_MODES;
     close(fd);
     page->command[sizeof page->command - 1] = 0;
-    return good;
     errno = 0;
-}
-
-/* What the terminal, and JSON, can bear. */
-static void clean(char *c) {
-    for (; *c; c++)
-        if ((unsigned char)*c < ' ' || *c == 0x7f || *c == '"' || *c == '\\') *c = '?';
+    return good;
 }
 
 /* Only files of the user who is in the name: in /dev/shm anybody may make one. */
@@ -98,7 +93,6 @@ static void look_at(int dir, const char *name, pid_t wanted) {
         return;
     }
     if (!good) return;
-    clean(page.command);
     if (!p) p = add(pid);
     bool same = p->at_ns && p->now.start_ns == page.start_ns; /* not after execve() */
     p->then = same ? p->now : page;
@@ -159,7 +153,9 @@ static int usage(FILE *out, int status) {
 }
 
 static int fail(const char *what, const char *hint) {
-    fprintf(stderr, "kaio top: %s%s\n", what, hint);
+    fputs("kaio top: ", stderr);
+    printable(stderr, what, INT_MAX);
+    fprintf(stderr, "%s\n", hint);
     return 125;
 }
 

@@ -5,6 +5,7 @@
  * read.
  */
 #include "check.h"
+#include "printable.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,12 +29,14 @@ static int bad; /* a "no" was among the findings */
 
 __attribute__((format(printf, 2, 3))) static void finding(const char *kind, const char *format,
                                                           ...) {
+    char sentence[2 * PATH_MAX];
     va_list args;
     va_start(args, format);
-    printf("%s\t", kind);
-    vprintf(format, args);
-    printf("\n");
+    vsnprintf(sentence, sizeof sentence, format, args);
     va_end(args);
+    printf("%s\t", kind);
+    printable(stdout, sentence, INT_MAX);
+    printf("\n");
     if (!strcmp(kind, "no")) bad = 1;
 }
 

@@ -1,4 +1,5 @@
 /* top.c - what kaio-top shows: as text, as JSON, on the screen. */
+#include "printable.h"
 #include "top.h"
 
 #include <errno.h>
@@ -10,6 +11,8 @@
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
+
+#define COMMAND_COLUMNS 15
 
 typedef unsigned long long ull;
 
@@ -48,8 +51,10 @@ static void text_process(FILE *out, const struct process *p) {
     double s, n = 0;
     const struct kaio_counts *d = between(p, &s);
     for (int op = 0; op < KAIO_STATS_OPS; op++) n += (double)d->requests[op];
-    fprintf(out, "%8d %-15.15s %-6s %7llu %9.0f %8.1f %8.1f %8.1f %7llu\n", (int)p->pid,
-            p->now.command, modes[p->now.mode], (ull)d->in_progress, n / s,
+    fprintf(out, "%8d ", (int)p->pid);
+    int used = printable(out, p->now.command, COMMAND_COLUMNS);
+    fprintf(out, "%*s %-6s %7llu %9.0f %8.1f %8.1f %8.1f %7llu\n", COMMAND_COLUMNS - used, "",
+            modes[p->now.mode], (ull)d->in_progress, n / s,
             (double)(d->bytes[0] + d->bytes[1]) / s / 1e6, us(&d->latency, 0.5),
             us(&d->latency, 0.99), (ull)d->workers);
     for (int lane = 0; lane < KAIO_STATS_LANES; lane++) text_lane(out, d, lane, s);
@@ -102,8 +107,9 @@ static void json_lane(FILE *out, const struct kaio_counts *d, int lane, double s
 static void json_process(FILE *out, const struct process *p) {
     double s;
     const struct kaio_counts *d = between(p, &s);
-    fprintf(out, "{\"pid\":%d,\"command\":\"%s\",\"mode\":\"%s\",\"interval_s\":%.3f,", (int)p->pid,
-            p->now.command, modes[p->now.mode], s);
+    fprintf(out, "{\"pid\":%d,\"command\":", (int)p->pid);
+    kaio_json_string(out, p->now.command);
+    fprintf(out, ",\"mode\":\"%s\",\"interval_s\":%.3f,", modes[p->now.mode], s);
     fprintf(out, "\"in_flight\":%llu,\"workers\":%llu,", (ull)d->in_progress, (ull)d->workers);
     json_counts(out, "requests", ops, p->now.requests, KAIO_STATS_OPS, 1);
     json_counts(out, "requests_per_s", ops, d->requests, KAIO_STATS_OPS, s);
@@ -205,8 +211,9 @@ void top_draw(const struct process *processes, pid_t wanted) {
     fputs("\033[H", out);
     int rows = size.ws_row ? size.ws_row : 24, columns = size.ws_col ? size.ws_col : 80;
     for (char *line = text, *end; rows > 0 && (end = strchr(line, '\n')); line = end + 1, rows--) {
-        int length = (int)(end - line) < columns ? (int)(end - line) : columns;
-        fprintf(out, "%.*s\033[K%s", length, line, end[1] && rows > 1 ? "\r\n" : "");
+        *end = 0;
+        printable(out, line, columns);
+        fprintf(out, "\033[K%s", end[1] && rows > 1 ? "\r\n" : "");
     }
     fputs("\033[J", out);
     fclose(out);

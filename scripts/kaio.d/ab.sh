@@ -77,7 +77,7 @@ progress() { # TEXT: a line that the next one replaces
 }
 finished() { # TEXT: a line that stays
     if [ -t 2 ]; then printf '\r%78s\r' '' >&2; fi
-    printf '%s\n' "$1" >&2
+    printf '%s\n' "$(printable "$1")" >&2
 }
 field() { # NAME: of the last run
     sed -n "s/.*\"$1\":\([0-9.]*\).*/\1/p" "$scratch/result"

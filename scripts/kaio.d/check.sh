@@ -17,7 +17,7 @@
 status=0
 say() { # KIND SENTENCE
     if [ "$1" = no ]; then status=1; fi
-    printf '%-6s%s\n' "$1" "$2"
+    printf '%-6s%s\n' "$1" "$(printable "$2")"
 }
 
 # say_all: the findings on standard input, from kaio-check
@@ -74,7 +74,7 @@ check_process() { # PID
         say warn "process $1 ($name): may not be looked at; run kaio check as its user or as root"
         return
     fi
-    loaded=$(echo "$maps" | sed -n 's/^[^/]*\(\/.*libkaio[^/]*\.so.*\)/\1/p' | head -n 1)
+    loaded=$(printf '%s\n' "$maps" | LC_ALL=C sed -n 's/^[^/]*\(\/.*libkaio[^/]*\.so.*\)/\1/p' | head -n 1)
     if [ -z "$loaded" ]; then
         say no "process $1 ($name): libkaio is not loaded; it has to be started with it: kaio COMMAND"
         case $(value_in "$1" LD_PRELOAD) in
@@ -86,7 +86,7 @@ check_process() { # PID
     say ok "process $1 ($name): libkaio is loaded: $loaded"
     if [ "$(value_in "$1" KAIO_MODE)" = off ]; then
         say no "not active: it was started with KAIO_MODE=off"
-    elif echo "$maps" | grep -q '/\[aio\]'; then
+    elif printf '%s\n' "$maps" | grep -q '/\[aio\]'; then
         say ok "active: it has a kernel context"
     else
         say ok "active, without a kernel context: fewer than 65 requests needed one so far, or io_setup was refused (KAIO_LOG=1 tells)"
@@ -137,9 +137,7 @@ for what in "$@"; do
     case $what in
     */*) if [ -f "$what" ] && [ -x "$what" ]; then check_program "$what"; else check_path "$what"; fi ;;
     *)
-        if in_path "$what"; then check_program "$program"
-        elif [ -e "$what" ]; then check_path "$what"
-        else say no "$what: neither a command, nor a process, nor a file"; fi
+        if in_path "$what"; then check_program "$program"; else check_path "$what"; fi
         ;;
     esac
 done

@@ -87,6 +87,36 @@ else echo "skipped: a process with a context (no O_DIRECT here)"; fi
 kill $!
 wait || :
 
+# names and paths of others reach no terminal as they are
+cat >named.c <<'C'
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+int main(int argc, char *argv[]) {
+    prctl(PR_SET_NAME, argv[1]);
+    int fd = open(argv[2], O_RDWR | O_CREAT, 0600);
+    if (argc != 3 || ftruncate(fd, 4096) || mmap(0, 4096, PROT_READ, MAP_SHARED, fd, 0) == MAP_FAILED) return 1;
+    return write(1, "x", 1) != 1 || pause();
+}
+C
+gcc -o named named.c
+raw() { LC_ALL=C grep -q "$(printf '[\001-\011\013-\037\177-\237\377]')" out; } # also what C1 is in UTF-8
+mkfifo begun
+./named "$(printf 'a\033[31m\302\233\377')" "$PWD/libkaio$(printf '\033]0;t\007\177').so" >begun &
+head -c 1 begun >/dev/null
+expect 0 'process .*\(a\\x1b\[31m\\xc2\\x9b\\xff\): libkaio is loaded: .*/libkaio\\x1b\]0;t\\x07\\x7f\.so' $!
+! raw || fail "raw: $(cat -v out)"
+kill $!
+wait $! || :
+name=$(printf 'no\nok    \033[1m\233')
+for what in "$name" "./$name"; do
+    expect 1 '^no +.*no\\x0aok    \\x1b\[1m' "$what"
+    ! raw || fail "raw: $(cat -v out)"
+done
+"$kaio" "./$name" 2>out || [ "$(wc -l <out)" = 1 ] || fail "kaio run: $(cat -v out)"
+! raw || fail "raw: $(cat -v out)"
+
 # the host's requests used up: in a mount namespace the figures are ours to choose
 if unshare -m true 2>/dev/null; then
     mkdir proc

@@ -65,6 +65,25 @@ counted auto "$watch" forked data # under glibc the child hangs
     '[5,2560,5,0] [11,45056,11,0]' ] || fail "forked: $(cat report.json)"
 "$watch" histogram data || fail "histogram"
 
+# a name in the report: UTF-8 is kept, what is not becomes U+FFFD; no control character is raw
+names() { # NAME JSON
+    local name
+    name=$(printf %b "$1")
+    cp "$watch" "$name"
+    rm -rf report.json pages
+    mkdir pages
+    KAIO_STATS=report.json LD_PRELOAD=$KAIO_LIB "./$name" slow data
+    KAIO_STATS=pages/ LD_PRELOAD=$KAIO_LIB "./$name" slow data
+    "$top" --report pages/* >>report.json
+    [ "$(LC_ALL=C grep -cF "\"command\":\"$(printf %b "$2")\"" report.json)" = 2 ] || fail "$1: $(head -c 100 report.json)"
+    jq -e . report.json >/dev/null || fail "$1: no JSON"
+}
+names 'fi\303\251-\346\227\245-\360\237\230\200' 'fi\303\251-\346\227\245-\360\237\230\200'
+names '\351t\351' '\\ufffdt\\ufffd' # Latin-1
+names 'a\033\177\302\233\302\240' 'a\\u001b\\u007f\\u009b\302\240'
+names '\300\256\355\240\200\364\220\200\200\342\202' \
+    '\\ufffd\\ufffd\\ufffd\\ufffd\\ufffd\\ufffd\\ufffd\\ufffd\\ufffd\\ufffd\\ufffd' # not the shortest, a surrogate, too large, cut
+
 # a directory: whatever the end; a page for each process and each program
 where=pages/
 # reads: of each page, by process
@@ -94,6 +113,8 @@ dd if=/dev/zero of=zeros bs=1M count=1 status=none
 status=''
 "$top" --report zeros pages/* nowhere >report.json 2>errors || status=$?
 [ "$status" = 125 ] && unset status && [ "$(wc -l <errors)" = 2 ] || fail "no pages: $(cat errors)"
+grep -q 'zeros holds no figures' errors && grep -q 'nowhere: No such file or directory' errors ||
+    fail "why: $(cat errors)"
 reads 800
 XDG_RUNTIME_DIR=$PWD/pages KAIO_STATS=live LD_PRELOAD=$KAIO_LIB "$watch" slow data
 XDG_RUNTIME_DIR=$PWD/pages "$top" --once --json >out
@@ -113,8 +134,6 @@ export XDG_RUNTIME_DIR=$PWD/run
 pages() { find run -name 'libkaio-*' | wc -l; }
 await() { # COUNT
     for _ in $(seq 200); do
-grep -q 'zeros holds no figures' errors && grep -q 'nowhere: No such file or directory' errors ||
-    fail "why: $(cat errors)"
         if [ "$(pages)" = "$1" ]; then return; fi
         sleep 0.02
     done

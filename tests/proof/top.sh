@@ -44,6 +44,21 @@ jq -e ".[0] | .pid == $pid and .command == \"watch\" and .mode == \"auto\" and .
     and (.lanes | [.kernel, .worker, .caller | .read.per_s // 0] | add) > 50" out >/dev/null || fail "$(cat out)"
 "$top" --once >out && grep -q "^ *$pid watch .* auto" out || fail "as text: $(cat out)"
 
+# a name: printable in the table and on the screen, UTF-8 in JSON
+name=$(printf 'n\303\251"\033[7m\302\233\377')
+cp "$TESTS_TOP/build/tests/proof/watch" "$name"
+mkfifo named
+KAIO_STATS=live LD_PRELOAD=$KAIO_LIB "./$name" running data <named &
+named=$!
+exec 4>named
+await "the page of a name" [ -e "run/libkaio-$(id -u)-$named" ]
+LC_ALL=C.UTF-8 "$top" --once "$named" >out
+LC_ALL=C.UTF-8 grep -q '^ *[0-9]* né"\\x1b\[7m\\xc2  *auto' out || fail "the name, as text: $(cat -v out)"
+LC_ALL=C "$top" --once "$named" | grep -q '^ *[0-9]* n\\xc3\\xa9"\\x1b\[ *auto' || fail "the name, in ASCII"
+"$top" --once --json "$named" | grep -qF "$(printf '"n\303\251\\"\\u001b[7m\\u009b\\ufffd"')" || fail "the name, in JSON"
+exec 4>&-
+wait $named
+
 touch "run/libkaio-$(id -u)-$$"    # alive, but it is not this process's
 touch "run/libkaio-$(id -u)-99999999" # more than pid_max
 ln -s /etc/passwd "run/libkaio-$(id -u)-$PPID"
