@@ -43,7 +43,7 @@ $(B)/shim/%.o: shim/%.c $(wildcard shim/*.h) shim/options.def Makefile $(B)/foun
 
 TOOL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -DKAIO_VERSION='"$(VERSION)"'
 
-$(B)/kaio-check: tools/kaio-check.c tools/options.c tools/probe.c tools/printable.c tools/check.h tools/printable.h shim/options.def Makefile $(B)/found
+$(B)/kaio-check: tools/kaio-check.c tools/options.c tools/output.c tools/probe.c tools/printable.c tools/check.h tools/printable.h shim/options.def Makefile $(B)/found
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^)
 

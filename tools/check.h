@@ -1,4 +1,4 @@
-/* check.h - the three parts of kaio-check. */
+/* check.h - the parts of kaio-check. */
 #ifndef KAIO_TOOLS_CHECK_H
 #define KAIO_TOOLS_CHECK_H
 
@@ -9,5 +9,8 @@ int kaio_print_options(const char *how);
  */
 int kaio_probe_system(void);
 int kaio_probe_path(const char *path);
+
+/* output.c: prints why it cannot be written to; then 1 */
+int kaio_try_output(const char *variable, const char *path);
 
 #endif

@@ -4,6 +4,7 @@
  *                                sentence on standard error and exit 126 (125: the library itself)
  *   kaio-check --imports FILE... the AIO calls that each ELF file wants: FILE CALL..., a line each
  *   kaio-check --printable TEXT  the text, fit for a terminal (printable.c)
+ *   kaio-check --output VARIABLE PATH   exit 0 if it can be written to; else prints why (output.c)
  *   kaio-check --system          findings about the kernel
  *   kaio-check --path PATH       findings about a file or directory (both probe.c)
  *   kaio-check --options         the table of shim/options.def: as text,
@@ -135,6 +136,7 @@ int main(int argc, char *argv[]) {
     if (argc == 2 && !strcmp(what, "--system")) return kaio_probe_system();
     if (argc == 3 && !strcmp(what, "--path")) return kaio_probe_path(argv[2]);
     if (argc == 3 && !strcmp(what, "--printable")) return printable(stdout, argv[2], INT_MAX), 0;
+    if (argc == 4 && !strcmp(what, "--output")) return kaio_try_output(argv[2], argv[3]);
     if (argc > 2 && !strcmp(what, "--imports")) {
         for (int i = 2; i < argc; i++) imports(argv[i]);
         return 0;

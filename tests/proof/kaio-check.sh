@@ -5,6 +5,7 @@
 set -eu
 kaio=$TESTS_TOP/scripts/kaio
 fail() { echo "$1"; cat out; exit 1; }
+export -n KAIO_LIB # no variable of the library
 
 # expect STATUS PATTERN ARGUMENT...: kaio check must end so, with a line of that pattern
 expect() {

@@ -3,6 +3,7 @@
 set -eu
 kaio=$TESTS_TOP/scripts/kaio
 fail() { echo "$1"; exit 1; }
+export -n KAIO_LIB # no variable of the library
 
 # expect STATUS PATTERN ARGUMENT...: kaio must end so, with one line on standard error
 expect() {
@@ -45,6 +46,38 @@ expect 125 'not one of 1 to 256' --workers= true
 expect 125 'not one of 1 to 65536' --depth 99999999999999999999 true
 expect 125 'needs a value' --order
 KAIO_ORDER=both expect 125 'KAIO_ORDER' true
+for variable in KAIO_LOG:--log KAIO_STATS:--stats KAIO_RECORD:--record; do
+    flag=${variable#*:}
+    expect 125 'cannot be written to: No such file or directory' "$flag=/nonexistent/file" true
+    expect 125 'cannot be written to: Is a directory\|cannot be written to: No such file' "$flag=$PWD/none/" true
+    expect 125 'cannot be written to: .*too long' "$flag=$PWD/$(printf %01024d 1)" true
+    expect 125 'not one of 0.*; a file of that name is ./2' "$flag=2" true
+    for value in 2 007; do env "${variable%:*}=$value" "$kaio" true 2>errors && fail "$variable=$value"; done
+    [ "$(wc -l <errors)" = 1 ] || fail "more than a line: $(cat errors)"
+done
+expect 125 'not one of 0 or a file.s path; a file of that name is ./1' --record true
+KAIO_RECORD=1 expect 125 'is ./1' true
+KAIO_LOG=/nonexistent/log expect 125 'KAIO_LOG' ab true
+mkfifo fifo
+ln -s /etc/passwd pointer
+expect 125 'nobody reads it' --log=fifo true
+expect 125 'symbolic link' --stats=pointer true
+expect 125 'Not a directory' --stats=text/ true
+if [ "$(id -u)" = 0 ]; then
+    chmod 755 . && mkdir -m 755 closed
+    setpriv --reuid=65534 --clear-groups "$kaio" --stats="$PWD/closed/" true 2>errors && fail "a directory of others"
+    setpriv --reuid=65534 --clear-groups "$kaio" --log="$PWD/closed/log" true 2>>errors && fail "a file there"
+    [ "$(grep -c 'Permission denied' errors)" = 2 ] || fail "a directory of others: $(cat errors)"
+fi
+for name in none 1 2 007; do [ ! -e $name ] || fail "$name is left"; done
+# what can be written: nothing is made by the look, and the program may go elsewhere
+[ "$("$kaio" --log=0 --record=recorded sh -c 'cd / && echo "$KAIO_LOG $KAIO_RECORD"')" = "0 $PWD/recorded" ] || fail "--record"
+[ ! -e recorded ] || fail "the look has made the recording"
+echo line >old
+"$kaio" --log=old --stats=report.%p bash -c 'cd /' && grep -q '^line' old && grep -q active old || fail "--log=old"
+[ "$(cat report.[0-9]* | grep -c requests)" = 1 ] || fail "--stats=report.%p: $(ls)"
+KAIO_DETPH=9 KAIO_DEPTH=8 "$kaio" sh -c 'echo "$KAIO_DEPTH"' >out 2>errors || fail "KAIO_DETPH"
+[ "$(cat out)" = 8 ] && [ "$(wc -l <errors)" = 1 ] && grep -q 'KAIO_DETPH is no variable' errors || fail "KAIO_DETPH: $(cat errors)"
 expect 127 'not found' no-such-command
 expect 127 'no such file' ./no-such-file
 expect 126 'not executable' ./text

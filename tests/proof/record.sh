@@ -3,6 +3,7 @@
 # children, by _exit(), nor with more files than there is room for; a full disk stops only the recording.
 set -eu
 fail() { echo "$1"; exit 1; }
+export -n KAIO_LIB # no variable of the library
 dd if=/dev/urandom of=data bs=1M count=1 status=none
 record() { "$TESTS_TOP/scripts/kaio" record "$@"; }
 every=$TESTS_TOP/build/tests/proof/every
