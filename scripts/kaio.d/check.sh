@@ -57,6 +57,9 @@ check_program() { # FILE
     fi
     if why=$("$tools/kaio-check" "$library" "$1" 2>&1); then
         say ok "$1: a dynamic 64-bit program of glibc, neither setuid nor with capabilities"
+        if asan "$1"; then
+            say ok "ASan's runtime refuses a plain LD_PRELOAD=libkaio.so: kaio tells it not to; by hand ASAN_OPTIONS=verify_asan_link_order=0"
+        fi
         uses "$1"
     else
         say no "${why#kaio: }"

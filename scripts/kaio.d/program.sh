@@ -25,12 +25,23 @@ in_path() { # NAME: $program is where it is
     return 1
 }
 
-# set_preload: $preload is LD_PRELOAD with the library in front of what is there
+# set_preload: $preload is LD_PRELOAD with the library in front of what is there.
+# ASan's runtime refuses to be loaded behind any other library, lest that takes its malloc() away. Ours
+# does not; of what else is in LD_PRELOAD it shall judge by itself, unless it is there, too. Always set:
+# a program may start one that has it.
 set_preload() {
     case $library in
     *[[:space:]:]*) fail 125 "LD_PRELOAD cannot hold a path with a space or a colon: $library" ;;
     esac
     preload=$library${LD_PRELOAD:+:$LD_PRELOAD}
+    case ${LD_PRELOAD-} in
+    '' | *asan*) export ASAN_OPTIONS="verify_asan_link_order=0${ASAN_OPTIONS:+:$ASAN_OPTIONS}" ;;
+    esac
+}
+
+# asan FILE: is the runtime of ASan among the libraries that it wants? (A runtime inside it bears ours.)
+asan() {
+    libraries "$1" | grep -q '/lib[^/]*asan[^/]*\.so'
 }
 
 # libraries FILE: the paths of what ld.so would load with it, but for libc itself

@@ -32,6 +32,41 @@ ln -s "$kaio" link
 ./link true || fail "through a symbolic link"
 "$kaio" --help | grep -q KAIO_WORKERS || fail "--help"
 
+# programs with ASan, its runtime a library (gcc) or inside (clang): they start, do AIO, and it still finds
+cat >asan.c <<'C'
+#include <aio.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+int main(int argc, char *argv[]) {
+    char *buffer = malloc(4096);
+    struct aiocb cb = {.aio_fildes = open(argv[0], O_RDONLY), .aio_buf = buffer, .aio_nbytes = 4096};
+    const struct aiocb *list[] = {&cb};
+    if (aio_read(&cb)) return 2;
+    while (aio_error(&cb) == EINPROGRESS) aio_suspend(list, 1, NULL);
+    if (argc > 1) buffer[4096 + atoi(argv[1])] = 0;
+    free(buffer);
+    return aio_return(&cb) == 4096 ? 5 : 3;
+}
+C
+for compiler in gcc "clang -shared-libasan -Wl,-rpath,$(dirname "$(clang -print-file-name=libclang_rt.asan-x86_64.so)")" clang; do
+    $compiler -w -fsanitize=address -o asan asan.c || { echo "skipped, ASan: no $compiler"; continue; }
+    asan() { # PATTERN STATUS COMMAND...
+        local status=0 wanted=$2 pattern=$1
+        shift 2
+        KAIO_LOG=1 "$@" >out 2>&1 || status=$?
+        [ $status = "$wanted" ] && grep -q "$pattern" out || fail "$compiler: $*: status $status: $(cat out)"
+    }
+    asan active 5 "$kaio" ./asan
+    asan active 5 "$kaio" sh -c './asan; exit $?'
+    LD_PRELOAD=$PWD/other.so asan '' "$([ "$compiler" = clang ] && echo 5 || echo 1)" "$kaio" ./asan # not ours to say
+    asan heap-buffer-overflow 1 "$kaio" ./asan 7
+    ASAN_OPTIONS=exitcode=9 asan heap-buffer-overflow 9 "$kaio" ./asan 7
+    KAIO_LOG=0 asan 'fails without libkaio (exit status 5)' 5 "$kaio" ab -n 1 ./asan
+done
+gcc -w -fsanitize=address -o asan asan.c && LD_PRELOAD=$(realpath "$(gcc -print-file-name=libasan.so)") asan active 5 "$kaio" ./asan
+"$kaio" check ./asan | grep -q "^ok .*ASan's runtime refuses" || fail "kaio check of ASan"
+
 printf 'int main(void) { return 0; }\n' >main.c
 gcc -static -o static main.c
 gcc -o setuid main.c
