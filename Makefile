@@ -20,7 +20,7 @@ OBJECTS = $(patsubst shim/%.c,$(B)/shim/%.o,$(wildcard shim/*.c))
 
 VERSION = 0.1.0
 
-TOOLS = $(B)/kaio-check $(B)/kaio-measure $(B)/kaio-top
+TOOLS = $(B)/kaio-check $(B)/kaio-measure $(B)/kaio-stats $(B)/kaio-top
 MANUAL = $(B)/man/kaio.1 $(B)/man/libkaio.7
 
 all: $(B)/libkaio.so $(TOOLS) $(MANUAL)
@@ -51,13 +51,18 @@ $(B)/kaio-measure: tools/kaio-measure.c Makefile $(B)/found
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) $(LDFLAGS) -o $@ $<
 
+$(B)/kaio-stats: tools/kaio-stats.c tools/pages.c tools/printable.c tools/pages.h tools/printable.h shim/stats.h Makefile $(B)/found
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^)
+
 # A line .\" @--FORM@ becomes the table of options in that form, @VERSION@ the version.
 $(B)/man/%: man/% $(B)/kaio-check Makefile
 	@mkdir -p $(@D)
 	awk -v version=$(VERSION) '/^\.\\" @--/ { gsub(/.*@--|@/, ""); \
 		system("$(B)/kaio-check --" $$0); next } { gsub(/@VERSION@/, version); print; fflush() }' $< >$@
 
-$(B)/kaio-top: tools/kaio-top.c tools/top.c tools/printable.c shim/json.c tools/top.h tools/printable.h shim/stats.h Makefile $(B)/found
+$(B)/kaio-top: tools/kaio-top.c tools/top.c tools/pages.c tools/printable.c shim/json.c tools/top.h tools/pages.h \
+		tools/printable.h shim/stats.h Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^)
 

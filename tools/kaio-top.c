@@ -1,14 +1,14 @@
 /* kaio-top - what the processes under libkaio.so do, second by second. `kaio top --help` tells how.
  *
  * It reads the files that KAIO_STATS=live publishes (shim/share.c, shim/stats.h) once a second and
- * shows the differences. The files are read, not mapped: nothing that their owner does to them can
- * stop this program. Those of processes that are gone are removed.
+ * shows the differences (pages.c reads them). Those of processes that are gone are removed.
  * --report prints what KAIO_STATS=DIRECTORY/ left, as the library's own reports (shim/json.c).
  *
  * The screen is drawn with a dozen escape sequences that every terminal of this century knows:
  * curses would spare some twenty lines and cost a library.
  */
 #include "../shim/stats.h"
+#include "pages.h"
 #include "printable.h"
 #include "top.h"
 
@@ -61,21 +61,6 @@ static struct process *add(pid_t pid) {
     return p;
 }
 
-/* owner: NULL if it does not matter. If it is no page, errno is that of openat(), or 0. */
-static bool read_page(int dir, const char *name, const uid_t *owner, struct kaio_counts *page) {
-    struct stat st;
-    int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0) return false;
-    bool good = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (!owner || st.st_uid == *owner) &&
-                pread(fd, page, sizeof *page, 0) == (ssize_t)sizeof *page &&
-                page->magic == KAIO_PAGE_MAGIC && page->size == sizeof *page &&
-                page->mode < KAIO_STATS_MODES;
-    close(fd);
-    page->command[sizeof page->command - 1] = 0;
-    errno = 0;
-    return good;
-}
-
 /* Only files of the user who is in the name: in /dev/shm anybody may make one. */
 static void look_at(int dir, const char *name, pid_t wanted) {
     unsigned uid;
@@ -85,7 +70,7 @@ static void look_at(int dir, const char *name, pid_t wanted) {
         return;
     if ((geteuid() && uid != geteuid()) || (wanted && pid != wanted)) return;
     struct process *p = find(pid);
-    bool good = read_page(dir, name, &uid, &page);
+    bool good = page_read(dir, name, &uid, &page);
     /* NOLINTNEXTLINE(bugprone-suspicious-memory-comparison): both are copies, without padding */
     bool works = p && good && memcmp(&p->now.requests, &page.requests, sizeof page.requests);
     if (!works && !is_mapped(pid, name)) {
@@ -165,7 +150,7 @@ static int report(char *files[]) {
     for (; *files; files++) {
         const char *hint = " holds no figures that this version of libkaio wrote";
         char why[128];
-        if (read_page(AT_FDCWD, *files, NULL, &page)) {
+        if (page_read(AT_FDCWD, *files, NULL, &page)) {
             kaio_json_write(stdout, &page);
             continue;
         }

@@ -1,7 +1,8 @@
 # usage: kaio [run] [OPTION ...] [--] COMMAND [ARGUMENT ...]
 #
 # Runs COMMAND with libkaio in front of glibc's AIO, and becomes it: LD_PRELOAD=libkaio.so COMMAND
-# with the mistakes caught. What LD_PRELOAD holds already stays.
+# with the mistakes caught. What LD_PRELOAD holds already stays. With --stats it waits for COMMAND and
+# prints, on standard error, what all of its processes did, however they ended.
 #
 # Exit status: COMMAND's; 125 if kaio itself fails, 126 if COMMAND cannot be run with libkaio
 # (static, setuid, another architecture, not executable), 127 if it is not found.
@@ -33,5 +34,6 @@ check_options
 [ $# -gt 0 ] || fail 125 "no command; 'kaio --help' shows how it is used"
 find_program "$1"
 set_preload
+if [ "${KAIO_STATS-}" = 1 ]; then exec "$tools/kaio-stats" "$preload" "$@"; fi
 export LD_PRELOAD="$preload"
 exec "$@"

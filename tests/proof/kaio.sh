@@ -25,7 +25,56 @@ ln -s "$KAIO_LIB" other.so
 grep -q requests report || fail "--stats=FILE"
 [ "$("$kaio" --mode=off sh -c 'echo "$KAIO_MODE"')" = off ] || fail "--mode="
 "$kaio" --stats true 2>&1 | grep -q requests || fail "--stats"
+
+# the sum of all processes, whatever ends them, by command
+dd if=/dev/zero of=data bs=1M count=1 status=none
+cp "$TESTS_TOP/build/tests/proof/watch" watch
+cp watch "$(printf 'other\033[m')"
+sum() { # STATUS REQUESTS OF COMMAND...: how it must end, what the report must say
+    local status=0 wanted=$1 requests=$2 of=$3
+    shift 3
+    "$kaio" --stats "$@" >out 2>errors || status=$?
+    [ $status = "$wanted" ] || fail "$*: status $status, not $wanted: $(cat errors)"
+    [ ! -s out ] && grep -qx "libkaio: $requests requests.*" errors && [ "$(sed -n 's/^  \(of .*\)/\1/p' errors | tr -s ' ' | paste -sd,)" = "$of" ] ||
+        fail "$*: $(cat -v out errors)"
+}
+sum 0 12 "of watch (2 processes) 12" ./watch quits data
+sum 137 101 "of watch 101" ./watch killed data
+sum 0 6 "of watch (2 processes) 6" ./watch executed data
+sum 9 7 'of watch (2 processes) 6,of other\x1b[m 1' sh -c './watch executed data; ./other*m slow data; exit 9'
+sum 0 0 "" true
+grep -q ' of true or what it started' errors || fail "$(cat errors)"
+KAIO_STATS=1 "$kaio" --mode off ./watch killed data 2>errors || grep -q '^libkaio: 101 requests' errors || fail "KAIO_STATS=1: $(cat errors)"
+sum 0 512 "of fio (2 processes) 512" fio --output=log --name=x --numjobs=2 --size=1m --rw=randread --ioengine=posixaio --iodepth=8
+
+# otherwise nobody sees the difference: input, arguments, signals, kill -9, ^Z; nothing is left behind
+[ "$(echo input | "$kaio" --stats sh -c 'cat; echo "$1"' sh 'an  argument' 2>/dev/null)" = "input
+an  argument" ] || fail "--stats: input, arguments"
+mkfifo begun
+"$kaio" --stats sh -c 'trap "exit 9" USR1; echo "$$ $KAIO_STATS" >begun; while :; do sleep 0.05; done' 2>errors &
+read -r inside where <begun
+[ "$inside" != $! ] && [ -d "$where" ] && kill -USR1 $!
 status=0
+wait $! || status=$?
+[ $status = 9 ] && [ ! -e "$where" ] && grep -q requests errors || fail "kill -USR1: $status, $where: $(cat errors)"
+(ulimit -c 0; "$kaio" --stats sh -c 'kill -SEGV $$' 2>errors) || status=$?
+[ $status = 139 ] && grep -q requests errors || fail "SIGSEGV: $status"
+"$kaio" --stats sh -c 'echo "$$ $KAIO_STATS" >begun; exec sleep 60' &
+read -r inside where <begun
+kill -9 $!
+for _ in $(seq 100); do [ -e "/proc/$inside" ] || break; sleep 0.05; done
+[ ! -e "/proc/$inside" ] || fail "kill -9 of kaio leaves the program"
+rm -r "$where"
+"$kaio" --stats sh -c 'echo "$$ $KAIO_STATS" >begun; sleep 60 & echo $! >pid' 2>errors &
+read -r inside where <begun
+wait $!
+grep -q "still running: 1; .*kaio top --report $where\*" errors && [ -d "$where" ] || fail "a daemon: $(cat errors)"
+kill "$(cat pid)"
+rm -r "$where"
+status=0
+(ulimit -f 0; "$kaio" --stats true) 2>&1 | grep -q 'no room for statistics' || fail "no room"
+same=$(sh -c 'echo $$; exec "$0" sh -c "echo \$\$"' "$kaio" | uniq | wc -l)
+[ "$same" = 1 ] || fail "without a report kaio does not become the program"
 "$kaio" sh -c 'exit 7' || status=$?
 [ $status = 7 ] || fail "the program's status is lost"
 ln -s "$kaio" link
