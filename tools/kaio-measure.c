@@ -7,7 +7,10 @@
  * threads that it and its children create are counted from the kernel's records of each fork and
  * clone (perf_event_open(2), a dummy event on each CPU), which do not slow it down; where these are
  * not allowed (perf_event_paranoid above 2, seccomp) there is no such figure.
- * Exit status: 0 if there is a RESULT, 125 if not.
+ * What the machine did otherwise meanwhile: CPU time of other programs (all that /proc/stat has,
+ * but for interrupts, less the command's) and stolen by the hypervisor, in seconds of one CPU; how
+ * long something waited for a CPU (/proc/pressure/cpu). Exit status: 0 if there is a RESULT, 125 if
+ * not.
  */
 #include <errno.h>
 #include <linux/perf_event.h>
@@ -48,6 +51,35 @@ static double now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+struct machine {
+    double busy, steal, pressure; /* seconds; pressure: UNCOUNTED if the kernel does not tell */
+};
+
+static struct machine machine_now(void) {
+    unsigned long long user = 0, nice = 0, system = 0, steal = 0, waited;
+    double ticks = (double)sysconf(_SC_CLK_TCK);
+    FILE *file = fopen("/proc/stat", "re");
+    if (file &&
+        fscanf(file, "cpu %llu %llu %llu %*u %*u %*u %*u %llu", &user, &nice, &system, &steal) != 4)
+        steal = 0;
+    if (file) fclose(file);
+    struct machine m = {(double)(user + nice + system) / ticks, (double)steal / ticks, UNCOUNTED};
+    file = fopen("/proc/pressure/cpu", "re");
+    if (file && fscanf(file, "some avg10=%*f avg60=%*f avg300=%*f total=%llu", &waited) == 1)
+        m.pressure = (double)waited / 1e6;
+    if (file) fclose(file);
+    return m;
+}
+
+static void put_machine(FILE *out, const struct machine *then, const struct machine *now,
+                        const struct rusage *usage) {
+    double others = now->busy - then->busy - seconds(&usage->ru_utime) - seconds(&usage->ru_stime);
+    fprintf(out, "\"cpus\":%ld,\"others_s\":%.3f,\"steal_s\":%.3f,", sysconf(_SC_NPROCESSORS_ONLN),
+            others > 0 ? others : 0, now->steal - then->steal);
+    if (then->pressure >= 0 && now->pressure >= 0)
+        fprintf(out, "\"pressure_s\":%.6f,", now->pressure - then->pressure);
 }
 
 /* The child waits for a byte, so that nothing of it is missed. */
@@ -141,15 +173,18 @@ int main(int argc, char *argv[]) {
     pid_t pid = start(argv + optind + 1, &gate);
     if (pid < 0) return fail("fork");
     long threads = watch(pid);
+    struct machine before = machine_now();
     double began = now();
     close(gate);
     int status = wait_for(pid, &usage, &threads);
     double wall = now() - began;
+    struct machine after = machine_now();
     if (status < 0) return fail("wait");
     fprintf(out, "{\"wall_s\":%.6f,\"user_s\":%.6f,\"system_s\":%.6f,\"max_rss_kib\":%ld,", wall,
             seconds(&usage.ru_utime), seconds(&usage.ru_stime), usage.ru_maxrss);
     fprintf(out, "\"voluntary_switches\":%ld,\"involuntary_switches\":%ld,", usage.ru_nvcsw,
             usage.ru_nivcsw);
+    put_machine(out, &before, &after, &usage);
     if (threads >= 0) fprintf(out, "\"threads\":%ld,", threads);
     fprintf(out, "\"status\":%d,\"signal\":%d}\n", WIFEXITED(status) ? WEXITSTATUS(status) : 0,
             WIFSIGNALED(status) ? WTERMSIG(status) : 0);

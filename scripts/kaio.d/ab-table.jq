@@ -18,8 +18,8 @@ def whole_bytes: bytes | sub("\\.0+ "; " ");
 def count: if . == null then "–" else round | grouped end;
 
 def ratio: if . == null then ""
-    elif (.min | short) == (.max | short) then "\(.median | short) ×"
-    else "\(.median | short) × (\(.min | short)–\(.max | short))" end;
+    elif (.low | short) == (.high | short) then "\(.median | short) ×"
+    else "\(.median | short) × (\(.low | short)–\(.high | short))" end;
 def row($title; f): line($title; .glibc.median | f; .libkaio.median | f; .ratio | ratio);
 
 # both sides of what the library reported
@@ -29,9 +29,16 @@ def three($title; get): pair($title + ", median"; get | .p50; microseconds),
 def sizes: [.size_histogram // [] | .[]] | (map(.[1]) | add) as $all | sort_by(-.[1]) | .[:3]
     | map("\(.[0] | whole_bytes) (\(.[1] * 100 / $all | round) %)") | join(", ");
 
+def percent: . * 100 | round | tostring + " %";
+def interval: if . and .confidence > 0 then " (\(.confidence | percent) interval)" else "" end;
+def busy: "The machine was busy: other programs had \(.others | percent) of its CPU time"
+    + (if .steal >= 0.005 then ", the hypervisor's other guests \(.steal | percent)" else "" end)
+    + (if .pressure then "; something waited for a CPU \(.pressure | percent) of the time" else "" end) + ".";
+
 (.figures | map({key: .name, value: .}) | from_entries) as $f
 | [ "",
-    line("median of \(.pairs) run\(if .pairs > 1 then "s" else "" end)"; "glibc"; "libkaio"; "glibc / libkaio"),
+    line("median of \(.pairs) run\(if .pairs > 1 then "s" else "" end)"; "glibc"; "libkaio";
+        "glibc / libkaio" + ($f.wall_s.ratio | interval)),
     ($f.wall_s | row("wall time"; seconds)),
     ($f.user_s | row("user time"; seconds)),
     ($f.system_s | row("system time"; seconds)),
@@ -47,13 +54,14 @@ def sizes: [.size_histogram // [] | .[]] | (map(.[1]) | add) as $all | sort_by(-
         three("call to completion"; .latency_us), three("inside the call"; .call_us),
         (.libkaio // .glibc // {} | sizes | select(. != "") | "request sizes: up to " + .)),
     (select(.aio.glibc or .aio.libkaio) | ""),
-    "libkaio: " + .verdict + (if .for_a_time then ", in one run of each side" elif .pairs < 3 then "; so few pairs may be chance" else "" end),
+    "libkaio: " + .verdict + (if .for_a_time then ", in one run of each side" elif .pairs < 5 then "; so few pairs may be chance" else "" end),
     (if (.aio.glibc or .aio.libkaio) | not then "No AIO request was seen."
      elif .for_a_time then
         "The command seems to run for a time, not for an amount of work: times and switches are not for the same work."
      elif .request_ratio and (.request_ratio > 1.1 or .request_ratio < 0.9) then
         "It made \(.request_ratio | short) times as many requests with libkaio: it did not do the same work on both sides."
      else empty end),
+    (.machine | select(. and .busy) | busy),
     (if ([.runs[] | select(.how == "timed").wall_s] | max) < 0.1 then
         "The runs are short: to start the command (with libkaio: 1 ms more) is much of what was measured."
      else empty end)

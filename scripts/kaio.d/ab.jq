@@ -6,12 +6,30 @@ def median: sort | length as $n
     | if $n == 0 then null elif $n % 2 == 1 then .[$n / 2 | floor] else (.[$n / 2 - 1] + .[$n / 2]) / 2 end;
 def spread: if length == 0 then null else {median: median, min: min, max: max} end;
 
-def of($side; $how; $name): [$runs[] | select(.side == $side and .how == $how)] | sort_by(.pair) | map(.[$name])
-    | map(select(. != null));
-def figure($how; $name):
-    of("glibc"; $how; $name) as $a | of("libkaio"; $how; $name) as $b
-    | {name: $name, glibc: ($a | spread), libkaio: ($b | spread),
-       ratio: ([$a, $b] | transpose | map(select(.[0] and .[1] and .[0] > 0 and .[1] > 0) | .[0] / .[1]) | spread)};
+# From the k-th smallest to the k-th largest of n figures: where the median is, with the confidence
+# 1 - 2 P(fewer than k heads of n coins), whatever their distribution (sign test). The largest k that
+# is good for 95 %; below six figures none is, and all of them are the interval.
+def rank: . as $n | [{k: 1, term: pow(0.5; $n), tail: pow(0.5; $n)}
+    | recurse(.k as $k | (.term * ($n - $k + 1) / $k) as $term
+        | {k: ($k + 1), term: $term, tail: (.tail + $term)} | select(2 * .tail <= 0.05))] | last;
+def interval: if length == 0 then null else sort | length as $n | ($n | rank) as $rank
+    | spread + {low: .[$rank.k - 1], high: .[$n - $rank.k], confidence: (1 - 2 * $rank.tail)} end;
+
+def timed: [$runs[] | select(.how == "timed")];
+def of($side; $name): timed | map(select(.side == $side)[$name] | select(. != null));
+def figure($name):
+    {name: $name, glibc: (of("glibc"; $name) | spread), libkaio: (of("libkaio"; $name) | spread),
+     ratio: (timed | group_by(.pair) | map(map({key: .side, value: .[$name]}) | from_entries
+         | select(.glibc and .libkaio and .glibc > 0 and .libkaio > 0) | .glibc / .libkaio) | interval)};
+
+# What else the machine did during these runs, in shares of its CPU time; null if they were too short
+# to tell. "pressure": of the time, something had to wait for a CPU; perhaps the command itself.
+def machine: (map(.wall_s) | add) as $wall | (map(.wall_s * .cpus) | add) as $all
+    | if $all == null or $all < 0.5 then null else
+        {others: ((map(.others_s) | add) / $all), steal: ((map(.steal_s) | add) / $all),
+         pressure: (if all(.pressure_s) then (map(.pressure_s) | add) / $wall else null end)} end
+    | if . then .busy = (.others >= 0.1 or .steal >= 0.02 or (.others >= 0.05 and .pressure and .pressure >= 0.1))
+      else null end;
 
 # Several processes: sums, and figures of the summed histograms.
 def sum_counts: map(to_entries) | add | group_by(.key) | map({key: .[0].key, value: (map(.value) | add)})
@@ -30,18 +48,18 @@ def merge: map(select(type == "object" and .requests and .latency_us and .call_u
          latency_us: (map(.latency_us) | times), call_us: (map(.call_us) | times)}
     end;
 
-def range_of: (if . and .max >= 10 then 0 elif . and .max >= 1.2 then 1 else 2 end) as $digits
-    | [.min, .max] | map(fixed($digits)) | if .[0] == .[1] then .[:1] else . end | join("–");
-# Of the ratios of wall time: all pairs must agree, by two per cent in the middle.
+def range_of: (if . and .high >= 10 then 0 elif . and .high >= 1.2 then 1 else 2 end) as $digits
+    | [.low, .high] | map(fixed($digits)) | if .[0] == .[1] then .[:1] else . end | join("–");
+# Of the ratios of wall time: the interval must lie on one side, its median by two per cent.
 def verdict:
     if . == null then "too short to compare"
-    elif .min > 1 and .median >= 1.02 then range_of + " × faster"
-    elif .max < 1 and .median <= 0.98 then {min: (1 / .max), max: (1 / .min)} | range_of + " × slower"
+    elif .low > 1 and .median >= 1.02 then range_of + " × faster"
+    elif .high < 1 and .median <= 0.98 then {low: (1 / .high), high: (1 / .low)} | range_of + " × slower"
     else "no difference beyond the noise (" + range_of + " ×)" end;
 
 def requests: .requests | add;
 
-[figure("timed"; "wall_s", "user_s", "system_s", "max_rss_kib", "voluntary_switches", "involuntary_switches",
+[figure("wall_s", "user_s", "system_s", "max_rss_kib", "voluntary_switches", "involuntary_switches",
         "threads")] as $figures
 | {glibc: ($glibc | merge), libkaio: ($libkaio | merge)} as $aio
 | (if $aio.glibc and $aio.libkaio and ($aio.glibc | requests) > 0
@@ -51,6 +69,7 @@ def requests: .requests | add;
    | $requests and $wall and ($requests > 1.1 or $requests < 0.9) and $wall.median > 0.8 and $wall.median < 1.25
   ) as $for_a_time
 | {command: $ARGS.positional, date: $date, kernel: $kernel, cpus: $cpus, pairs: $pairs,
-   verdict: (if $for_a_time then ({min: $requests, max: $requests} | range_of) + " × as many requests in the same time"
+   verdict: (if $for_a_time then ({low: $requests, high: $requests} | range_of) + " × as many requests in the same time"
              else $figures[0].ratio | verdict end),
-   request_ratio: $requests, for_a_time: $for_a_time, figures: $figures, aio: $aio, runs: $runs}
+   request_ratio: $requests, for_a_time: $for_a_time, figures: $figures, aio: $aio,
+   machine: (timed | map(select(.cpus)) | machine), runs: $runs}
