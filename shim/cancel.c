@@ -9,7 +9,11 @@
 #include "kaio.h"
 
 #include <errno.h>
-#include <sched.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define MOMENT_NS 100000
 
 /* The answer for one request; AIO_ALLDONE for what has ended. */
 static int cancel_one(struct kaio_batch *b, struct kaio_req *req) {
@@ -17,8 +21,7 @@ static int cancel_one(struct kaio_batch *b, struct kaio_req *req) {
     case KAIO_HELD: TAILQ_REMOVE(&req->file->held, req, link); break;
     case KAIO_BACKLOG:
         if (req->done > 0 && !req->in_line) return AIO_NOTCANCELED;
-        TAILQ_REMOVE(&kaio.backlog, req, link);
-        kaio.polls -= kaio_kernel_is_poll(req);
+        kaio_kernel_unqueue(req);
         break;
     case KAIO_QUEUED:
         if (req->done > 0) return AIO_NOTCANCELED;
@@ -46,70 +49,92 @@ static int worse(int a, int b) {
     return a == AIO_CANCELED ? a : b;
 }
 
-/* From the end, or each would give way to the one behind it. */
-static int cancel_line(struct kaio_batch *b, struct kaio_reqs *line) {
+/* Could cancel_one() end it? */
+static bool may_cancel(const struct kaio_req *req) {
+    if (req->op == KAIO_BARRIER) return false;
+    if (req->state == KAIO_QUEUED) return req->done == 0;
+    if (req->state == KAIO_BACKLOG) return req->done == 0 || req->in_line;
+    return req->state == KAIO_HELD || req->state == KAIO_LINED || req->state == KAIO_POLLING;
+}
+
+/* The last of a list, or each would give way to the one behind it; made before the call. */
+static struct kaio_req *last_of(const struct kaio_reqs *list, bool line, uint64_t serial) {
+    struct kaio_req *req = TAILQ_LAST(list, kaio_reqs);
+    while (req && (req->serial > serial || !may_cancel(req)))
+        req = line ? TAILQ_PREV(req, kaio_reqs, line) : TAILQ_PREV(req, kaio_reqs, link);
+    return req;
+}
+
+/* NULL: no more. */
+static struct kaio_req *last_of_stream(const struct kaio_file *file, uint64_t serial) {
+    struct kaio_req *req = last_of(&file->held, false, serial);
+    if (!req) req = last_of(&file->line[KAIO_READ], true, serial);
+    return req ? req : last_of(&file->line[KAIO_WRITE], true, serial);
+}
+
+static struct kaio_req *last_of_file(const struct kaio_file *file, uint64_t serial) {
+    struct kaio_req *req = last_of_stream(file, serial);
+    if (!req) req = last_of(&file->reads, false, serial);
+    if (!req) req = last_of(&file->writes, false, serial);
+    return req ? req : last_of(&file->backlog, false, serial);
+}
+
+/* Those made before the call, some at a time; then others have the lock. What is still in progress
+ * of the file then could not be cancelled. */
+static int cancel_all(struct kaio_batch *b, struct kaio_file *file, int fd, uint64_t serial) {
     int answer = AIO_ALLDONE;
-    struct kaio_req *req = TAILQ_LAST(line, kaio_reqs), *before;
-    for (; req; req = before) {
-        before = TAILQ_PREV(req, kaio_reqs, line);
+    struct kaio_req *req;
+    for (int n = 1; (req = last_of_file(file, serial)); n++) {
         answer = worse(answer, cancel_one(b, req));
+        if (n % KAIO_HOLD == 0) kaio_stand_aside();
+        if (kaio_file_used(fd) != file) return answer; /* closed meanwhile */
     }
-    return answer;
+    kaio_direct_count_all(file);
+    return file->active[0] + file->active[1] > 0 ? AIO_NOTCANCELED : answer;
 }
 
-static int cancel_held(struct kaio_batch *b, struct kaio_file *file) {
-    int answer = AIO_ALLDONE;
-    struct kaio_req *req = TAILQ_LAST(&file->held, kaio_reqs), *before;
-    for (; req; req = before) {
-        before = TAILQ_PREV(req, kaio_reqs, link);
-        if (req->op != KAIO_BARRIER) answer = worse(answer, cancel_one(b, req));
-    }
-    return answer;
-}
-
-static int cancel_all(struct kaio_batch *b, struct kaio_file *file) {
-    int answer = cancel_held(b, file);
-    for (int op = KAIO_READ; op <= KAIO_WRITE; op++)
-        answer = worse(answer, cancel_line(b, &file->line[op]));
-    for (uint32_t i = 0; i < kaio.nreqs; i++) {
-        struct kaio_req *req = kaio_req_at(i);
-        /* acquire: pairs with the release in direct.c */
-        if (__atomic_load_n(&req->state, __ATOMIC_ACQUIRE) == KAIO_FREE) continue;
-        if (req->file == file && req->op != KAIO_BARRIER)
-            answer = worse(answer, cancel_one(b, req));
-    }
-    return answer;
-}
-
-/* The head of a stream's line is being offered on some thread, which waits for nothing. */
-static bool is_offered(const struct kaio_reqs *line) {
-    struct kaio_req *req = TAILQ_FIRST(line);
-    return req && !req->blocking && (req->state == KAIO_OFFERED || req->state == KAIO_SUBMITTED);
+/* The head of a line is just being offered by some thread, which waits for nothing, but may have no
+ * CPU. It is told not to offer it again, and gets this CPU for a moment; it wakes this thread. If
+ * it has not ended by then, it ends by itself: not cancelled, as it is in progress. Requests made
+ * later, and the other line of a single request, are none of the call's business. */
+static void await_offer(struct kaio_batch *b, struct kaio_req *req) {
+    static const struct timespec moment = {0, MOMENT_NS};
+    if (!req || !kaio_req_is_offered(req)) return;
+    req->canceller = b->self;
+    unsigned seen = kaio.offered;
+    kaio_unlock();
+    syscall(SYS_futex, &kaio.offered, FUTEX_WAIT_PRIVATE, seen, &moment, NULL, 0);
+    kaio_lock();
+    kaio_kernel_reap(b);
+    if (req->canceller == b->self) req->canceller = kaio_req_is_offered(req) ? KAIO_EVERYONE : NULL;
 }
 
 int kaio_cancel(int fd, struct aiocb *cb) {
     struct kaio_batch b;
     int answer = AIO_ALLDONE;
-    struct kaio_file *file = kaio_file_used(fd);
     kaio_enter(&b);
     kaio_kernel_reap(&b);
-    while (file && (is_offered(&file->line[KAIO_READ]) || is_offered(&file->line[KAIO_WRITE]))) {
-        kaio_leave(&b);
-        sched_yield();
-        kaio_enter(&b);
-        kaio_kernel_reap(&b);
-    }
+    b.self->cancelled = false;
+    uint64_t serial = kaio.serial;
+    struct kaio_file *file = kaio_file_used(fd);
+    if (cb) await_offer(&b, kaio_req_find(cb));
+    for (int op = KAIO_READ; !cb && file && op <= KAIO_WRITE; op++)
+        await_offer(&b, TAILQ_FIRST(&file->line[op]));
     struct kaio_req *req = cb ? kaio_req_find(cb) : NULL;
     if (req) answer = cancel_one(&b, req);
-    else if (!cb && file) answer = cancel_all(&b, file);
+    else if (!cb && file && file == kaio_file_used(fd)) answer = cancel_all(&b, file, fd, serial);
     else if (cb && kaio_status(cb) == EINPROGRESS) answer = -EINVAL; /* says so, but is not */
+    if (b.self->cancelled) answer = worse(answer, AIO_CANCELED);
     kaio_leave(&b);
     return answer;
 }
 
-/* Without a look at every request: a stream's are all in these lists. */
-void kaio_cancel_stream(struct kaio_batch *b, struct kaio_file *file) {
-    cancel_held(b, file);
-    cancel_line(b, &file->line[KAIO_READ]);
-    cancel_line(b, &file->line[KAIO_WRITE]);
+bool kaio_cancel_stream(struct kaio_batch *b, struct kaio_file *file) {
+    struct kaio_req *req;
+    int n = 0;
+    while (n < KAIO_HOLD && (req = last_of_stream(file, UINT64_MAX))) {
+        cancel_one(b, req);
+        n++;
+    }
+    return n == KAIO_HOLD;
 }

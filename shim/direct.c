@@ -7,9 +7,11 @@
  *   - A handler that has interrupted the call finds the aiocb as it was before (kaio_status()), so
  *     it does not wait for what it has itself stopped. fsync() and close() there do not either.
  *   - Others do not find the request by its aiocb, and no sync covers it: it has not been made yet.
- *   - A child that the handler forks goes on here with a request of its parent, and an io_submit()
- *     that must fail, since the context is not mapped there. It takes nothing back: kaio was wiped
- *     and has its own pid, or none yet.
+ *   - A child that the handler forks goes on here, with what is the parent's. It counts nothing,
+ *     for the counts lie in one word with the pid (kaio.load), and it submits nothing. Either the
+ *     pid shows that kaio is the child's, or the fork came after that look: then the request has
+ *     been spoilt (kaio_direct_forget()), or the child has not come here yet, and the context that
+ *     it names is not mapped there. Nor does it take anything back.
  * So whatever speaks against the short way, the long one begins anew. The event comes to
  * kaio_kernel_reap() like any other, on any thread, maybe before io_submit() has returned; only
  * then, or when a sync of its file begins, does the request enter the books (kaio_direct_count()).
@@ -29,30 +31,41 @@
 void kaio_direct_stock(struct kaio_thread *self) {
     struct kaio_req *req;
     if (!self->direct || self->shared || self->calling || self->nstock > STOCK_LOW) return;
-    while (self->nstock < KAIO_STOCK && (req = TAILQ_FIRST(&kaio.free))) {
+    for (unsigned n = self->nstock; n < KAIO_STOCK && (req = TAILQ_FIRST(&kaio.free)); n++) {
         TAILQ_REMOVE(&kaio.free, req, link);
         kaio_req_clear(req);
-        self->stock[self->nstock++] = req;
+        self->stock[n] = req;
+        self->nstock = n + 1;
     }
+}
+
+/* In a child: a call of the thread that has forked may go on here with a request of the parent's.
+ */
+void kaio_direct_forget(struct kaio_thread *thread) {
+    struct kaio_req *req =
+        atomic_exchange_explicit(&thread->submitting, NULL, memory_order_relaxed);
+    if (req) req->iocb.aio_lio_opcode = -1; /* EINVAL */
+    thread->calling = NULL;
 }
 
 /* Under the lock. What kaio_req_get(), kaio_file_start() and kaio_kernel_submit() do for others. */
 void kaio_direct_count(struct kaio_req *req) {
-    req->straight = false;
+    atomic_store_explicit(&kaio.flights[req->flight - 1], NULL, memory_order_relaxed);
+    req->flight = 0;
     kaio.by_op[req->op]++;
     kaio.submits++;
     kaio.submitted++;
     kaio_file_count(req);
 }
 
-/* Under the lock: a sync of the file begins. */
+/* Under the lock: a sync of the file begins. As many looks as the context is deep. */
 void kaio_direct_count_all(struct kaio_file *file) {
-    if (!atomic_load_explicit(&file->straight, memory_order_relaxed)) return;
-    for (uint32_t i = 0; i < kaio.nreqs; i++) {
-        struct kaio_req *req = kaio_req_at(i);
+    for (unsigned i = 0; kaio.flights && i < kaio.nflights; i++) {
+        struct kaio_req *req = atomic_load_explicit(&kaio.flights[i], memory_order_relaxed);
         /* acquire: pairs with the release in begin(); then its other members are there, too */
-        if (__atomic_load_n(&req->state, __ATOMIC_ACQUIRE) != KAIO_SUBMITTED) continue;
-        if (req->straight && req->file == file && !kaio_file_is_gone(req) && !kaio_is_calling(req->submitter, req->cb))
+        if (!req || __atomic_load_n(&req->state, __ATOMIC_ACQUIRE) != KAIO_SUBMITTED) continue;
+        if (req->file == file && !kaio_file_is_gone(req) &&
+            !kaio_is_calling(req->submitter, req->cb))
             kaio_direct_count(req);
     }
 }
@@ -84,17 +97,38 @@ static bool suits(const struct aiocb *cb, enum kaio_op op, struct kaio_file *fil
 }
 
 /* A quarter of the context is left to the long way, so those who wait there do not wait for a call
- * that a handler has interrupted. (Idle streams have half of it at most.) */
-static struct kaio_req *take(struct kaio_thread *self) {
-    unsigned n = self->nstock, depth = atomic_load_explicit(&kaio.depth, memory_order_relaxed);
-    unsigned most = depth - depth / 4;
-    if (n == 0 || atomic_load_explicit(&kaio.in_kernel, memory_order_relaxed) + 1 >= most)
-        return NULL;
-    /* seq_cst, in this order: see will_end() in kernel.c */
-    atomic_fetch_add(&kaio.calling, 1);
-    atomic_fetch_add(&kaio.in_kernel, 1);
-    self->nstock = n - 1;
-    return self->stock[n - 1];
+ * that a handler has interrupted. (Idle streams have half of it at most.) seq_cst: see will_end()
+ * in kernel.c. False: there is no room, or this is a child by now. */
+static bool enter_kernel(pid_t pid) {
+    unsigned depth = atomic_load_explicit(&kaio.depth, memory_order_relaxed);
+    uint64_t load = atomic_load(&kaio.load);
+    do {
+        if (kaio_kernel_pid(load) != pid || kaio_kernel_count(load) + 1 >= depth - depth / 4)
+            return false;
+    } while (!atomic_compare_exchange_weak(&kaio.load, &load, load + KAIO_ONE_CALLING + 1));
+    return true;
+}
+
+static void end_calling(pid_t pid) {
+    uint64_t load = atomic_load(&kaio.load);
+    while (kaio_kernel_pid(load) == pid &&
+           !atomic_compare_exchange_weak(&kaio.load, &load, load - KAIO_ONE_CALLING))
+        continue;
+}
+
+/* There is a free place, as less than the context's depth is in flight. */
+static uint32_t find_place(struct kaio_req *_Atomic *flights, unsigned n, struct kaio_req *req) {
+    for (unsigned i = req->index % n;; i = (i + 1) % n) {
+        struct kaio_req *none = NULL;
+        if (atomic_compare_exchange_strong(&flights[i], &none, req)) return i + 1;
+    }
+}
+
+/* In a child the stock has become empty. */
+static struct kaio_req *take(struct kaio_thread *self, pid_t pid) {
+    unsigned n = self->nstock;
+    if (n == 0 || !enter_kernel(pid)) return NULL;
+    return atomic_compare_exchange_strong(&self->nstock, &n, n - 1) ? self->stock[n - 1] : NULL;
 }
 
 static void begin(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, struct kaio_file *file,
@@ -108,34 +142,43 @@ static void begin(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, struc
     io_set_eventfd(&req->iocb, efd);
     req->lane = KAIO_BY_KERNEL;
     req->in_kernel = true;
-    req->straight = true;
     /* release: pairs with the acquires in kaio_direct_count_all() and in event() in kernel.c */
     __atomic_store_n(&req->state, KAIO_SUBMITTED, __ATOMIC_RELEASE);
 }
 
 /* The kernel has not taken it; the long way meets the same error and knows what to do. */
-static void take_back(struct kaio_req *req) {
+static void take_back(struct kaio_req *req, pid_t pid) {
     struct kaio_batch b;
     kaio_enter(&b);
-    kaio.in_kernel--;
-    req->in_kernel = false;
-    kaio_req_free(req);
+    if (kaio.pid == pid) {
+        atomic_store_explicit(&kaio.flights[req->flight - 1], NULL, memory_order_relaxed);
+        req->flight = 0;
+        atomic_fetch_sub(&kaio.load, 1);
+        req->in_kernel = false;
+        kaio_req_free(req);
+    }
     kaio_leave(&b);
 }
 
 static bool submit(struct kaio_thread *self, struct aiocb *cb, enum kaio_op op,
                    struct kaio_file *file, pid_t pid, bool *declined) {
-    struct kaio_req *req = take(self);
+    struct kaio_req *_Atomic *flights = kaio.flights;
+    unsigned n = kaio.nflights; /* 0 in a child */
+    struct kaio_req *req = flights && n > 0 ? take(self, pid) : NULL;
     if (!req) return false;
+    atomic_store_explicit(&self->submitting, req, memory_order_relaxed);
+    req->flight = find_place(flights, n, req);
     begin(req, cb, op, file, self->efd);
-    atomic_store_explicit(&file->straight, true, memory_order_relaxed);
     struct iocb *iocb = &req->iocb;
     unsigned tail = kaio_kernel_tail();
+    atomic_signal_fence(memory_order_seq_cst);
+    if (kaio.pid != pid) return false;
     bool taken = syscall(SYS_io_submit, kaio.ctx, 1l, &iocb) == 1;
     if (kaio.pid != pid) return false;
-    if (!taken) take_back(req);
+    atomic_store_explicit(&self->submitting, NULL, memory_order_relaxed);
+    if (!taken) take_back(req, pid);
     *declined = taken && kaio_kernel_has_declined(iocb, tail);
-    atomic_fetch_sub(&kaio.calling, 1);
+    end_calling(pid);
     return taken;
 }
 
@@ -162,7 +205,7 @@ bool kaio_direct_submit(struct aiocb *cb, enum kaio_op op) {
     atomic_signal_fence(memory_order_seq_cst);
     bool declined = false, done = submit(self, cb, op, file, pid, &declined);
     atomic_signal_fence(memory_order_seq_cst);
-    if (kaio.pid == pid) atomic_store_explicit(&self->calling, NULL, memory_order_relaxed);
+    atomic_store_explicit(&self->calling, NULL, memory_order_relaxed);
     if (declined) call_worker();
     errno = saved;
     return done;

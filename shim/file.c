@@ -11,8 +11,8 @@
  * count in active[epoch]; a barrier that becomes the first of held flips the epoch once the other
  * counter is 0 and then waits for the counter that no new request raises any more.
  *
- * A sync that starts when nothing else is in progress covers the syncs behind it, too: they stay in
- * held, joined, and end with it. If it fails or is cancelled, each has its own turn.
+ * A sync that starts when nothing else is in progress covers the syncs that are held behind it,
+ * too: they stay in held, and end with it. If it fails, each has its own turn.
  */
 #include "kaio.h"
 
@@ -46,12 +46,13 @@ static void file_init(struct kaio_file *file) {
     TAILQ_INIT(&file->line[KAIO_WRITE]);
     TAILQ_INIT(&file->reads);
     TAILQ_INIT(&file->writes);
+    TAILQ_INIT(&file->backlog);
 }
 
 /* Does no request need it? What has ended, but is not free yet, finds its memory mapped. */
 static bool is_idle(const struct kaio_file *file) {
     return file->active[0] + file->active[1] + file->unsubmitted + file->workers == 0 &&
-           TAILQ_EMPTY(&file->held);
+           TAILQ_EMPTY(&file->held) && !file->ending;
 }
 
 /* Of those whose number means another file now; some may still have requests in progress. */
@@ -122,40 +123,61 @@ static bool is_sync(const struct kaio_req *req) {
     return req->op == KAIO_FSYNC || req->op == KAIO_FDSYNC;
 }
 
-static void join(struct kaio_file *file, enum kaio_op op, bool joined) {
-    struct kaio_req *req;
-    TAILQ_FOREACH(req, &file->held, link) {
-        if (req->op != op) break;
-        req->joined = joined;
-    }
+/* Among the first of held: a sync that ends with the one in progress. */
+static bool is_covered(const struct kaio_file *file, const struct kaio_req *req) {
+    return req->serial <= file->covers && req->op == file->covers_op;
 }
 
-/* A sync has ended: so have those that have joined it, the first of held. */
-static void end_joined(struct kaio_batch *b, struct kaio_req *sync, long res) {
-    struct kaio_req *req;
-    if (res < 0) join(sync->file, sync->op, false);
-    while ((req = TAILQ_FIRST(&sync->file->held)) && req->joined) {
-        TAILQ_REMOVE(&sync->file->held, req, link);
-        req->lane = sync->lane;
-        kaio_complete(b, req, res);
+/* A sync has ended: well, so have those that it covers; if not, each has its own turn. */
+static void sync_ended(struct kaio_req *sync, long res) {
+    struct kaio_file *file = sync->file;
+    const struct kaio_req *next = TAILQ_FIRST(&file->held);
+    if (res < 0 || !next || !is_covered(file, next)) {
+        file->covers = 0;
+        return;
     }
+    file->ending = true;
+    file->ending_lane = sync->lane;
+    TAILQ_INSERT_TAIL(&kaio.ending, file, ends);
 }
 
 static void release(struct kaio_batch *b, struct kaio_file *file) {
     if (file->releasing) return; /* what start() ends at once comes back through kaio_file_finish */
     file->releasing = true;
     struct kaio_req *req;
-    while ((req = TAILQ_FIRST(&file->held)) && !req->joined && file->active[file->epoch ^ 1] == 0) {
+    while ((req = TAILQ_FIRST(&file->held)) && !is_covered(file, req) &&
+           file->active[file->epoch ^ 1] == 0) {
         if (!req->armed) {
             file->epoch ^= 1;
             req->armed = true;
         } else {
             TAILQ_REMOVE(&file->held, req, link);
-            if (is_sync(req) && file->active[file->epoch] == 0) join(file, req->op, true);
+            file->covers = is_sync(req) && file->active[file->epoch] == 0 ? kaio.serial : 0;
+            file->covers_op = req->op;
             start(b, req);
         }
     }
     file->releasing = false;
+}
+
+bool kaio_file_end_covered(struct kaio_batch *b) {
+    struct kaio_req *req;
+    struct kaio_file *file = TAILQ_FIRST(&kaio.ending);
+    if (!file) return false;
+    for (int n = 0; (req = TAILQ_FIRST(&file->held)) && is_covered(file, req); n++) {
+        if (n == KAIO_HOLD) {
+            kaio_stand_aside();
+            return true;
+        }
+        TAILQ_REMOVE(&file->held, req, link);
+        req->lane = file->ending_lane;
+        kaio_complete(b, req, 0);
+    }
+    TAILQ_REMOVE(&kaio.ending, file, ends);
+    file->ending = false;
+    file->covers = 0;
+    release(b, file);
+    return true;
 }
 
 /* With KAIO_ORDER=fd by priority, as in glibc, but none goes past a sync or comes before what it
@@ -190,7 +212,7 @@ void kaio_file_start(struct kaio_batch *b, struct kaio_req *req) {
 void kaio_file_finish(struct kaio_batch *b, struct kaio_req *req, long res) {
     if (req->counted) { /* not if it ends while held */
         req->file->active[req->epoch]--;
-        if (is_sync(req)) end_joined(b, req, res);
+        if (is_sync(req)) sync_ended(req, res);
     }
     release(b, req->file);
 }
@@ -272,11 +294,11 @@ void kaio_file_release(int fd) {
     while (!done) {
         kaio_enter_careful(&b);
         kaio_kernel_reap(&b);
-        if (stream) kaio_cancel_stream(&b, file);
-        done = kaio_file_used(fd) != file || let_go(file, fd);
+        bool more = stream && kaio_cancel_stream(&b, file);
+        done = !more && (kaio_file_used(fd) != file || let_go(file, fd));
         bool unsubmitted = file->unsubmitted > 0;
         kaio_leave(&b);
-        if (!done) await(file, unsubmitted);
+        if (!done && !more) await(file, unsubmitted);
     }
 }
 

@@ -82,6 +82,15 @@ static int reject(struct aiocb *cb, int err) {
     return -1;
 }
 
+/* The program may have protected the page of an aiocb, and open it in its handler of SIGSEGV (write
+ * barriers, dirty tracking). That handler must come before signals are blocked, where the fault
+ * would end the process. Each page is written to; atomically, as it may be in progress. */
+static void touch(struct aiocb *cb) {
+    __atomic_fetch_or(&cb->aio_lio_opcode, 0, __ATOMIC_RELAXED);
+    __atomic_fetch_or(&cb->__error_code, 0, __ATOMIC_RELAXED);
+    (void)*(volatile off_t *)&cb->aio_offset;
+}
+
 static bool bad_priority(const struct aiocb *cb) {
     return cb->aio_reqprio < 0 || cb->aio_reqprio > PRIORITY_MAX;
 }
@@ -89,6 +98,7 @@ static bool bad_priority(const struct aiocb *cb) {
 static int submit(struct aiocb *cb, enum kaio_op op) {
     struct kaio_batch b;
     int saved = errno;
+    touch(cb);
     kaio_enter(&b);
     b.cb = cb;
     int err = kaio_submit_new(&b, cb, op, NULL);
@@ -192,11 +202,25 @@ EXPORT int aio_cancel(int fd, struct aiocb *cb) {
     if (fcntl(fd, F_GETFL) < 0) return answer(-EBADF);
     if (cb && cb->aio_fildes != fd) return answer(-EINVAL);
     int saved = errno;
+    if (cb) touch(cb);
     int res = kaio_cancel(fd, cb);
     errno = saved;
     return answer(res);
 }
 EXPORT_64(aio_cancel);
+
+/* A call of lio_listio(). */
+struct list_call {
+    struct kaio_lio *lio;
+    struct aiocb *const *list; /* what is still to come */
+    int err, enqueued;
+    bool no_thread;
+};
+
+static void touch_list(struct aiocb *const list[], int n) {
+    for (int i = 0; i < n; i++)
+        if (list[i] && list[i]->aio_lio_opcode != LIO_NOP) touch(list[i]);
+}
 
 /* One item of a list. An opcode outside the three fails like any request, in the aiocb. */
 static int submit_item(struct kaio_batch *b, struct aiocb *cb, struct kaio_lio *lio) {
@@ -208,24 +232,38 @@ static int submit_item(struct kaio_batch *b, struct aiocb *cb, struct kaio_lio *
     return err;
 }
 
-/* Hands over the whole list in one batch, hence in one io_submit(). 0, or the last item's error
- * that could not be enqueued; that is a failed item, too, if others could be. */
+/* Some of the list in one batch, hence in one io_submit(). */
+static void submit_some(struct list_call *c, int n) {
+    struct kaio_batch b;
+    kaio_enter(&b);
+    b.list = c->lio->serial;
+    for (int i = 0; i < n; i++) {
+        struct aiocb *cb = c->list[i];
+        if (i % KAIO_HOLD == KAIO_HOLD - 1) kaio_stand_aside();
+        if (!cb || cb->aio_lio_opcode == LIO_NOP) continue;
+        int err = submit_item(&b, cb, c->lio);
+        if (err) c->err = err;
+        else c->enqueued++;
+    }
+    kaio_leave(&b);
+    c->no_thread |= b.no_thread;
+}
+
+/* 0, or the last item's error that could not be enqueued; that is a failed item, too, if others
+ * could be. Between the batches signals are open. */
 static int submit_list(struct kaio_lio *lio, struct aiocb *const list[], int n) {
     struct kaio_batch b;
-    int res = 0, enqueued = 0;
-    kaio_enter(&b);
-    b.list = lio->serial;
-    lio->pending = 1; /* ours: the list must not end before it is complete */
-    for (int i = 0; i < n; i++) {
-        if (!list[i] || list[i]->aio_lio_opcode == LIO_NOP) continue;
-        int err = submit_item(&b, list[i], lio);
-        if (err) res = err;
-        else enqueued++;
+    struct list_call c = {.lio = lio, .list = list};
+    for (int some; n > 0; n -= some, c.list += some) {
+        some = n < KAIO_SUBMIT_MAX ? n : KAIO_SUBMIT_MAX;
+        touch_list(c.list, some);
+        submit_some(&c, some);
     }
-    lio->failed |= res != 0 && enqueued > 0;
+    kaio_enter(&b);
+    lio->failed |= c.err != 0 && c.enqueued > 0;
     kaio_complete_item(&b, lio, false);
     kaio_leave(&b);
-    return b.no_thread ? -EAGAIN : res;
+    return c.no_thread ? -EAGAIN : c.err;
 }
 
 /* There is no memory. */
@@ -237,11 +275,16 @@ static int reject_list(struct aiocb *const list[], int n) {
 
 static int list_all(int mode, struct aiocb *const list[], int n, struct sigevent *sigev) {
     struct kaio_batch b;
+    struct sigevent own = {.sigev_notify = SIGEV_NONE};
     int saved = errno;
+    if (mode == LIO_NOWAIT && sigev) own = *sigev;
     kaio_enter(&b);
     struct kaio_lio *lio = kaio_lio_get();
-    if (lio && mode == LIO_NOWAIT && sigev) lio->sigev = *sigev;
-    if (lio) lio->wait = mode == LIO_WAIT;
+    if (lio) {
+        lio->sigev = own;
+        lio->wait = mode == LIO_WAIT;
+        lio->pending = 1; /* ours: the list must not end before it is complete */
+    }
     kaio_leave(&b);
     if (!lio) return reject_list(list, n);
     int res = submit_list(lio, list, n);

@@ -37,7 +37,7 @@
 #define KAIO_STOCK        16   /* requests that a thread keeps for the short way of direct.c */
 #define KAIO_EFDS         32   /* threads that have an eventfd of their own, at most */
 #define KAIO_EFDS_SHARE   32   /* and one in so many of RLIMIT_NOFILE */
-#define KAIO_HOLD         32   /* requests dealt with before others may have the lock */
+#define KAIO_HOLD         16   /* requests dealt with before others may have the lock */
 #define KAIO_LEVELS       8    /* waits of one thread on top of each other, in handlers */
 #define KAIO_LARGE_BYTES  (512 << 10) /* buffered requests from here on are never copied inline */
 #define KAIO_TRANSFER_MAX 0x7ffff000  /* MAX_RW_COUNT: what one call transfers at most */
@@ -87,27 +87,30 @@ struct kaio_req {
     struct kaio_lio *lio;       /* the list that it belongs to, or NULL */
     struct kaio_thread *owner; /* whose eventfd the kernel signals: the submitter's, the reaper's */
     struct sigevent sigev;
-    struct kaio_thread *waiter; /* another thread that sleeps for it, or KAIO_EVERYONE */
+    struct kaio_thread *waiter;    /* another thread that sleeps for it, or KAIO_EVERYONE */
+    struct kaio_thread *canceller; /* its aio_cancel() has met it while it was being offered, and
+                                    * waits; KAIO_EVERYONE: it has been told to end */
     char *buf;
     size_t nbytes, done; /* asked for; transferred so far */
     off_t offset;
     uint32_t generation; /* the file's when it was made: is the number still the same file? */
+    uint64_t serial;     /* of all requests, as they were made */
     uint64_t start_ns;   /* of the call that made it; only if kaio_stats_on */
     uint8_t op, epoch, lane;
     int8_t priority; /* where requests queue, lower goes first, as in glibc */
     bool buffered;   /* a read that RWF_NOWAIT begins, if its data is not in memory: worker.c */
     bool armed;      /* held: file->active[] of the other epoch is all it waits for */
-    bool joined;     /* held: a sync that the one in progress covers, too */
     bool blocking;   /* may wait inside the call: KAIO_MODE=kernel, SO_RCVLOWAT */
     bool in_kernel;  /* an iocb of it is in kaio.in_kernel */
     bool unstarted;  /* in kaio.blockers */
     bool blocker;    /* polling: by a thread of its own, which still refers to it */
     bool epolled;    /* polling: in the reaper's epoll set */
     bool counted;    /* in file->active[epoch] */
-    bool straight;   /* submitted the short way: direct.c has not counted it yet */
     bool failed;     /* once done: for its list */
     pid_t tid;       /* running, a stream's: of the blocker */
-    uint32_t index;  /* in the pool, for good; also left in cb->__abs_prio */
+    uint32_t
+        flight; /* submitted the short way, and not counted yet: its place in kaio.flights + 1 */
+    uint32_t index; /* in the pool, for good; also left in cb->__abs_prio */
     /* stored whole, as kaio_req_glance() and is_soon() in wait.c look without the lock: */
     struct aiocb *cb; /* NULL once cancelled; untouched after the status store */
     struct kaio_file *file;
@@ -125,6 +128,12 @@ struct kaio_file {
     struct kaio_reqs line[2];    /* a stream's reads and writes: the head is being served */
     struct kaio_reqs reads;      /* for workers: file reads and syncs, */
     struct kaio_reqs writes;     /* and file writes, which are done one at a time */
+    struct kaio_reqs backlog;    /* the context is full */
+    TAILQ_ENTRY(kaio_file) full; /* kaio.backlog, if backlog is not empty */
+    TAILQ_ENTRY(kaio_file) ends; /* kaio.ending, if ending */
+    uint64_t covers;             /* the sync in progress covers those held up to this serial */
+    uint8_t covers_op, ending_lane;
+    bool ending;                 /* that one has ended well: those do, too */
     struct kaio_req *writer;     /* the one that is running; NULL: none */
     TAILQ_ENTRY(kaio_file) link; /* kaio.ready, if ready */
     TAILQ_ENTRY(kaio_file) gone; /* kaio.gone_files, once its number means another file */
@@ -141,7 +150,6 @@ struct kaio_file {
     bool socket;
     atomic_bool direct;    /* submit.c: O_DIRECT when last asked, */
     _Atomic uint8_t trust; /* and for how many more reads that is believed; both hints */
-    atomic_bool straight;  /* direct.c: some read went the short way */
     atomic_bool memory;    /* tmpfs: has no RWF_NOWAIT, and waits for nothing */
     bool releasing;        /* file.c: do not release from within a release */
     bool lining[2];        /* submit.c: the same for a line's turns */
@@ -198,6 +206,7 @@ struct kaio_thread {
     /* enum kaio_sleep. Whoever turns it to KAIO_AWAKE wakes the thread; futex(2) sleeps on it */
     _Atomic unsigned sleep;
     atomic_bool unflagged; /* some request of it went without an eventfd; only grows */
+    bool cancelled;        /* aio_cancel(): what it has met while it was being offered */
     bool to_wake;          /* it is in kaio.wake, */
     struct kaio_thread *wake_next;
     bool listed; /* in kaio.waiting: it waits for requests that other threads have made, too */
@@ -207,8 +216,10 @@ struct kaio_thread {
     unsigned levels;
     /* direct.c; the thread's own, also in its handlers, but for calling */
     struct kaio_req *stock[KAIO_STOCK];
-    unsigned nstock;
-    bool direct; /* it makes direct reads, and needs a stock */
+    atomic_uint nstock;
+    struct kaio_req
+        *_Atomic submitting; /* taken from there, by the call that goes on; NULL: none */
+    bool direct;             /* it makes direct reads, and needs a stock */
     bool shared; /* there was no memory for a record each: no stock, no sleep but naps */
     const struct aiocb *_Atomic calling; /* which it is submitting; NULL: none */
     int before;                          /* and the status that this had before */
@@ -233,7 +244,8 @@ struct kaio_batch {
 
 /* All state. Zero is its valid first value, and a forked child sees zeros (MADV_WIPEONFORK). */
 struct kaio_global {
-    pthread_mutex_t lock; /* default type: all zeros is unlocked */
+    pthread_mutex_t lock;               /* default type: all zeros is unlocked */
+    atomic_uint lock_waits, lock_turns; /* who sleeps for it now; who has had it after a sleep */
     atomic_bool started;
     _Atomic pid_t pid;           /* direct.c: without the lock */
     struct kaio_thread *wake;    /* threads to wake; the next kaio_leave() does */
@@ -245,20 +257,26 @@ struct kaio_global {
     uint32_t nreqs;
     struct kaio_reqs free;
     struct kaio_lios free_lios;
-    uint64_t lists; /* made so far */
+    uint64_t lists, serial; /* lists, requests made so far */
+    _Atomic unsigned
+        offered; /* changes when a request ends to be offered that is to be cancelled */
     /* file.c */
     _Atomic(kaio_number *) numbers[KAIO_FILE_CHUNKS];
-    struct kaio_files gone_files;
+    struct kaio_files gone_files, ending;
     /* kernel.c */
     io_context_t ctx;
     struct kaio_ring *_Atomic ring; /* NULL: io_getevents() */
     int setup_error;                /* of io_setup(); final */
-    atomic_uint depth;     /* iocbs in the kernel at most; learned downwards. direct.c: a hint */
-    atomic_uint calling;   /* of in_kernel: those whose call of direct.c has not returned */
-    atomic_uint in_kernel; /* offered, submitted and polling; direct.c: without the lock */
-    unsigned polls;        /* POLL iocbs, also in the backlog or a batch */
-    unsigned epolled;      /* in the reaper's epoll set */
-    struct kaio_reqs backlog;
+    atomic_uint depth; /* iocbs in the kernel at most; learned downwards. direct.c: a hint */
+    /* The process, and how many requests are offered, submitted and polling, and of those how many
+     * whose call of direct.c has not returned: one word, so that a call which goes on in a child
+     * counts nothing there. See kaio_kernel_load(). */
+    _Atomic uint64_t load;
+    struct kaio_req *_Atomic *_Atomic flights; /* direct.c: those submitted the short way */
+    unsigned nflights;
+    unsigned polls;            /* POLL iocbs, also in the backlog or a batch */
+    unsigned epolled;          /* in the reaper's epoll set */
+    struct kaio_files backlog; /* with requests for which the context has no room, in turn */
     bool stuck; /* the context is full, and nothing in it ends: nobody waits for room */
     uint64_t ends, ends_seen, quiet_since; /* reaper.c: events, polls' apart; in ns */
     /* worker.c */
@@ -334,8 +352,8 @@ void kaio_next_load(void);
 
 /* thread.c */
 void kaio_thread_load(void);
-struct kaio_thread *kaio_thread_self(void);         /* the caller's; under the lock */
-struct kaio_thread *kaio_thread_record(void);       /* a free one; under the lock */
+struct kaio_thread *kaio_thread_self(void);   /* the caller's; under the lock */
+struct kaio_thread *kaio_thread_record(void); /* a free one; under the lock */
 void kaio_thread_watch(struct kaio_thread *self, bool careful);
 void kaio_thread_ended(void);                       /* the calling one; of ours */
 int kaio_thread_efd(struct kaio_thread *thread);    /* made when first needed; under the lock */
@@ -376,6 +394,7 @@ struct kaio_req *kaio_req_find(const struct aiocb *cb); /* NULL: not one of ours
 struct kaio_req *
 kaio_req_glance(const struct aiocb *cb); /* without the lock: it may just have ended */
 void kaio_req_clear(struct kaio_req *req);
+bool kaio_req_is_offered(const struct kaio_req *req);
 void kaio_req_rank(struct kaio_req *req);              /* among those that queue */
 void kaio_req_advance(struct kaio_req *req, size_t n); /* n bytes have been transferred */
 struct kaio_req *kaio_req_at(uint32_t index);
@@ -393,6 +412,7 @@ kaio_file_used(int fd); /* without the lock; NULL: no request since it was opene
 void kaio_file_start(struct kaio_batch *b, struct kaio_req *req);
 void kaio_file_count(struct kaio_req *req); /* a sync that begins now waits for it */
 void kaio_file_finish(struct kaio_batch *b, struct kaio_req *req, long res);
+bool kaio_file_end_covered(struct kaio_batch *b); /* some; false: there are none */
 void kaio_file_renew(struct kaio_batch *b,
                      struct kaio_req *req); /* its number means another file */
 static inline bool
@@ -407,8 +427,9 @@ void kaio_file_release_range(unsigned first, unsigned last);
 bool kaio_direct_submit(struct aiocb *cb,
                         enum kaio_op op); /* without the lock; true: it has been submitted */
 void kaio_direct_stock(struct kaio_thread *self);
-void kaio_direct_count(struct kaio_req *req);       /* when its event has come, */
-void kaio_direct_count_all(struct kaio_file *file); /* or before a sync */
+void kaio_direct_forget(struct kaio_thread *thread); /* in a child */
+void kaio_direct_count(struct kaio_req *req);        /* when its event has come, */
+void kaio_direct_count_all(struct kaio_file *file);  /* or before a sync */
 
 /* submit.c */
 void kaio_submit(struct kaio_batch *b, struct kaio_req *req);
@@ -423,9 +444,29 @@ void kaio_submit_unpollable(struct kaio_batch *b, struct kaio_req *req);
 void kaio_submit_line(struct kaio_batch *b, struct kaio_file *file, enum kaio_op op);
 
 /* kernel.c */
+/* kaio.load: requests in the kernel in the lowest 20 bits, then those calling, then the pid. */
+#define KAIO_ONE_CALLING (1ull << 20)
+static inline uint64_t kaio_kernel_load(pid_t pid) {
+    return (uint64_t)pid << 40;
+}
+static inline pid_t kaio_kernel_pid(uint64_t load) {
+    return (pid_t)(load >> 40);
+}
+static inline unsigned kaio_kernel_calling(uint64_t load) {
+    return (unsigned)(load >> 20) & 0xfffff;
+}
+static inline unsigned kaio_kernel_count(uint64_t load) {
+    return (unsigned)load & 0xfffff;
+}
+/* relaxed: under the lock, without which none leaves; or a hint */
+static inline unsigned kaio_in_kernel(void) {
+    return kaio_kernel_count(atomic_load_explicit(&kaio.load, memory_order_relaxed));
+}
+void kaio_kernel_forget(void);  /* in a child */
 bool kaio_kernel_ready(void);   /* the context, made now if need be */
 bool kaio_kernel_pending(void); /* events wait in the ring; no lock, async-signal-safe */
-void kaio_kernel_reap(struct kaio_batch *b);
+bool kaio_kernel_reap(
+    struct kaio_batch *b); /* some, for others want the lock, too; true: there is more */
 void kaio_kernel_offer(struct kaio_batch *b, struct kaio_req *req);
 unsigned kaio_kernel_tail(void); /* of the ring, without the lock */
 bool kaio_kernel_has_declined(const struct iocb *iocb, unsigned tail); /* the same */
@@ -433,7 +474,9 @@ bool kaio_kernel_is_poll(const struct kaio_req *req);                  /* is its
 void kaio_kernel_poll(struct kaio_batch *b, struct kaio_req *req);
 void kaio_kernel_unpoll(struct kaio_req *req);
 void kaio_kernel_backlog(struct kaio_batch *b);
-void kaio_kernel_submit(struct kaio_batch *b); /* takes b->offer; drops the lock meanwhile */
+struct kaio_req *kaio_kernel_waiting(void);     /* the next of the backlog; NULL: none */
+void kaio_kernel_unqueue(struct kaio_req *req); /* takes it out of the backlog */
+void kaio_kernel_submit(struct kaio_batch *b);  /* takes b->offer; drops the lock meanwhile */
 
 /* queue.c */
 void kaio_queue_add(struct kaio_req *req);
@@ -529,7 +572,8 @@ void kaio_nap_end(const struct kaio_nap *nap);
 
 /* cancel.c */
 int kaio_cancel(int fd, struct aiocb *cb); /* AIO_CANCELED, AIO_NOTCANCELED, AIO_ALLDONE; -EINVAL */
-void kaio_cancel_stream(struct kaio_batch *b, struct kaio_file *file);
+bool kaio_cancel_stream(struct kaio_batch *b,
+                        struct kaio_file *file); /* some; false: there are no more */
 
 /* reaper.c */
 bool kaio_reaper_ready(const struct kaio_batch *b); /* made now if need be; false: there is none */

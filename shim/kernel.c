@@ -33,6 +33,19 @@ static int aio_call(long call, long a, long b, long c, long d, long e) {
     return r < 0 ? -errno : (int)r;
 }
 
+static void *ring_at; /* of this process, or of the parent; outside kaio, which a child finds wiped */
+static size_t ring_bytes;
+
+/* In a child, whose thread may have been about to look at the ring when a handler forked: it finds
+ * an empty one. Before Linux 4.17 the address is a hint. */
+void kaio_kernel_forget(void) {
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
+    if (!ring_at) return;
+    void *p = mmap(ring_at, ring_bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
+    if (p != MAP_FAILED && p != ring_at) munmap(p, ring_bytes);
+    ring_at = NULL;
+}
+
 static int context_make(void) {
     int err = -EAGAIN;
     for (kaio.depth = (unsigned)kaio_config.depth; kaio.depth > 0; kaio.depth /= 2) {
@@ -44,11 +57,17 @@ static int context_make(void) {
         kaio.ctx = NULL;
         return err;
     }
+    kaio.nflights = kaio.depth;
+    kaio.flights = kaio_alloc(kaio.nflights * sizeof *kaio.flights); /* NULL: no short way */
     struct kaio_ring *ring = (struct kaio_ring *)kaio.ctx;
     bool known = ring->magic == RING_MAGIC && ring->incompat_features == 0;
     size_t bytes = sizeof *ring + (known ? ring->nr : 0) * sizeof(struct io_event);
     /* The mapping is shared: a forked child that moved its head would corrupt the parent. */
-    if (known && madvise(ring, bytes, MADV_DONTFORK) == 0) kaio.ring = ring;
+    if (known && madvise(ring, bytes, MADV_DONTFORK) == 0) {
+        ring_at = ring;
+        ring_bytes = bytes;
+        kaio.ring = ring;
+    }
     kaio_log("kernel AIO: depth %u, events by %s", kaio.depth, kaio.ring ? "ring" : "io_getevents");
     return 0;
 }
@@ -70,8 +89,7 @@ bool kaio_kernel_pending(void) {
     /* relaxed: a thread that does not see the new ring yet has no request of its own in it */
     struct kaio_ring *ring = atomic_load_explicit(&kaio.ring, memory_order_relaxed);
     if (ring) return ring_pending(ring);
-    return __atomic_load_n(&kaio.ctx, __ATOMIC_RELAXED) &&
-           atomic_load_explicit(&kaio.in_kernel, memory_order_relaxed);
+    return __atomic_load_n(&kaio.ctx, __ATOMIC_RELAXED) && kaio_in_kernel();
 }
 
 unsigned kaio_kernel_tail(void) {
@@ -84,7 +102,8 @@ unsigned kaio_kernel_tail(void) {
 bool kaio_kernel_has_declined(const struct iocb *iocb, unsigned tail) {
     struct kaio_ring *ring = atomic_load_explicit(&kaio.ring, memory_order_relaxed);
     if (!ring) return kaio_kernel_pending();
-    for (unsigned end = kaio_kernel_tail(); tail != end; tail = (tail + 1) % ring->nr) {
+    unsigned n = ring->nr; /* 0 in a child */
+    for (unsigned end = kaio_kernel_tail(); tail != end && tail < n; tail = (tail + 1) % n) {
         const struct io_event *ev = &ring->events[tail];
         if (__atomic_load_n(&ev->obj, __ATOMIC_RELAXED) == iocb)
             return (long)__atomic_load_n(&ev->res, __ATOMIC_RELAXED) <= 0;
@@ -101,43 +120,43 @@ static void event(struct kaio_batch *b, const struct io_event *ev) {
     /* acquire: pairs with the release in direct.c, whose thread may never have had the lock */
     enum kaio_state state = __atomic_load_n(&req->state, __ATOMIC_ACQUIRE);
     req->in_kernel = false;
-    kaio.in_kernel--;
+    atomic_fetch_sub(&kaio.load, 1);
     if (kaio_kernel_is_poll(req)) {
         kaio.polls--;
     } else {
         kaio.ends++;
         kaio.stuck = false;
     }
-    if (req->straight) kaio_direct_count(req);
+    if (req->flight) kaio_direct_count(req);
     if (state == KAIO_SUBMITTED) kaio_submit_result(b, req, (long)ev->res);
     else if (state == KAIO_POLLING)
         kaio_submit_ready(b, req, (long)ev->res > 0 ? (unsigned)ev->res : 0);
     else if (state == KAIO_ZOMBIE) kaio_req_free(req);
 }
 
-static void reap_by_call(struct kaio_batch *b) {
+static bool reap_by_call(struct kaio_batch *b) {
     struct io_event events[REAP_MAX];
     struct timespec now = {0, 0};
-    for (int n = REAP_MAX; n == REAP_MAX && kaio.in_kernel;) {
+    int n = 0;
+    if (kaio_in_kernel())
         n = aio_call(SYS_io_getevents, (long)kaio.ctx, 0, REAP_MAX, (long)events, (long)&now);
-        for (int i = 0; i < n; i++) event(b, &events[i]);
-    }
+    for (int i = 0; i < n; i++) event(b, &events[i]);
+    return n == REAP_MAX;
 }
 
-void kaio_kernel_reap(struct kaio_batch *b) {
+bool kaio_kernel_reap(struct kaio_batch *b) {
     struct kaio_ring *ring = kaio.ring;
-    if (!ring) {
-        reap_by_call(b);
-        return;
-    }
+    if (!ring) return reap_by_call(b);
     unsigned head = atomic_load_explicit(&ring->head, memory_order_relaxed);
-    while (ring_pending(ring)) {
+    for (int n = 0; ring_pending(ring); n++) {
+        if (n == KAIO_HOLD) return true;
         struct io_event ev = ring->events[head];
         head = (head + 1) % ring->nr;
         /* release: the event has been copied before the kernel may use its place again */
         atomic_store_explicit(&ring->head, head, memory_order_release);
         event(b, &ev);
     }
+    return false;
 }
 
 /* Somebody must act on the end of these, whatever the program's threads do. */
@@ -146,21 +165,43 @@ static bool needs_reaper(const struct kaio_req *req) {
            (req->lio && kaio_notify_wanted(&req->lio->sigev));
 }
 
+/* By file, so that those of one can be found; files have their turns. A stream's others wait behind
+ * it, so it goes first. */
+static void queue(struct kaio_req *req) {
+    struct kaio_file *file = req->file;
+    bool first = TAILQ_EMPTY(&file->backlog);
+    TAILQ_INSERT_TAIL(&file->backlog, req, link);
+    if (first && req->in_line) TAILQ_INSERT_HEAD(&kaio.backlog, file, full);
+    else if (first) TAILQ_INSERT_TAIL(&kaio.backlog, file, full);
+}
+
+struct kaio_req *kaio_kernel_waiting(void) {
+    struct kaio_file *file = TAILQ_FIRST(&kaio.backlog);
+    return file ? TAILQ_FIRST(&file->backlog) : NULL;
+}
+
+void kaio_kernel_unqueue(struct kaio_req *req) {
+    struct kaio_file *file = req->file;
+    TAILQ_REMOVE(&file->backlog, req, link);
+    kaio.polls -= kaio_kernel_is_poll(req);
+    TAILQ_REMOVE(&kaio.backlog, file, full);
+    if (!TAILQ_EMPTY(&file->backlog)) TAILQ_INSERT_TAIL(&kaio.backlog, file, full);
+}
+
 /* Into b->offer, or behind those for which the context has no room; once that is stuck, as if it
  * had been declined. Nor is a number used that is another file's by now. The iocb is complete. */
 static void enqueue(struct kaio_batch *b, struct kaio_req *req) {
-    bool room = kaio.in_kernel < kaio.depth;
+    bool room = kaio_in_kernel() < kaio.depth;
     if (kaio_file_is_gone(req) || (!room && kaio.stuck)) {
         kaio_submit_result(b, req, -EAGAIN);
         return;
     }
     kaio.polls += kaio_kernel_is_poll(req);
-    if (room) kaio.in_kernel++;
+    if (room) atomic_fetch_add(&kaio.load, 1);
     req->in_kernel = room;
     kaio_req_move(req, room ? KAIO_OFFERED : KAIO_BACKLOG);
     if (room) TAILQ_INSERT_TAIL(&b->offer, req, link);
-    else if (req->in_line) TAILQ_INSERT_HEAD(&kaio.backlog, req, link); /* others wait behind it */
-    else TAILQ_INSERT_TAIL(&kaio.backlog, req, link);
+    else queue(req);
 }
 
 static void flag_and_enqueue(struct kaio_batch *b, struct kaio_req *req) {
@@ -205,10 +246,10 @@ void kaio_kernel_unpoll(struct kaio_req *req) {
 }
 
 void kaio_kernel_backlog(struct kaio_batch *b) {
-    while (kaio.in_kernel < kaio.depth && !TAILQ_EMPTY(&kaio.backlog)) {
-        struct kaio_req *req = TAILQ_FIRST(&kaio.backlog);
-        TAILQ_REMOVE(&kaio.backlog, req, link);
-        kaio.polls -= kaio_kernel_is_poll(req);
+    struct kaio_req *req;
+    for (int n = 0; n < KAIO_SUBMIT_MAX && kaio_in_kernel() < kaio.depth; n++) {
+        if (!(req = kaio_kernel_waiting())) break;
+        kaio_kernel_unqueue(req);
         enqueue(b, req);
     }
 }
@@ -231,10 +272,11 @@ static bool is_cancelled(const struct kaio_req *req) {
 }
 
 /* How many will end by themselves? Not the polls of idle streams, nor what direct.c is just
- * submitting, perhaps in vain. Under the lock, without which nothing leaves in_kernel; so it may
+ * submitting, perhaps in vain. Under the lock, without which none leaves; so it may
  * answer too few, never too many. */
 static unsigned will_end(void) {
-    unsigned all = atomic_load(&kaio.in_kernel), others = atomic_load(&kaio.calling) + kaio.polls;
+    uint64_t load = atomic_load(&kaio.load);
+    unsigned all = kaio_kernel_count(load), others = kaio_kernel_calling(load) + kaio.polls;
     return all > others ? all - others : 0;
 }
 
@@ -242,7 +284,7 @@ static unsigned will_end(void) {
 static void refused(struct kaio_batch *b, struct kaio_req *req, int err) {
     bool cancelled = is_cancelled(req);
     kaio.polls -= kaio_kernel_is_poll(req);
-    kaio.in_kernel--;
+    atomic_fetch_sub(&kaio.load, 1);
     req->in_kernel = false;
     if (req->state == KAIO_ZOMBIE) kaio_req_free(req);
     if (cancelled) return;
@@ -256,7 +298,7 @@ static void refused(struct kaio_batch *b, struct kaio_req *req, int err) {
     } else if (will_end() == 0) { /* no event need ever make room */
         kaio_submit_result(b, req, -ENOSYS);
     } else {
-        kaio.depth = kaio.in_kernel; /* the kernel's limit is less than it promised */
+        kaio.depth = kaio_in_kernel(); /* the kernel's limit is less than it promised */
         enqueue(b, req);
     }
 }

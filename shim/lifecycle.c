@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #define LOCK_SPINS 100
+#define TURN_SPINS 2000
 
 struct kaio_global kaio;
 _Atomic int kaio_epfd = -1;
@@ -37,12 +38,14 @@ static void child_clean(void) {
         t->taken = false;
         t->copied = 0;
         t->nstock = 0;
+        kaio_direct_forget(t);
         t->calling = NULL;
         t->levels = 0;
         t->listed = t->owes = t->to_wake = false;
         atomic_store_explicit(&t->sleep, KAIO_AWAKE, memory_order_relaxed);
     }
     memset(kaio_efds, 0, sizeof kaio_efds);
+    kaio_kernel_forget();
     if (kaio_fd_is_marked(kaio_epfd)) syscall(SYS_close, kaio_epfd);
     kaio_epfd = -1;
     kaio_self = NULL;
@@ -85,6 +88,7 @@ static void mark_memory(void) {
 static void begin(void) {
     child_clean(); /* after _Fork(), which runs no handlers */
     kaio.pid = getpid();
+    kaio.load = kaio_kernel_load(kaio.pid);
     TAILQ_INIT(&kaio.free);
     TAILQ_INIT(&kaio.free_lios);
     TAILQ_INIT(&kaio.backlog);
@@ -94,6 +98,7 @@ static void begin(void) {
     TAILQ_INIT(&kaio.handover_lists);
     TAILQ_INIT(&kaio.waiting);
     TAILQ_INIT(&kaio.gone_files);
+    TAILQ_INIT(&kaio.ending);
     kaio.started = true;
 }
 
@@ -104,15 +109,27 @@ void kaio_lock(void) {
         if (pthread_mutex_trylock(&kaio.lock) == 0) return;
         __builtin_ia32_pause();
     }
+    atomic_fetch_add_explicit(&kaio.lock_waits, 1, memory_order_relaxed);
     pthread_mutex_lock(&kaio.lock);
+    atomic_fetch_sub_explicit(&kaio.lock_waits, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&kaio.lock_turns, 1, memory_order_relaxed);
 }
 
 void kaio_unlock(void) {
     pthread_mutex_unlock(&kaio.lock);
 }
 
+/* A mutex is not fair: who is woken for it finds it taken again. So if there is somebody, its turn
+ * is awaited for a moment, here or on another CPU. */
 void kaio_stand_aside(void) {
     kaio_unlock();
+    unsigned turn = atomic_load_explicit(&kaio.lock_turns, memory_order_relaxed);
+    bool waits = atomic_load_explicit(&kaio.lock_waits, memory_order_relaxed) > 0;
+    if (waits) syscall(SYS_sched_yield);
+    for (int i = 0; i < TURN_SPINS && waits; i++) {
+        __builtin_ia32_pause();
+        waits = atomic_load_explicit(&kaio.lock_turns, memory_order_relaxed) == turn;
+    }
     kaio_lock();
 }
 
@@ -215,13 +232,19 @@ static bool run(struct kaio_batch *b) {
     return true;
 }
 
+static bool stand_aside_for(bool more) {
+    if (more) kaio_stand_aside();
+    return more;
+}
+
 void kaio_leave(struct kaio_batch *b) {
+    bool more;
     do {
-        kaio_kernel_reap(b);
+        more = kaio_kernel_reap(b);
         kaio_kernel_backlog(b);
         if (kaio.owed && !kaio.watching) kaio_reaper_watch(b);
     } while (submit(b) || wake() || notify(b) || kaio_reaper_start(b) || kaio_blocker_create(b) ||
-             kaio_worker_call(b) || run(b));
+             kaio_worker_call(b) || kaio_file_end_covered(b) || run(b) || stand_aside_for(more));
     bool raised = b->writes && kaio.raised != b->raised;
     if (__builtin_expect(kaio_stats_on, false)) kaio_stats_update();
     kaio_direct_stock(b->self);

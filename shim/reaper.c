@@ -85,7 +85,7 @@ static bool retire(void) {
     struct kaio_batch b;
     kaio_enter(&b);
     struct kaio_thread *self = b.self;
-    bool idle = kaio.in_kernel == 0 && kaio.epolled == 0 && kaio.owed == 0 &&
+    bool idle = kaio_in_kernel() == 0 && kaio.epolled == 0 && kaio.owed == 0 &&
                 TAILQ_EMPTY(&kaio.handover) && TAILQ_EMPTY(&kaio.handover_lists);
     if (idle) {
         unwatch_all();
@@ -103,14 +103,13 @@ static bool retire(void) {
  * device holds up what is there; others take the way of what is declined, until something ends. */
 static void unclog(struct kaio_batch *b) {
     struct kaio_req *req;
-    bool waits = !TAILQ_EMPTY(&kaio.backlog) && kaio_config.mode == KAIO_AUTO;
+    bool waits = kaio_kernel_waiting() && kaio_config.mode == KAIO_AUTO;
     if (!waits || kaio.ends != kaio.ends_seen) kaio.quiet_since = 0;
     else if (kaio.quiet_since == 0) kaio.quiet_since = kaio_now_ns();
     else if (kaio_now_ns() - kaio.quiet_since >= STUCK_NS) kaio.stuck = true;
     kaio.ends_seen = kaio.ends;
-    while (kaio.stuck && (req = TAILQ_FIRST(&kaio.backlog))) {
-        TAILQ_REMOVE(&kaio.backlog, req, link);
-        kaio.polls -= kaio_kernel_is_poll(req);
+    for (int n = 0; kaio.stuck && n < KAIO_HOLD && (req = kaio_kernel_waiting()); n++) {
+        kaio_kernel_unqueue(req);
         kaio_req_move(req, KAIO_OFFERED);
         kaio_submit_result(b, req, -EAGAIN);
     }
@@ -126,7 +125,8 @@ static void *reaper_main(void *self) {
         stream_ready(&b, &ev);
         unclog(&b);
         if (kaio.watching && kaio.owed == 0) unwatch_all();
-        int ms = kaio.blind || kaio.reaper->efd < 0 ? LOOK_MS : IDLE_MS;
+        bool more = kaio.stuck && kaio_kernel_waiting();
+        int ms = more ? 0 : kaio.blind || kaio.reaper->efd < 0 ? LOOK_MS : IDLE_MS;
         kaio_leave(&b);
         ev.events = 0;
         long n = syscall(SYS_epoll_wait, set(), &ev, 1l, (long)ms);

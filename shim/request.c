@@ -6,9 +6,13 @@
 #include "kaio.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <sched.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 struct kaio_req *kaio_req_at(uint32_t index) {
     return &kaio.chunks[index / KAIO_POOL_CHUNK][index % KAIO_POOL_CHUNK];
@@ -47,6 +51,7 @@ struct kaio_req *kaio_req_get(struct aiocb *cb, enum kaio_op op, int fd) {
     kaio_req_clear(req);
     if (kaio_is_calling(kaio_self, cb)) kaio_self->calling = NULL; /* since a siglongjmp() */
     kaio_req_fill(req, cb, op, file, fd);
+    req->serial = ++kaio.serial;
     kaio.by_op[op]++;
     return req;
 }
@@ -133,11 +138,25 @@ unsigned kaio_req_leave_file(struct kaio_req *req) {
     return counts;
 }
 
+/* Some thread is making the offer, which waits for nothing. */
+bool kaio_req_is_offered(const struct kaio_req *req) {
+    return req->in_line && !req->blocking &&
+           (req->state == KAIO_OFFERED || req->state == KAIO_SUBMITTED);
+}
+
+/* kaio_cancel() sleeps until then. */
+static void wake_canceller(void) {
+    atomic_fetch_add_explicit(&kaio.offered, 1, memory_order_relaxed);
+    syscall(SYS_futex, &kaio.offered, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
 void kaio_req_move(struct kaio_req *req, enum kaio_state state) {
     enum kaio_state old = req->state;
+    bool awaited = req->canceller && kaio_req_is_offered(req);
     kaio.owed += (unsigned)is_owed(state) - (unsigned)is_owed(old);
     kaio_file_unsubmitted(req->file, is_unsubmitted(req, state) - is_unsubmitted(req, old));
     __atomic_store_n(&req->state, (uint8_t)state, __ATOMIC_RELAXED);
+    if (awaited && !kaio_req_is_offered(req)) wake_canceller();
 }
 
 void kaio_req_free(struct kaio_req *req) {

@@ -121,9 +121,18 @@ static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_pol
     }
 }
 
+/* aio_cancel() has met it while it was being offered: it ends now, instead of waiting. */
+static bool was_cancelled(struct kaio_batch *b, struct kaio_req *req) {
+    if (!req->canceller) return false;
+    if (req->canceller != KAIO_EVERYONE) req->canceller->cancelled |= req->done == 0;
+    kaio_complete(b, req, -ECANCELED);
+    return true;
+}
+
 static void declined(struct kaio_batch *b, struct kaio_req *req, enum kaio_reason reason) {
     kaio.declined[reason]++;
     KAIO_PROBE(decline, req->cb, reason);
+    if (req->in_line && was_cancelled(b, req)) return;
     if (req->in_line) {
         stream_wait(b, req, reason == KAIO_R_AGAIN || reason == KAIO_R_SHORT);
     } else if (req->op <= KAIO_WRITE && is_stream(b, req)) {
@@ -219,6 +228,7 @@ void kaio_submit(struct kaio_batch *b, struct kaio_req *req) {
         kaio_blocker_start(b, req);
         return;
     }
+    if (was_cancelled(b, req)) return;
     bool copy;
     enum kaio_reason reason = decline_early(req, &copy);
     if (reason != KAIO_REASONS) declined(b, req, reason);
