@@ -11,8 +11,10 @@
 
 /* Our descriptors start here where the limit allows: out of the way, and within the first 64: past
  * them the kernel makes a larger table, for which a process with threads waits 15 ms (RCU). */
-#define FD_FLOOR 40
-#define FD_MARK  61 /* what F_GETSIG answers for ours: a number that no program chooses */
+#define FD_FLOOR  40
+#define MOMENT_NS 50000
+#define MOMENTS   2000
+#define FD_MARK   61 /* what F_GETSIG answers for ours: a number that no program chooses */
 
 int kaio_fd_raise(int fd) {
     if (fd < 0) return fd;
@@ -67,9 +69,23 @@ bool kaio_fd_is_ours(int fd) {
     return our_fd(fd) && kaio_fd_is_marked(fd);
 }
 
+/* One look at a number takes as long as its thread needs to get a CPU; a wait that was left
+ * sideways is not waited for longer than that. */
+static void await_polls(int fd) {
+    static const struct timespec moment = {0, MOMENT_NS};
+    static const uint64_t one = 1;
+    for (int i = 0; i <= KAIO_EFDS; i++) {
+        struct kaio_thread *t = kaio_efds[i];
+        for (int n = 0; t && t != kaio_self && n < MOMENTS && atomic_load(&t->polled) == fd; n++) {
+            syscall(SYS_write, fd, &one, sizeof one);
+            syscall(SYS_nanosleep, &moment, NULL);
+        }
+    }
+}
+
 /* The program is about to put a file on this number: ours moves. A thread asleep in read() holds
- * the open file and does not notice. If there is no other number, who sleeps on it is woken, and
- * from then on looks itself. */
+ * the open file and does not notice; one in poll() is woken first, and so is each if there is no
+ * other number: from then on it looks itself. */
 void kaio_fd_evade(int fd) {
     static const uint64_t one = 1;
     if (getpid() != kaio.pid) return; /* a vfork()ed child, on the memory of its parent */
@@ -78,6 +94,7 @@ void kaio_fd_evade(int fd) {
     int moved = fcntl(fd, F_DUPFD_CLOEXEC, FD_FLOOR);
     if (moved < 0) moved = fcntl(fd, F_DUPFD_CLOEXEC, 3);
     bool eventfd = ours != &kaio_epfd && ours != &kaio_record_fd;
-    *ours = moved >= 0 || !eventfd ? moved : KAIO_LOST;
+    atomic_store(ours, moved >= 0 || !eventfd ? moved : KAIO_LOST);
     if (moved < 0 && eventfd) syscall(SYS_write, fd, &one, sizeof one);
+    if (eventfd) await_polls(fd);
 }

@@ -91,6 +91,7 @@ static void drop_levels(struct kaio_thread *thread, unsigned left) {
 void kaio_wait_abandon(struct kaio_thread *thread) {
     drop_levels(thread, 0);
     atomic_store_explicit(&thread->sleep, KAIO_AWAKE, memory_order_relaxed);
+    atomic_store_explicit(&thread->polled, 0, memory_order_relaxed);
 }
 
 /* Has the thread left the wait whose variables were at frame? On one stack, which grows down, a
@@ -174,6 +175,7 @@ static void fall_asleep(struct wait *w) {
 
 static void wake_up(const struct wait *w) {
     atomic_store_explicit(&w->self->sleep, KAIO_AWAKE, memory_order_relaxed);
+    atomic_store_explicit(&w->self->polled, 0, memory_order_relaxed);
 }
 
 /* Does the kernel signal another thread of the program for it, or will it? */
@@ -307,6 +309,7 @@ static int sleep_on(struct wait *w) {
         if (read_count(w, efd) >= 0) return 0;
         return errno == EINTR ? -EINTR : kaio_nap(&w->nap, w->cancellable);
     }
+    if (!kaio_thread_polls(w->self, efd)) return 0;
     struct pollfd ready = {.fd = efd, .events = POLLIN};
     int n = kaio_clock_poll(&ready, &left);
     if (n <= 0) return n == 0 ? -EAGAIN : -EINTR;
