@@ -145,9 +145,9 @@ bool kaio_reaper_ready(const struct kaio_batch *b) {
     struct kaio_thread *thread = kaio_thread_record();
     if (!kaio_fd_is_marked(thread->efd)) thread->efd = -1; /* closed unseen, a new one is as good */
     kaio_epfd = kaio_fd_raise((int)syscall(SYS_epoll_create1, EPOLL_CLOEXEC));
+    kaio.reaper = thread; /* has a place of its own in kaio_efds */
     kaio.blind = kaio_thread_efd(thread) < 0;
     watch(thread);
-    kaio.reaper = thread;
     kaio.reaper_due = true;
     return true;
 }
