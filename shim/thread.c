@@ -156,11 +156,11 @@ static struct kaio_thread *_Atomic *efd_place(struct kaio_thread *thread) {
     int used = 0;
     for (int i = 0; i <= KAIO_EFDS; i++) {
         struct kaio_thread *owner = kaio_efds[i];
-        if (!owner) place = &kaio_efds[i];
-        else if (!owner->taken && owner->efd >= 0) return &kaio_efds[i];
-        used += owner != NULL;
+        bool serves = owner && (owner->taken || owner->efd < 0);
+        if (!serves && (!place || owner)) place = &kaio_efds[i];
+        used += serves && owner != kaio.reaper;
     }
-    return used < KAIO_EFDS && used < efds_most() ? place : thread == kaio.reaper ? place : NULL;
+    return used < efds_most() || thread == kaio.reaper ? place : NULL;
 }
 
 static int efd_move(struct kaio_thread *from, struct kaio_thread *to) {
