@@ -7,7 +7,7 @@
  *   dup2     no descriptor left, and the program takes the numbers of the library's while a thread
  *            sleeps on them
  *   blockers streams that the kernel cannot poll have threads of their own, which sleep: cancelled,
- *            closed
+ *            closed; also when (TAKEN) the program has taken the numbers of the library's
  *
  * HELD: a loop device whose direct reads end when there is no ./log.hold (fuse/slowfs.c).
  */
@@ -326,7 +326,7 @@ static void wait_in_crowd(void) {
 /* The library's descriptors, eventfds and epoll set: the program has none such. */
 static int ours(int list[64]) {
     int n = 0;
-    for (int i = 3; i < 64; i++) {
+    for (int i = 3; i < 64 + 2 * CROWD && n < 64; i++) {
         char path[40], to[40] = "";
         snprintf(path, sizeof path, "/proc/self/fd/%d", i);
         ssize_t length = readlink(path, to, sizeof to - 1);
@@ -410,6 +410,8 @@ static void block(void) {
         need(aio_read(&blocked[i]) == 0, "aio_read");
     }
     sleep_ms(200);
+    int list[64], n = getenv("TAKEN") ? ours(list) : 0, mine = eventfd(0, EFD_NONBLOCK);
+    for (int i = 0; i < n; i++) need(dup2(mine, list[i]) == list[i], "dup2");
     for (int i = 0; i < BLOCKERS; i += 3) closes(true, i);
     for (int i = 1; i < BLOCKERS; i += 3) closes(false, i);
     for (int i = 2; i < BLOCKERS; i += 3) {
