@@ -378,7 +378,7 @@ enum op { READ, WRITE, SYNC, IN_LIST, OPS };
 
 /* Without aio_return() in between, one that fails among them. */
 static void again(const char *what, int fd, enum op op, int signo) {
-    const struct timespec limit = {5, 0};
+    const struct timespec limit = {quiet_s(5), 0};
     struct aiocb cb = request(fd, buf, 4096, 0), *list[] = {&cb};
     sigset_t set;
     sigemptyset(&set);

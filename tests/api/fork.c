@@ -356,7 +356,7 @@ static void exits(const char *how) {
         bad += i > 0 && res != status;
         status = res;
     }
-    say("%s: %d, quick %d, %d bad", how, status, now_us() - begin < 10000000, bad);
+    say("%s: %d, quick %d, %d bad", how, status, now_us() - begin < quiet_us(10000000), bad);
     unsetenv("TEST_LEAVE");
     posix_spawn_file_actions_destroy(&actions);
 }

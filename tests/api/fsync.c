@@ -143,7 +143,7 @@ static void pipe_by_program(void) {
 /* The program does nothing but to wait for the signal. */
 static void by_signal(const char *what, int flags) {
     struct aiocb cbs[WRITES], sync;
-    struct timespec limit = {5, 0};
+    struct timespec limit = {quiet_s(5), 0};
     sigset_t set;
     siginfo_t info;
     int fd = scratch(O_RDWR | flags, 0), bad = 0, came = 0, early = 0;

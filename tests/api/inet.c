@@ -15,7 +15,7 @@ static char *buf;
 /* Ended within five seconds? Then prints what came of it. */
 static void ends(const char *what, struct aiocb *cb) {
     const struct aiocb *list[] = {cb};
-    struct timespec limit = {5, 0};
+    struct timespec limit = {quiet_s(5), 0};
     if (aio_error(cb) == EINPROGRESS) aio_suspend(list, 1, &limit);
     int err = aio_error(cb);
     say("%s: %s, %zd", what, name(err), err == EINPROGRESS ? -2 : aio_return(cb));

@@ -35,7 +35,7 @@ static bool ended(struct aiocb *cb, ssize_t n) {
 static bool take(sem_t *sem) {
     struct timespec limit;
     clock_gettime(CLOCK_MONOTONIC, &limit);
-    limit.tv_sec += 2;
+    limit.tv_sec += quiet_s(2);
     int res;
     do res = sem_clockwait(sem, CLOCK_MONOTONIC, &limit);
     while (res != 0 && errno == EINTR);

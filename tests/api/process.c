@@ -364,7 +364,7 @@ static void leave(const char *how) {
 /* Its status if it has ended within some seconds; a program without a main thread may be deaf to
  * signals but this one. */
 static int status_in_time(pid_t pid) {
-    for (uint64_t begin = now_us(); now_us() - begin < 8000000; sleep_ms(2)) {
+    for (uint64_t begin = now_us(); now_us() - begin < quiet_us(8000000); sleep_ms(2)) {
         siginfo_t info = {.si_pid = 0};
         need(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0, "waitid");
         if (info.si_pid == pid) return status_of(pid);

@@ -31,7 +31,7 @@ static void handler(int number, siginfo_t *info, void *context) {
 }
 
 static bool wait_for(int value, volatile sig_atomic_t *counter) {
-    uint64_t end = now_us() + 20000000;
+    uint64_t end = now_us() + quiet_us(20000000);
     while (*counter < value && now_us() < end) usleep(1000);
     return *counter == value;
 }

@@ -42,7 +42,7 @@ static void settled(const char *what, struct aiocb *cb) {
 /* A request that would wait for ever must not hang the test. */
 static bool ends_within(struct aiocb *cb, int ms) {
     const struct aiocb *list[] = {cb};
-    uint64_t end = now_us() + (uint64_t)ms * 1000;
+    uint64_t end = now_us() + quiet_us((uint64_t)ms * 1000);
     while (aio_error(cb) == EINPROGRESS && now_us() < end) {
         struct timespec limit = {0, 5000000};
         aio_suspend(list, 1, &limit);
@@ -467,7 +467,7 @@ static void idle(void) {
         cbs[i] = request(fd, buf + i * 4096, 4096, i * 4096);
         bad += aio_read(&cbs[i]) != 0;
     }
-    uint64_t end = now_us() + (is_shim() ? 5000000 : 100000);
+    uint64_t end = now_us() + (is_shim() ? quiet_us(5000000) : 100000);
     while (aio_error(&cbs[FILE_READS - 1]) == EINPROGRESS && now_us() < end) usleep(1000);
     for (int i = 0; i < FILE_READS; i++)
         late += is_shim() ? !ends_within(&cbs[i], 1000) : aio_error(&cbs[i]) == EINPROGRESS;

@@ -20,7 +20,7 @@ static char *buf; /* LARGE bytes */
 static void outcome(const char *what, const char *op, int res, struct aiocb *cb) {
     const char *at_once = res < 0 ? name(errno) : "0";
     const struct aiocb *list[] = {cb};
-    struct timespec limit = {2, 0};
+    struct timespec limit = {quiet_s(2), 0};
     if (aio_error(cb) == EINPROGRESS) aio_suspend(list, 1, &limit);
     int err = aio_error(cb);
     say("%s, %s: %s, %s, %zd", what, op, at_once, name(err),

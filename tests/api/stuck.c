@@ -99,7 +99,7 @@ static void by_thread(struct sigevent *sigev) {
 static bool was_called(void) {
     struct timespec end;
     clock_gettime(CLOCK_MONOTONIC, &end);
-    end.tv_sec += 10;
+    end.tv_sec += quiet_s(10);
     return sem_clockwait(&called, CLOCK_MONOTONIC, &end) == 0 && sem_trywait(&called) != 0;
 }
 
@@ -315,7 +315,7 @@ static void beside(const char *what, bool writes) {
 static void beside_declined(void) {
     enum { WRITES = 100 };
     char *buf = pages(4096);
-    struct timespec limit = {5, 0};
+    struct timespec limit = {quiet_s(5), 0};
     int late = 0, fd = scratch(O_RDWR | O_DIRECT, 4096 * WRITES);
     for (int i = 0; i < WRITES; i++) {
         struct aiocb cb = request(fd, buf, 4096, i * 4096);

@@ -73,13 +73,13 @@ static void times(void) {
         uint64_t took = now_us() - begin;
         bool over = limits[i].tv_sec < 0;
         uint64_t least = over ? 0 : (uint64_t)limits[i].tv_nsec / 1000;
-        say("waited long enough %d, not for ever %d", took >= least, took < 3000000);
+        say("waited long enough %d, not for ever %d", took >= least, took < quiet_us(3000000));
     }
     feed(pipes);
     struct timespec minute = {59, 999999999};
     uint64_t begin = now_us();
     answered("in time", aio_suspend(list, 4, &minute));
-    say("soon %d", now_us() - begin < 3000000);
+    say("soon %d", now_us() - begin < quiet_us(3000000));
     report("read", &cb);
     close_pipe(pipes);
 }
@@ -108,7 +108,7 @@ static void invalid(void) {
         uint64_t begin = now_us();
         errno = EINVAL;
         answered("invalid", is_shim() ? aio_suspend(list, 2, &limits[i]) : -1);
-        say("soon %d", now_us() - begin < 3000000);
+        say("soon %d", now_us() - begin < quiet_us(3000000));
         answered("no entries", aio_suspend(none, 1, &limits[i]));
         need(aio_read(&done) == 0, "read");
         if (!is_shim()) finish(&done); /* or glibc may abort */
@@ -474,7 +474,7 @@ static void crowd(void) {
         struct timespec end;
         feed(pipes[i]);
         clock_gettime(CLOCK_MONOTONIC, &end);
-        end.tv_sec += 15;
+        end.tv_sec += quiet_s(15);
         if (pthread_clockjoin_np(waiters[i].thread, NULL, CLOCK_MONOTONIC, &end)) {
             say("thread %d of the crowd sleeps on", i);
             _exit(1);

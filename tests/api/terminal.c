@@ -16,7 +16,7 @@ static char *buf;
 /* Ended within two seconds? Then prints what came of it. */
 static void ends(const char *what, int res, struct aiocb *cb) {
     const struct aiocb *list[] = {cb};
-    struct timespec limit = {2, 0};
+    struct timespec limit = {quiet_s(2), 0};
     int at_once = res < 0 ? errno : 0;
     if (aio_error(cb) == EINPROGRESS) aio_suspend(list, 1, &limit);
     int err = aio_error(cb);
@@ -283,7 +283,8 @@ static void beside_reader(bool closes) {
     sleep_ms(50); /* the thread that waits is there */
     uint64_t begin = now_us();
     int answer = closes ? close(other) : aio_cancel(other, &cb);
-    say("%s beside a reader: at once %d", closes ? "close" : "cancel", now_us() - begin < 500000);
+    say("%s beside a reader: at once %d", closes ? "close" : "cancel",
+        now_us() - begin < quiet_us(500000));
     if (closes) need(answer == 0, "close");
     else
         differs("answer", "NOTCANCELED", "CANCELED",

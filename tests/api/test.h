@@ -44,6 +44,9 @@ static inline unsigned quiet_s(unsigned seconds) {
     const char *slow = getenv("TEST_SLOW");
     return slow ? seconds * (unsigned)atoi(slow) : seconds;
 }
+static inline uint64_t quiet_us(uint64_t us) {
+    return us * quiet_s(1);
+}
 #define alarm(seconds) alarm(quiet_s(seconds))
 
 /* Prints one line of the output that is compared. */
@@ -146,7 +149,7 @@ static inline void *pages(size_t n) {
  * it came from something else. */
 static inline int signalled(int signo, int seconds) {
     siginfo_t info;
-    struct timespec limit = {seconds, 0};
+    struct timespec limit = {quiet_s((unsigned)seconds), 0};
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, signo);
@@ -190,7 +193,7 @@ enum { NO_SIGNAL = -1000, OTHER_SIGNAL = -2000 };
 static inline int next_signal(int signo, int seconds) {
     sigset_t set;
     siginfo_t info;
-    struct timespec limit = {seconds, 0};
+    struct timespec limit = {quiet_s((unsigned)seconds), 0};
     sigemptyset(&set);
     sigaddset(&set, signo);
     if (sigtimedwait(&set, &info, &limit) < 0) return NO_SIGNAL;

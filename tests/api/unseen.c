@@ -34,7 +34,7 @@ static int move(int fd, int number) {
 /* Reads and writes block i of the file, with notification; how much of that is bad? */
 static int use_block(int fd, int i) {
     siginfo_t info;
-    struct timespec limit = {10, 0};
+    struct timespec limit = {quiet_s(10), 0};
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, signo);
