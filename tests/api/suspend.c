@@ -194,8 +194,8 @@ static void interrupted(const char *what, int flags, const struct timespec *limi
 }
 
 /* In a child: until the parent's main thread has been found in this state so often in a row. */
-static void until_state(pid_t parent, char state, int times) {
-    for (int seen = 0; seen < times; usleep(1000)) {
+static void until_state(pid_t parent, char state, unsigned times) {
+    for (unsigned seen = 0; seen < times; usleep(1000)) {
         char path[50], line[200] = "";
         snprintf(path, sizeof path, "/proc/%d/stat", parent);
         FILE *file = fopen(path, "r");
@@ -215,12 +215,12 @@ static void stopped(const char *what, const struct timespec *limit, bool in_list
     cb.aio_lio_opcode = LIO_READ;
     pid_t parent = getpid(), pid = fork();
     for (int i = 0; pid == 0 && i < 2; i++) {
-        until_state(parent, 'S', 10);
+        until_state(parent, 'S', quiet_s(10));
         kill(parent, SIGSTOP);
         until_state(parent, 'T', 1); /* 't': traced */
         kill(parent, SIGCONT);
     }
-    if (pid == 0) until_state(parent, 'S', 10), feed(pipes), _exit(0);
+    if (pid == 0) until_state(parent, 'S', quiet_s(10)), feed(pipes), _exit(0);
     if (!in_list) need(aio_read(&cb) == 0, "read");
     answered(what, in_list ? lio_listio(LIO_WAIT, items, 1, NULL) : aio_suspend(list, 1, limit));
     say("the request %s", name(aio_error(&cb)));

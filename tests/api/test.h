@@ -225,9 +225,10 @@ static inline bool sleeps(pid_t tid) {
     return task_state(tid) == 'S';
 }
 
-/* Returns once the thread has been found asleep for a while: it is in the call that blocks. */
+/* Returns once the thread has been found asleep for a while: it is in the call that blocks, and not
+ * at a lock whose holder has no CPU. */
 static inline void until_asleep(pid_t tid) {
-    for (int seen = 0; seen < 10 && task_state(tid) != 'X'; sleep_ms(2))
+    for (unsigned seen = 0; seen < quiet_s(10) && task_state(tid) != 'X'; sleep_ms(2))
         seen = sleeps(tid) ? seen + 1 : 0;
 }
 
