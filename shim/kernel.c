@@ -33,7 +33,8 @@ static int aio_call(long call, long a, long b, long c, long d, long e) {
     return r < 0 ? -errno : (int)r;
 }
 
-static void *ring_at; /* of this process, or of the parent; outside kaio, which a child finds wiped */
+static void
+    *ring_at; /* of this process, or of the parent; outside kaio, which a child finds wiped */
 static size_t ring_bytes;
 
 /* In a child, whose thread may have been about to look at the ring when a handler forked: it finds
