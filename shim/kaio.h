@@ -37,7 +37,7 @@
 #define KAIO_STOCK        16   /* requests that a thread keeps for the short way of direct.c */
 #define KAIO_EFDS         32   /* threads that have an eventfd of their own, at most */
 #define KAIO_EFDS_SHARE   32   /* and one in so many of RLIMIT_NOFILE */
-#define KAIO_HOLD         16   /* requests dealt with before others may have the lock */
+#define KAIO_HOLD         8    /* requests dealt with before others may have the lock */
 #define KAIO_LEVELS       8    /* waits of one thread on top of each other, in handlers */
 #define KAIO_LARGE_BYTES  (512 << 10) /* buffered requests from here on are never copied inline */
 #define KAIO_TRANSFER_MAX 0x7ffff000  /* MAX_RW_COUNT: what one call transfers at most */

@@ -232,7 +232,7 @@ static bool arm_any(struct wait *w) {
 static bool arm(struct kaio_batch *b, struct wait *w) {
     set_foreign(w, false);
     w->worker_has_it = false;
-    if (is_over(w)) return false;
+    if (!w->list && is_over(w)) return false; /* of a list each is looked at below */
     kaio_thread_check(w->self);
     w->unflagged = !w->level || w->self->shared; /* others would wake just one of those */
     if (!w->lio) set_listed(w);
