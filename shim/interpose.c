@@ -232,8 +232,9 @@ static int submit_item(struct kaio_batch *b, struct aiocb *cb, struct kaio_lio *
     return err;
 }
 
-/* Some of the list in one batch, hence in one io_submit(). */
-static void submit_some(struct list_call *c, int n) {
+/* Some of the list in one batch, hence in one io_submit(). An item that could not be enqueued is a
+ * failed one, too, if others could be. */
+static void submit_some(struct list_call *c, int n, bool last) {
     struct kaio_batch b;
     kaio_enter(&b);
     b.list = c->lio->serial;
@@ -245,24 +246,24 @@ static void submit_some(struct list_call *c, int n) {
         if (err) c->err = err;
         else c->enqueued++;
     }
+    c->lio->failed |= c->err != 0 && c->enqueued > 0;
+    if (last) kaio_complete_item(&b, c->lio, false);
     kaio_leave(&b);
     c->no_thread |= b.no_thread;
 }
 
-/* 0, or the last item's error that could not be enqueued; that is a failed item, too, if others
- * could be. Between the batches signals are open. */
+/* 0, or the last item's error that could not be enqueued. Between the batches signals are open. */
 static int submit_list(struct kaio_lio *lio, struct aiocb *const list[], int n) {
-    struct kaio_batch b;
     struct list_call c = {.lio = lio, .list = list};
-    for (int some; n > 0; n -= some, c.list += some) {
-        some = n < KAIO_SUBMIT_MAX ? n : KAIO_SUBMIT_MAX;
+    bool last;
+    do {
+        int some = n < KAIO_SUBMIT_MAX ? n : KAIO_SUBMIT_MAX;
+        last = some == n;
         touch_list(c.list, some);
-        submit_some(&c, some);
-    }
-    kaio_enter(&b);
-    lio->failed |= c.err != 0 && c.enqueued > 0;
-    kaio_complete_item(&b, lio, false);
-    kaio_leave(&b);
+        submit_some(&c, some, last);
+        c.list += some;
+        n -= some;
+    } while (!last);
     return c.no_thread ? -EAGAIN : c.err;
 }
 
