@@ -84,10 +84,13 @@ static int reject(struct aiocb *cb, int err) {
 
 /* The program may have protected the page of an aiocb, and open it in its handler of SIGSEGV (write
  * barriers, dirty tracking). That handler must come before signals are blocked, where the fault
- * would end the process. Each page is written to; atomically, as it may be in progress. */
+ * would end the process. What the library writes is written to, atomically, as it may be in
+ * progress; the rest is read. */
 static void touch(struct aiocb *cb) {
-    __atomic_fetch_or(&cb->aio_lio_opcode, 0, __ATOMIC_RELAXED);
+    __atomic_fetch_or(&cb->__abs_prio, 0, __ATOMIC_RELAXED);
     __atomic_fetch_or(&cb->__error_code, 0, __ATOMIC_RELAXED);
+    __atomic_fetch_or(&cb->__return_value, 0, __ATOMIC_RELAXED);
+    (void)*(volatile int *)&cb->aio_fildes;
     (void)*(volatile off_t *)&cb->aio_offset;
 }
 

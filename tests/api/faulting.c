@@ -2,6 +2,7 @@
  * SIGSEGV, as write barriers and dirty tracking do: each call goes on. */
 #include "test.h"
 
+#include <stddef.h>
 #include <sys/mman.h>
 
 enum { BLOCK = 4096 };
@@ -86,7 +87,9 @@ static void test(void) {
     need(area != MAP_FAILED, "mmap");
     int buffered = scratch(O_RDWR, BLOCK), direct = scratch(O_RDWR | O_DIRECT, BLOCK), ends[2];
     need(pipe(ends) == 0 && write(ends[1], data, 1024) == 1024, "pipe");
-    for (size_t before = 8; before <= sizeof(struct aiocb); before += 32) {
+    for (size_t before = 8; before <= sizeof(struct aiocb); before += 8) {
+        /* glibc's helper thread itself meets aio_offset, if only that is on the second page */
+        if (before == offsetof(struct aiocb, aio_offset)) continue;
         one("read-only", PROT_READ, before, buffered);
         one("no access", PROT_NONE, before, buffered);
         one("no access, direct", PROT_NONE, before, direct);
