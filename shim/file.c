@@ -142,7 +142,9 @@ static void sync_ended(struct kaio_req *sync, long res) {
 }
 
 static void release(struct kaio_batch *b, struct kaio_file *file) {
-    if (file->releasing) return; /* what start() ends at once comes back through kaio_file_finish */
+    /* What start() ends at once comes back through kaio_file_finish(), and so does what is covered:
+     * the next sync starts when all of that has ended. */
+    if (file->releasing || file->ending) return;
     file->releasing = true;
     struct kaio_req *req;
     while ((req = TAILQ_FIRST(&file->held)) && !is_covered(file, req) &&

@@ -184,6 +184,40 @@ static void in_a_row(const char *what, int flags) {
     close(fd);
 }
 
+/* Eight writes, then forty syncs. */
+static bool is_sync(int number) {
+    return number % 48 >= 8;
+}
+
+/* Is a sync over although an earlier request is not? Of those from first to last. */
+static bool overtook(const struct aiocb *cbs, int first, int last) {
+    int sync = last, earlier = first;
+    while (sync > first && !(is_sync(sync) && aio_error(&cbs[sync % MANY]) == 0)) sync--;
+    while (earlier < sync && aio_error(&cbs[earlier % MANY]) != EINPROGRESS) earlier++;
+    return earlier < sync;
+}
+
+/* Half of MANY are always in progress: a sync ends while others are held, of which it covers some.
+ */
+static void in_turn(const char *what, int flags) {
+    static struct aiocb cbs[MANY];
+    enum { ALL = 2400, DEPTH = MANY / 2 };
+    int fd = scratch(O_RDWR | flags, 0), bad = 0, early = 0;
+    for (int i = 0; i < ALL + DEPTH; i++) {
+        int oldest = i - DEPTH, newest = i < ALL ? i : ALL - 1;
+        if (i < ALL) {
+            cbs[i % MANY] = request(fd, memory, 4096, (off_t)(i % 500) * 4096);
+            bad += is_sync(i) ? aio_fsync(O_DSYNC, &cbs[i % MANY]) : aio_write(&cbs[i % MANY]);
+        }
+        if (oldest < 0) continue;
+        early += overtook(cbs, oldest, newest);
+        bad += finish(&cbs[oldest % MANY]) != 0;
+        bad += aio_return(&cbs[oldest % MANY]) != (is_sync(oldest) ? 0 : 4096);
+    }
+    say("%s, in turn: %d too early, %d bad", what, early, bad);
+    close(fd);
+}
+
 /* A sync straight behind a list that is larger than the context. */
 static void behind_list(const char *what, int flags) {
     static struct aiocb cbs[ITEMS], *list[ITEMS];
@@ -342,6 +376,8 @@ static void test(void) {
     by_signal("direct", O_DIRECT);
     in_a_row("buffered", 0);
     in_a_row("direct", O_DIRECT);
+    in_turn("buffered", 0);
+    in_turn("direct", O_DIRECT);
     behind_list("buffered", 0);
     behind_list("direct", O_DIRECT);
     append_later("buffered", 0);
