@@ -115,7 +115,7 @@ bool kaio_copy_read(struct aiocb *cb) {
     KAIO_PROBE(submit, cb, KAIO_READ, cb->aio_fildes, cb->aio_offset, n);
     if (__builtin_expect(kaio_stats_on, false)) kaio_stats_copied(n);
     KAIO_PROBE(complete, cb, KAIO_BY_CALLER, res);
-    cb->__return_value = res;
+    __atomic_store_n(&cb->__return_value, res, __ATOMIC_RELAXED);
     /* release: pairs with the acquire in aio_error(), like the status store in complete.c */
     __atomic_store_n(&cb->__error_code, 0, __ATOMIC_RELEASE);
     uint64_t copied = atomic_load_explicit(&self->copied, memory_order_relaxed);

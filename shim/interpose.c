@@ -76,7 +76,7 @@ static int answer(int res) {
 
 /* glibc leaves the error of the submission in the aiocb, too. */
 static int reject(struct aiocb *cb, int err) {
-    cb->__return_value = -1;
+    __atomic_store_n(&cb->__return_value, -1, __ATOMIC_RELAXED);
     __atomic_store_n(&cb->__error_code, err, __ATOMIC_RELEASE);
     errno = err;
     return -1;

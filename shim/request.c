@@ -71,7 +71,7 @@ void kaio_req_fill(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, stru
     if (cb) {
         req->sigev = cb->aio_sigevent;
         __atomic_store_n(&cb->__abs_prio, (int)req->index, __ATOMIC_RELAXED);
-        cb->__return_value = 0;
+        __atomic_store_n(&cb->__return_value, 0, __ATOMIC_RELAXED);
         /* relaxed: only this thread may look at cb before the call returns */
         __atomic_store_n(&cb->__error_code, EINPROGRESS, __ATOMIC_RELAXED);
     }
