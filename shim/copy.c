@@ -103,8 +103,9 @@ bool kaio_copy_read(struct aiocb *cb) {
     size_t n = cb->aio_nbytes;
     if (n == 0 || n >= KAIO_LARGE_BYTES || cb->aio_offset < 0 || kaio_config.order) return false;
     if (kaio_notify_wanted(&cb->aio_sigevent)) return false;
-    bool memory = atomic_load_explicit(&file->memory, memory_order_relaxed); /* a hint, too, */
-    if (memory && !kaio_copy_is_memory(cb->aio_fildes)) return false; /* whose pread() could wait */
+    bool memory = atomic_load_explicit(&file->memory, memory_order_relaxed);
+    if (memory && !kaio_submit_trusts(file))
+        return false; /* the long way looks whether it still is */
     int saved = errno;
     uint64_t begin = kaio_now_ns();
     long res = copy(KAIO_READ, cb->aio_fildes, (void *)cb->aio_buf, n, cb->aio_offset, memory);

@@ -25,12 +25,16 @@
 #include <unistd.h>
 
 #define STOCK_LOW (KAIO_STOCK / 2)
+#define BY_NAME   0100000 /* the kernel's O_LARGEFILE; libc's is 0 on x86-64 */
 
 /* Under the lock, at the end of kaio_leave(). Not while the thread itself, below in a handler's
- * stack, is taking one. Takes what lies about: no memory is asked for on completion. */
+ * stack, is taking one. Uses only free requests; never allocates. The kernel must not signal a file
+ * that the program has put on the number of the thread's eventfd after a raw close: each stock is
+ * for an eventfd that has been looked at. */
 void kaio_direct_stock(struct kaio_thread *self) {
     struct kaio_req *req;
     if (!self->direct || self->shared || self->calling || self->nstock > STOCK_LOW) return;
+    if (!kaio_fd_is_marked(self->efd)) return;
     for (unsigned n = self->nstock; n < KAIO_STOCK && (req = TAILQ_FIRST(&kaio.free)); n++) {
         TAILQ_REMOVE(&kaio.free, req, link);
         kaio_req_clear(req);
@@ -71,13 +75,14 @@ void kaio_direct_count_all(struct kaio_file *file) {
 }
 
 /* A write must raise no signal here (raised.c), so the limit is asked; and the descriptor's flags,
- * since appended writes have an order, and a pipe has SIGPIPE. What changes between the question
- * and io_submit() is the program's race. */
+ * since appended writes have an order, and a pipe has SIGPIPE: pipe2(O_DIRECT) makes a packet pipe,
+ * but what is opened by name is O_LARGEFILE on 64-bit Linux. What changes between the question and
+ * io_submit() is the program's race. */
 static bool may_write(const struct aiocb *cb) {
     struct rlimit limit;
     int fd = cb->aio_fildes, flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || flags & O_APPEND || !(flags & O_DIRECT)) return false;
-    if (fcntl(fd, F_GETPIPE_SZ) >= 0) return false; /* pipe2(O_DIRECT): a packet pipe */
+    if (flags < 0 || flags & O_APPEND) return false;
+    if (!(flags & O_DIRECT) || !(flags & BY_NAME)) return false;
     if (getrlimit(RLIMIT_FSIZE, &limit)) return false;
     rlim_t at = (rlim_t)cb->aio_offset;
     return at < limit.rlim_cur && cb->aio_nbytes <= limit.rlim_cur - at;
@@ -92,8 +97,7 @@ static bool suits(const struct aiocb *cb, enum kaio_op op, struct kaio_file *fil
     if (!atomic_load_explicit(&file->direct, memory_order_relaxed)) return false;
     if (cb->aio_offset < 0 || cb->aio_nbytes == 0) return false;
     if (kaio_notify_wanted(&cb->aio_sigevent) || !kaio_submit_trusts(file)) return false;
-    /* the kernel must not signal a file that the program has put on its number, unseen */
-    return (op == KAIO_READ || may_write(cb)) && kaio_fd_is_marked(self->efd);
+    return self->efd >= 0 && (op == KAIO_READ || may_write(cb));
 }
 
 /* A quarter of the context is left to the long way, so those who wait there do not wait for a call

@@ -8,8 +8,9 @@
  * be known, as both are bets that are judged by what has come of them:
  *   - A look is won if it has found in time what it looks for. If time has vanished in its middle
  *     (the CPU was another's, or the quota was spent), it is lost in any case.
- *   - A yield is won if it has found it, and was short. If others want this CPU, it may last
- *     milliseconds: then it is lost, and costs as much.
+ *   - A yield is won if it has found it, and the CPU was this process's meanwhile: a worker may
+ *     end all that is queued before it gives the CPU back. If other programs want it, a yield may
+ *     last milliseconds: then it is lost, and costs as much.
  * Each loss in a row doubles the time for which that bet is not made again, up to 128 times what it
  * has cost, and at once so if another program had a turn meanwhile. So on a busy host bets take a
  * hundredth of the time, and a quiet one is noticed within 2 ms. Each win halves it.
@@ -23,6 +24,7 @@
 
 #define MOMENT_NS 15000ul
 #define LOOKS     1024   /* what a moment has at most: clocks may stand still (libfaketime) */
+#define CALLS_NS  2000   /* what a yield costs that changes nothing */
 #define TURN_NS   200000 /* no thread of ours takes so long, but another program's turn does */
 #define DOUBT_MAX 7
 
@@ -36,9 +38,9 @@ static void won(struct kaio_bet *bet) {
 }
 
 /* cost_ns: what the next one will cost if it is lost, too */
-static void lost(struct kaio_bet *bet, uint64_t begin, uint64_t now, uint64_t cost_ns) {
+static void lost(struct kaio_bet *bet, uint64_t now, uint64_t cost_ns) {
     unsigned doubt = atomic_load_explicit(&bet->doubt, memory_order_relaxed) + 1;
-    if (doubt > DOUBT_MAX || now - begin > TURN_NS) doubt = DOUBT_MAX;
+    if (doubt > DOUBT_MAX) doubt = DOUBT_MAX;
     atomic_store_explicit(&bet->doubt, doubt, memory_order_relaxed);
     atomic_store_explicit(&bet->not_before_ns, now + (cost_ns << doubt), memory_order_relaxed);
 }
@@ -53,16 +55,24 @@ static bool look(struct kaio_bet *bet, bool (*is_found)(const void *), const voi
         if (found || i % 16 == 0) now = kaio_now_ns();
     }
     if (found && now < begin + 2 * MOMENT_NS) won(bet);
-    else lost(bet, begin, now, MOMENT_NS);
+    else lost(bet, now, MOMENT_NS);
     return found;
 }
 
-static void yield(struct kaio_bet *bet, bool (*is_found)(const void *), const void *arg,
-                  uint64_t begin) {
+/* All threads of this process together. */
+static uint64_t cpu_ns(void) {
+    struct timespec used;
+    syscall(SYS_clock_gettime, CLOCK_PROCESS_CPUTIME_ID, &used);
+    return (uint64_t)used.tv_sec * 1000000000u + (uint64_t)used.tv_nsec;
+}
+
+static void yield(struct kaio_bet *bet, bool (*is_found)(const void *), const void *arg) {
+    uint64_t used = cpu_ns(), begin = kaio_now_ns();
     syscall(SYS_sched_yield);
-    uint64_t now = kaio_now_ns();
-    if (is_found(arg) && now < begin + TURN_NS) won(bet);
-    else lost(bet, begin, now, now - begin);
+    uint64_t now = kaio_now_ns(), took = now - begin, ours = cpu_ns() - used;
+    uint64_t foreign = took > ours ? took - ours : 0;
+    if (is_found(arg) && foreign < TURN_NS) won(bet);
+    else lost(bet, now, foreign + CALLS_NS);
 }
 
 void kaio_spin(struct kaio_spin *spin, bool (*is_found)(const void *), const void *arg) {
@@ -71,5 +81,5 @@ void kaio_spin(struct kaio_spin *spin, bool (*is_found)(const void *), const voi
         if (look(&spin->look, is_found, arg, now)) return;
         now = kaio_now_ns();
     }
-    if (is_due(&spin->yield, now)) yield(&spin->yield, is_found, arg, now);
+    if (is_due(&spin->yield, now)) yield(&spin->yield, is_found, arg);
 }
