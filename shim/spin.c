@@ -12,7 +12,7 @@
  *     end all that is queued before it gives the CPU back. If other programs want it, a yield may
  *     last milliseconds: then it is lost, and costs as much.
  * Each loss in a row doubles the time for which that bet is not made again, up to 128 times what it
- * has cost, and at once so if another program had a turn meanwhile. So on a busy host bets take a
+ * has cost; a turn of another program counts as three losses. So on a busy host bets take a
  * hundredth of the time, and a quiet one is noticed within 2 ms. Each win halves it.
  *
  * On any thread, without the lock. What is learned is a hint: threads may overwrite each other's.
@@ -25,8 +25,9 @@
 #define MOMENT_NS 15000ul
 #define LOOKS     1024   /* what a moment has at most: clocks may stand still (libfaketime) */
 #define CALLS_NS  2000   /* what a yield costs that changes nothing */
-#define TURN_NS   200000 /* no thread of ours takes so long, but another program's turn does */
+#define TURN_NS   200000 /* another program's turn takes longer */
 #define DOUBT_MAX 7
+#define FOREIGN   3
 
 static bool is_due(const struct kaio_bet *bet, uint64_t now) {
     return now >= atomic_load_explicit(&bet->not_before_ns, memory_order_relaxed);
@@ -39,7 +40,8 @@ static void won(struct kaio_bet *bet) {
 
 /* cost_ns: what the next one will cost if it is lost, too */
 static void lost(struct kaio_bet *bet, uint64_t now, uint64_t cost_ns) {
-    unsigned doubt = atomic_load_explicit(&bet->doubt, memory_order_relaxed) + 1;
+    unsigned doubt = atomic_load_explicit(&bet->doubt, memory_order_relaxed);
+    doubt += cost_ns > TURN_NS ? FOREIGN : 1;
     if (doubt > DOUBT_MAX) doubt = DOUBT_MAX;
     atomic_store_explicit(&bet->doubt, doubt, memory_order_relaxed);
     atomic_store_explicit(&bet->not_before_ns, now + (cost_ns << doubt), memory_order_relaxed);
