@@ -14,9 +14,11 @@ FORTIFY = 0
 endif
 FORTIFY ?= 2
 KAIO_CFLAGS = -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -ftls-model=initial-exec \
-	-Wall -Wextra -Werror -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=$(FORTIFY) -pthread
+	-Ishim -Wall -Wextra -Werror -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=$(FORTIFY) -pthread
 KAIO_LDFLAGS = -shared -pthread -Wl,-z,relro,-z,now,-z,noexecstack,-soname,libkaio.so
-OBJECTS = $(patsubst shim/%.c,$(B)/shim/%.o,$(wildcard shim/*.c))
+SOURCES = $(shell find shim -name "*.c")
+HEADERS = $(shell find shim -name "*.h" -o -name "*.def")
+OBJECTS = $(SOURCES:%.c=$(B)/%.o)
 
 VERSION = 0.1.0
 
@@ -37,13 +39,13 @@ $(B)/found: FORCE
 $(B)/libkaio.so: $(OBJECTS)
 	$(CC) $(CFLAGS) $(LDFLAGS) $(KAIO_LDFLAGS) -o $@ $^
 
-$(B)/shim/%.o: shim/%.c $(wildcard shim/*.h) shim/options.def Makefile $(B)/found
+$(B)/shim/%.o: shim/%.c $(HEADERS) Makefile $(B)/found
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(KAIO_CFLAGS) -c -o $@ $<
 
 TOOL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -DKAIO_VERSION='"$(VERSION)"'
 
-$(B)/kaio-check: tools/kaio-check.c tools/options.c tools/output.c tools/probe.c tools/printable.c tools/check.h tools/printable.h shim/options.def Makefile $(B)/found
+$(B)/kaio-check: tools/kaio-check.c tools/options.c tools/output.c tools/probe.c tools/printable.c tools/check.h tools/printable.h shim/host/options.def Makefile $(B)/found
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^)
 
@@ -51,7 +53,7 @@ $(B)/kaio-measure: tools/kaio-measure.c Makefile $(B)/found
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) $(LDFLAGS) -o $@ $<
 
-$(B)/kaio-stats: tools/kaio-stats.c tools/pages.c tools/printable.c tools/pages.h tools/printable.h shim/stats.h Makefile $(B)/found
+$(B)/kaio-stats: tools/kaio-stats.c tools/pages.c tools/printable.c tools/pages.h tools/printable.h shim/observe/stats.h Makefile $(B)/found
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^)
 
@@ -61,8 +63,8 @@ $(B)/man/%: man/% $(B)/kaio-check Makefile
 	awk -v version=$(VERSION) '/^\.\\" @--/ { gsub(/.*@--|@/, ""); \
 		system("$(B)/kaio-check --" $$0); next } { gsub(/@VERSION@/, version); print; fflush() }' $< >$@
 
-$(B)/kaio-top: tools/kaio-top.c tools/top.c tools/pages.c tools/printable.c shim/json.c tools/top.h tools/pages.h \
-		tools/printable.h shim/stats.h Makefile
+$(B)/kaio-top: tools/kaio-top.c tools/top.c tools/pages.c tools/printable.c shim/observe/json.c tools/top.h tools/pages.h \
+		tools/printable.h shim/observe/stats.h Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^)
 
@@ -70,13 +72,13 @@ TESTS = $(patsubst %.c,$(B)/%,$(wildcard tests/api/*.c tests/proof/*.c tests/loa
 
 tests: $(TESTS)
 
-$(B)/tests/%: tests/%.c tests/api/test.h $(wildcard tests/proof/*.h tests/load/*.h) shim/stats.h Makefile $(B)/found
+$(B)/tests/%: tests/%.c tests/api/test.h $(wildcard tests/proof/*.h tests/load/*.h) shim/observe/stats.h Makefile $(B)/found
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -std=gnu11 -Wall -Wextra -Werror -pthread -o $@ $< -laio
 
 # Static analysis: what is found is an error. A line that is right all the same says so beside it;
 # .clang-tidy says what is not asked.
-ANALYZED = $(wildcard shim/*.c tools/*.c)
+ANALYZED = $(SOURCES) $(wildcard tools/*.c)
 GCC_ANALYZED = $(ANALYZED:%=build/analyze/%.gcc)
 TIDIED = $(ANALYZED:%=build/analyze/%.tidy)
 
@@ -85,7 +87,7 @@ analyze: analyze-gcc analyze-cppcheck analyze-tidy
 analyze-gcc: $(GCC_ANALYZED)
 analyze-tidy: $(TIDIED)
 
-$(GCC_ANALYZED) $(TIDIED): $(wildcard shim/*.h tools/*.h) shim/options.def .clang-tidy Makefile
+$(GCC_ANALYZED) $(TIDIED): $(HEADERS) $(wildcard tools/*.h) shim/host/options.def .clang-tidy Makefile
 
 build/analyze/%.gcc: %
 	@mkdir -p $(@D)

@@ -7,7 +7,7 @@
  *   kaio-check --output VARIABLE PATH   exit 0 if it can be written to; else prints why (output.c)
  *   kaio-check --system          findings about the kernel
  *   kaio-check --path PATH       findings about a file or directory (both probe.c)
- *   kaio-check --options         the table of shim/options.def: as text,
+ *   kaio-check --options         the table of shim/host/options.def: as text,
  *              --table           for scripts/kaio.d/options.sh,
  *              --markdown        for README.md,
  *              --man-flags, --man-variables   for the manual

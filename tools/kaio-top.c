@@ -1,13 +1,13 @@
 /* kaio-top - what the processes under libkaio.so do, second by second. `kaio top --help` tells how.
  *
- * It reads the files that KAIO_STATS=live publishes (shim/share.c, shim/stats.h) once a second and
+ * It reads the files that KAIO_STATS=live publishes (shim/observe/share.c, shim/observe/stats.h) once a second and
  * shows the differences (pages.c reads them). Those of processes that are gone are removed.
- * --report prints what KAIO_STATS=DIRECTORY/ left, as the library's own reports (shim/json.c).
+ * --report prints what KAIO_STATS=DIRECTORY/ left, as the library's own reports (shim/observe/json.c).
  *
  * The screen is drawn with a dozen escape sequences that every terminal of this century knows:
  * curses would spare some twenty lines and cost a library.
  */
-#include "../shim/stats.h"
+#include "../shim/observe/stats.h"
 #include "pages.h"
 #include "printable.h"
 #include "top.h"

@@ -1,4 +1,4 @@
-/* options.c - the table of shim/options.def in the forms that help, flags, README and manual
+/* options.c - the table of shim/host/options.def in the forms that help, flags, README and manual
  * want. */
 #include "check.h"
 
@@ -18,7 +18,7 @@ static const struct option {
 #define INITIAL_OUTPUT(initial, accepted) "0"
 #define OPTION(name, kind, field, initial, min, max, accepted, help)                               \
     {name, accepted, help, INITIAL_##kind(initial, accepted), kind, min, max},
-#include "../shim/options.def"
+#include "../shim/host/options.def"
 };
 
 #define WIDTH 78

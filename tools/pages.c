@@ -1,4 +1,4 @@
-/* pages.c - reading the files of KAIO_STATS=live and =DIRECTORY/ (shim/share.c), and their sum as
+/* pages.c - reading the files of KAIO_STATS=live and =DIRECTORY/ (shim/observe/share.c), and their sum as
  * text. They are read, not mapped: nothing that their owner does to them can stop the reader.
  */
 #include "pages.h"

@@ -2,7 +2,7 @@
 #ifndef KAIO_TOP_H
 #define KAIO_TOP_H
 
-#include "../shim/stats.h"
+#include "../shim/observe/stats.h"
 
 #include <stdbool.h>
 #include <stdio.h>

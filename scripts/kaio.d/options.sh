@@ -1,4 +1,4 @@
-# options.sh - read by run and ab: the library's options as flags. The table is shim/options.def, through kaio-check.
+# options.sh - read by run and ab: the library's options as flags. The table is shim/host/options.def, through kaio-check.
 # shellcheck shell=sh disable=SC2034,SC2154
 
 table=$("$tools/kaio-check" --table) # flag, variable, kind, minimum, maximum, what it accepts

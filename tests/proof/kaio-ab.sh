@@ -214,7 +214,7 @@ mkdir -p copy/build
 cp -r "$TESTS_TOP/scripts" copy/
 cp "$TESTS_TOP"/build/kaio-* copy/build/
 cat >stub.c <<'C'
-#include "shim/stats.h"
+#include "shim/observe/stats.h"
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* Requests whose figures are known, for stats.sh and record.sh: watch WHAT FILE (of 1 MiB). */
 #define _GNU_SOURCE
-#include "../../shim/stats.h"
+#include "../../shim/observe/stats.h"
 
 #include <aio.h>
 #include <errno.h>

@@ -1,10 +1,10 @@
-/* options.c - libFuzzer on the parsing of KAIO_*, and on the paths of the log: shim/config.c and
- * shim/output.c themselves. The first byte of the input chooses the variable, the rest is its
+/* options.c - libFuzzer on the parsing of KAIO_*, and on the paths of the log: shim/host/config.c and
+ * shim/host/output.c themselves. The first byte of the input chooses the variable, the rest is its
  * value. Whatever it is, each option ends with a value that the table allows, and each path fits.
  * For options.sh.
  */
-#include "../../../shim/config.c"
-#include "../../../shim/output.c"
+#include "../../../shim/host/config.c"
+#include "../../../shim/host/output.c"
 
 void kaio_watch_load(void) {
 }

@@ -1,0 +1,143 @@
+/* cancel.c - aio_cancel(), and what close() does to streams. Under the lock.
+ *
+ * Everything that has not begun can be cancelled: it is taken off the list that its state names and
+ * ends like any request, with ECANCELED and its notification. A poll is told to end, in the kernel
+ * or in its blocker, which then finds a zombie. In the kernel or in a worker's hands: not
+ * cancelled. Nor is what has transferred a part: a stream's ends now, with that count; a file's
+ * goes on.
+ */
+#include "core/core.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define MOMENT_NS 100000
+
+/* The answer for one request; AIO_ALLDONE for what has ended. */
+static int cancel_one(struct kaio_batch *b, struct kaio_req *req) {
+    switch (req->state) {
+    case KAIO_HELD: TAILQ_REMOVE(&req->file->held, req, link); break;
+    case KAIO_BACKLOG:
+        if (req->done > 0 && !req->in_line) return AIO_NOTCANCELED;
+        kaio_kernel_unqueue(req);
+        break;
+    case KAIO_QUEUED:
+        if (req->done > 0) return AIO_NOTCANCELED;
+        kaio_queue_drop(req);
+        break;
+    case KAIO_POLLING:
+        if (req->blocker) kaio_stream_cancel(req);
+        else if (req->epolled) kaio_stream_unpoll(req);
+        else kaio_kernel_unpoll(req);
+        break;
+    case KAIO_LINED: break;
+    case KAIO_OFFERED:
+    case KAIO_SUBMITTED:
+    case KAIO_RUNNING: return AIO_NOTCANCELED;
+    default: return AIO_ALLDONE;
+    }
+    bool begun = req->done > 0; /* not before: who offers or runs it counts without the lock */
+    kaio_complete(b, req, -ECANCELED);
+    return begun ? AIO_NOTCANCELED : AIO_CANCELED;
+}
+
+/* NOTCANCELED outweighs CANCELED, which outweighs ALLDONE. */
+static int worse(int a, int b) {
+    if (a == AIO_NOTCANCELED || b == AIO_NOTCANCELED) return AIO_NOTCANCELED;
+    return a == AIO_CANCELED ? a : b;
+}
+
+/* Could cancel_one() end it? */
+static bool may_cancel(const struct kaio_req *req) {
+    if (req->op == KAIO_BARRIER) return false;
+    if (req->state == KAIO_QUEUED) return req->done == 0;
+    if (req->state == KAIO_BACKLOG) return req->done == 0 || req->in_line;
+    return req->state == KAIO_HELD || req->state == KAIO_LINED || req->state == KAIO_POLLING;
+}
+
+/* The last of a list, or each would give way to the one behind it; made before the call. */
+static struct kaio_req *last_of(const struct kaio_reqs *list, bool line, uint64_t serial) {
+    struct kaio_req *req = TAILQ_LAST(list, kaio_reqs);
+    while (req && (req->serial > serial || !may_cancel(req)))
+        req = line ? TAILQ_PREV(req, kaio_reqs, line) : TAILQ_PREV(req, kaio_reqs, link);
+    return req;
+}
+
+/* NULL: no more. */
+static struct kaio_req *last_of_stream(const struct kaio_file *file, uint64_t serial) {
+    struct kaio_req *req = last_of(&file->held, false, serial);
+    if (!req) req = last_of(&file->line[KAIO_READ], true, serial);
+    return req ? req : last_of(&file->line[KAIO_WRITE], true, serial);
+}
+
+static struct kaio_req *last_of_file(const struct kaio_file *file, uint64_t serial) {
+    struct kaio_req *req = last_of_stream(file, serial);
+    if (!req) req = last_of(&file->reads, false, serial);
+    if (!req) req = last_of(&file->writes, false, serial);
+    return req ? req : last_of(&file->backlog, false, serial);
+}
+
+/* Those made before the call, some at a time; then others have the lock. What is still in progress
+ * of the file then could not be cancelled. */
+static int cancel_all(struct kaio_batch *b, struct kaio_file *file, int fd, uint64_t serial) {
+    int answer = AIO_ALLDONE;
+    struct kaio_req *req;
+    for (int n = 1; (req = last_of_file(file, serial)); n++) {
+        answer = worse(answer, cancel_one(b, req));
+        if (n % KAIO_HOLD == 0) {
+            kaio_decide(b);
+            kaio_stand_aside();
+        }
+        if (kaio_file_used(fd) != file) return answer; /* closed meanwhile */
+    }
+    kaio_flight_count_all(file);
+    return file->active[0] + file->active[1] > 0 ? AIO_NOTCANCELED : answer;
+}
+
+/* The head of a line is just being offered by some thread, which waits for nothing, but may have no
+ * CPU. It is told not to offer it again, and gets this CPU for a moment; it wakes this thread. If
+ * it has not ended by then, it ends by itself: not cancelled, as it is in progress. Requests made
+ * later, and the other line of a single request, are none of the call's business. */
+static void await_offer(struct kaio_batch *b, struct kaio_req *req) {
+    static const struct timespec moment = {0, MOMENT_NS};
+    if (!req || !kaio_req_is_offered(req)) return;
+    req->canceller = b->self;
+    unsigned seen = kaio.offered;
+    kaio_unlock();
+    syscall(SYS_futex, &kaio.offered, FUTEX_WAIT_PRIVATE, seen, &moment, NULL, 0);
+    kaio_lock();
+    kaio_reap(b);
+    if (req->canceller == b->self) req->canceller = kaio_req_is_offered(req) ? KAIO_EVERYONE : NULL;
+}
+
+int kaio_cancel(int fd, struct aiocb *cb) {
+    struct kaio_batch b;
+    int answer = AIO_ALLDONE;
+    kaio_enter(&b);
+    kaio_reap(&b);
+    b.self->cancelled = false;
+    uint64_t serial = kaio.serial;
+    struct kaio_file *file = kaio_file_used(fd);
+    if (cb) await_offer(&b, kaio_req_find(cb));
+    for (int op = KAIO_READ; !cb && file && op <= KAIO_WRITE; op++)
+        await_offer(&b, TAILQ_FIRST(&file->line[op]));
+    struct kaio_req *req = cb ? kaio_req_find(cb) : NULL;
+    if (req) answer = cancel_one(&b, req);
+    else if (!cb && file && file == kaio_file_used(fd)) answer = cancel_all(&b, file, fd, serial);
+    else if (cb && kaio_status(cb) == EINPROGRESS) answer = -EINVAL; /* says so, but is not */
+    if (b.self->cancelled) answer = worse(answer, AIO_CANCELED);
+    kaio_leave(&b);
+    return answer;
+}
+
+bool kaio_cancel_stream(struct kaio_batch *b, struct kaio_file *file) {
+    struct kaio_req *req;
+    int n = 0;
+    while (n < KAIO_HOLD && (req = last_of_stream(file, UINT64_MAX))) {
+        cancel_one(b, req);
+        n++;
+    }
+    return n == KAIO_HOLD;
+}

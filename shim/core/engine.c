@@ -1,0 +1,232 @@
+/* engine.c - entering and leaving the library; fork.
+ *
+ * kaio_enter() blocks all signals and takes the one lock; a handler therefore never runs on a
+ * thread that holds it, which is what makes aio_error(), aio_return() and aio_suspend() safe to
+ * call from handlers. kaio_leave() carries out what was decided, dropping the lock around
+ * everything that makes a system call of any length, until nothing is left; then it gives both
+ * back.
+ *
+ * Fork: struct kaio_global lies in pages of its own that the kernel replaces by zeros in a child
+ * (MADV_WIPEONFORK, Linux 4.14), however the child was made, so it starts clean and unlocked. Only
+ * the threads' records outlive it; the child closes their descriptors, which it shares with
+ * the parent.
+ */
+#include "core/core.h"
+
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* In a forked child: the descriptors are shared with the parent. kaio itself is zeros. */
+static void child_clean(void) {
+    for (struct kaio_thread *t = kaio_threads; t; t = t->next) {
+        if (kaio_fd_is_marked(t->efd)) syscall(SYS_close, t->efd);
+        t->efd = -1;
+        t->taken = false;
+        t->copied = 0;
+        t->nstock = 0;
+        kaio_direct_forget(t);
+        t->calling = NULL;
+        t->levels = 0;
+        t->listed = t->owes = t->to_wake = false;
+        atomic_store_explicit(&t->sleep, KAIO_AWAKE, memory_order_relaxed);
+    }
+    memset(kaio_efds, 0, sizeof kaio_efds);
+    kaio_context_forget();
+    if (kaio_fd_is_marked(kaio_epfd)) syscall(SYS_close, kaio_epfd);
+    kaio_epfd = -1;
+    kaio_self = NULL;
+    kaio_is_ours = false;
+}
+
+/* A handler that comes before this one may have made requests already; then begin() has cleaned. */
+void kaio_engine_forked(void) {
+    if (!kaio.started) child_clean();
+}
+
+static void begin(void) {
+    child_clean(); /* after _Fork(), which runs no handlers */
+    kaio.pid = getpid();
+    kaio.load = kaio_load_of(kaio.pid);
+    TAILQ_INIT(&kaio.free);
+    TAILQ_INIT(&kaio.free_lios);
+    TAILQ_INIT(&kaio.backlog);
+    TAILQ_INIT(&kaio.ready);
+    TAILQ_INIT(&kaio.blockers);
+    TAILQ_INIT(&kaio.handover);
+    TAILQ_INIT(&kaio.handover_lists);
+    TAILQ_INIT(&kaio.waiting);
+    TAILQ_INIT(&kaio.gone_files);
+    TAILQ_INIT(&kaio.ending);
+    kaio.started = true;
+}
+
+static void batch_init(struct kaio_batch *b) {
+    TAILQ_INIT(&b->answers);
+    TAILQ_INIT(&b->begin);
+    TAILQ_INIT(&b->offer);
+    TAILQ_INIT(&b->run);
+    TAILQ_INIT(&b->notify);
+    TAILQ_INIT(&b->lists);
+    b->careful = false;
+    b->cb = NULL;
+    b->list = 0;
+    b->no_thread = false;
+    b->raised.writes = false;
+}
+
+void kaio_enter(struct kaio_batch *b) {
+    batch_init(b);
+    sigset_t all;
+    sigfillset(&all);
+    if (!kaio_is_ours) pthread_sigmask(SIG_SETMASK, &all, &b->mask);
+    /* relaxed: at worst it is marked once more */
+    if (!atomic_load_explicit(&kaio.started, memory_order_relaxed) && !kaio_memory_mark())
+        kaio_log("no MADV_WIPEONFORK: do not fork");
+    kaio_lock();
+    if (!kaio.started) begin();
+    bool first = !kaio_self;
+    b->self = kaio_thread_self();
+    if (first) kaio_level_abandon(b->self); /* of the record's owner before */
+}
+
+void kaio_enter_careful(struct kaio_batch *b) {
+    kaio_enter(b);
+    b->careful = !kaio_is_ours;
+}
+
+/* Each of the following takes its share of the batch and drops the lock while it acts. */
+
+static bool wake(void) {
+    struct kaio_thread *thread = kaio.wake;
+    if (!thread) return false;
+    kaio.wake = thread->wake_next;
+    thread->to_wake = false;
+    kaio_unlock();
+    kaio_thread_wake(thread);
+    kaio_lock();
+    return true;
+}
+
+static void notify_request(struct kaio_batch *b, struct kaio_req *req) {
+    struct kaio_lio *lio = req->lio; /* the new thread frees req */
+    bool failed = req->failed;
+    TAILQ_REMOVE(&b->notify, req, link);
+    kaio_unlock();
+    bool told = kaio_notify_request(req);
+    kaio_lock();
+    if (!told) kaio_req_free(req);
+    if (lio) kaio_complete_item(b, lio, failed);
+}
+
+static void notify_list(struct kaio_batch *b, struct kaio_lio *lio) {
+    TAILQ_REMOVE(&b->lists, lio, link);
+    kaio_unlock();
+    bool told = kaio_notify_list(lio);
+    kaio_lock();
+    if (!told) kaio_lio_free(lio);
+}
+
+/* Threads are started by ours, but for that of the very request which the caller submits and which
+ * has ended in the call: waking the reaper for it would cost as much. Without a reaper anybody
+ * tries, or a list would wait for its items' for ever. */
+static bool notify(struct kaio_batch *b) {
+    if (b->self == kaio.reaper || (kaio.unattended && !b->careful)) kaio_reaper_take(b);
+    struct kaio_req *req = TAILQ_FIRST(&b->notify);
+    bool own = req && b->cb && req->cb == b->cb;
+    if (!kaio_is_ours && !own && (b->careful || !kaio.unattended)) {
+        kaio_reaper_hand(b);
+        return false;
+    }
+    struct kaio_lio *lio = TAILQ_FIRST(&b->lists);
+    if (req) notify_request(b, req);
+    else if (lio) notify_list(b, lio);
+    return req || lio;
+}
+
+static bool submit(struct kaio_batch *b) {
+    if (TAILQ_EMPTY(&b->offer)) return false;
+    kaio_kernel_submit(b);
+    return true;
+}
+
+static bool run(struct kaio_batch *b) {
+    struct kaio_req *req = TAILQ_FIRST(&b->run);
+    if (!req) return false;
+    TAILQ_REMOVE(&b->run, req, link);
+    bool offer = req->state == KAIO_OFFERED;
+    if (req->op == KAIO_WRITE) kaio_raised_before(&b->raised, &b->mask);
+    kaio_unlock();
+    long res = offer ? kaio_copy(req) : kaio_worker_run(req);
+    kaio_lock();
+    if (!offer) kaio.raised++; /* maybe, after a part */
+    if (offer) kaio_answer(b, req, KAIO_SAYS, res);
+    else kaio_worker_finish(b, req, res);
+    return true;
+}
+
+/* They end in order, so what is answered is decided before others have the lock. */
+static bool end_covered(struct kaio_batch *b) {
+    if (!kaio_order_end_covered(b)) return false;
+    kaio_decide(b);
+    kaio_stand_aside();
+    return true;
+}
+
+static bool stand_aside_for(bool more) {
+    if (more) kaio_stand_aside();
+    return more;
+}
+
+void kaio_leave(struct kaio_batch *b) {
+    bool more;
+    do {
+        more = kaio_kernel_reap(b);
+        kaio_kernel_backlog(b);
+        if (kaio.owed && !kaio.watching) kaio_reaper_watch(b->careful);
+    } while (kaio_decide(b) || submit(b) || wake() || notify(b) || kaio_reaper_start(b) ||
+             kaio_blocker_create(b) || kaio_worker_call(b) || end_covered(b) || run(b) ||
+             kaio_decide(b) || stand_aside_for(more));
+    bool raised = b->raised.writes && kaio.raised != b->raised.seen;
+    if (__builtin_expect(kaio_stats_on, false)) kaio_stats_update();
+    kaio_direct_stock(b->self);
+    kaio_unlock();
+    if (b->self->unseen) kaio_thread_watch(b->self, b->careful);
+    if (b->raised.writes) kaio_raised_after(&b->raised, raised);
+    if (!kaio_is_ours) pthread_sigmask(SIG_SETMASK, &b->mask, NULL);
+}
+
+void kaio_poll(void) {
+    struct kaio_batch b;
+    kaio_enter_careful(&b);
+    kaio_leave(&b);
+}
+
+/* What is in the ring, for who looks at requests next. */
+void kaio_reap(struct kaio_batch *b) {
+    kaio_kernel_reap(b);
+    kaio_decide(b);
+}
+
+/* A wait that was left sideways may have taken a count for which nobody else looks. */
+static void end_waits(struct kaio_thread *thread) {
+    struct kaio_batch b;
+    if (thread->levels == 0) return;
+    kaio_enter(&b);
+    kaio_level_abandon(thread);
+    kaio_leave(&b);
+}
+
+/* The calling thread ends, one of ours. */
+void kaio_engine_thread_ended(void) {
+    struct kaio_thread *self = kaio_self;
+    if (self) end_waits(self);
+    kaio_thread_give_back();
+}
+
+/* The value is of no use: since a fork it may name another's record. */
+void kaio_engine_key_ended(void *unused) {
+    (void)unused;
+    kaio_engine_thread_ended();
+}

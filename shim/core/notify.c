@@ -1,0 +1,89 @@
+/* notify.c - telling the program: SIGEV_SIGNAL, SIGEV_THREAD, SIGEV_THREAD_ID.
+ *
+ * Signals are sent by whoever ends the request, under the lock (see complete.c). Threads are
+ * started without the lock: by workers and the reaper, and by a call whose own request has ended in
+ * it (notify() in lifecycle.c). Nothing is allocated for them (but by pthread_create(), a stack):
+ * the new thread takes what it is to call from the request or the list, and frees that.
+ */
+#include "core/core.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* sigevent's union, as the kernel and glibc lay it out; <bits/types/sigevent_t.h> names only two */
+#define SIGEV_TID(sigev) ((sigev)->_sigev_un._tid)
+
+/* EINVAL: no such signal; EAGAIN: the queue of signals is full (RLIMIT_SIGPENDING). */
+int kaio_notify_signal(const struct sigevent *sigev) {
+    siginfo_t info;
+    if (sigev->sigev_notify == SIGEV_THREAD || !kaio_notify_wanted(sigev)) return 0;
+    KAIO_PROBE(notify, sigev->sigev_notify, sigev->sigev_signo);
+    memset(&info, 0, sizeof info);
+    info.si_signo = sigev->sigev_signo;
+    info.si_code = SI_ASYNCIO;
+    info.si_pid = kaio.pid;
+    info.si_uid = getuid();
+    info.si_value = sigev->sigev_value;
+    if (sigev->sigev_notify == SIGEV_SIGNAL)
+        return syscall(SYS_rt_sigqueueinfo, info.si_pid, info.si_signo, &info) ? -errno : 0;
+    syscall(SYS_rt_tgsigqueueinfo, info.si_pid, SIGEV_TID(sigev), info.si_signo, &info);
+    return 0; /* glibc knows nothing of this kind, so it never fails */
+}
+
+/* On the new thread. The program's attributes may have opened signals, whose handlers must not find
+ * the lock taken; a handler that forks leaves a child in which nothing is to be freed. */
+static void callback_begin(void) {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
+    kaio_lock();
+}
+
+static void callback_go_on(struct sigevent sigev) {
+    sigset_t none;
+    kaio_unlock();
+    sigemptyset(&none);
+    pthread_sigmask(SIG_SETMASK, &none, NULL);
+    sigev.sigev_notify_function(sigev.sigev_value);
+}
+
+static void *request_callback(void *arg) {
+    struct kaio_req *req = arg;
+    callback_begin();
+    struct sigevent sigev = req->sigev;
+    if (getpid() == kaio.pid) kaio_req_free(req);
+    callback_go_on(sigev);
+    return NULL;
+}
+
+static void *list_callback(void *arg) {
+    struct kaio_lio *lio = arg;
+    callback_begin();
+    struct sigevent sigev = lio->sigev;
+    if (getpid() == kaio.pid) kaio_lio_free(lio);
+    callback_go_on(sigev);
+    return NULL;
+}
+
+static bool start(const struct sigevent *sigev, void *(*callback)(void *), void *arg) {
+    pthread_attr_t detached, *attr = sigev->sigev_notify_attributes;
+    pthread_t thread;
+    KAIO_PROBE(notify, sigev->sigev_notify, 0);
+    pthread_attr_init(&detached);
+    pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+    int err = pthread_create(&thread, attr ? attr : &detached, callback, arg);
+    if (err && !atomic_exchange(&kaio.lost, true))
+        kaio_log("a SIGEV_THREAD notification is lost: %s", strerrordesc_np(err));
+    pthread_attr_destroy(&detached);
+    return err == 0;
+}
+
+bool kaio_notify_request(struct kaio_req *req) {
+    return start(&req->sigev, request_callback, req);
+}
+
+bool kaio_notify_list(struct kaio_lio *lio) {
+    return start(&lio->sigev, list_callback, lio);
+}

@@ -1,0 +1,158 @@
+/* order.c - what must be kept in order: syncs behind earlier requests of their file, a stream's
+ * requests one behind the other. Under the lock.
+ *
+ * A sync (with KAIO_ORDER=fd: every request) is a barrier: it waits in file->held until all that
+ * started before it has finished, while later requests go past it. Two counters do it: requests
+ * count in active[epoch]; a barrier that becomes the first of held flips the epoch once the other
+ * counter is 0 and then waits for the counter that no new request raises any more.
+ *
+ * A sync that starts when nothing else is in progress covers the syncs that are held behind it,
+ * too: they stay in held, and end with it. If it fails, each has its own turn.
+ */
+#include "core/core.h"
+
+bool kaio_order_is_barrier(const struct kaio_req *req) {
+    return req->op >= KAIO_FSYNC || kaio_config.order;
+}
+
+static void start(struct kaio_batch *b, struct kaio_req *req) {
+    kaio_file_count(req);
+    kaio_begin(b, req);
+}
+
+static bool is_sync(const struct kaio_req *req) {
+    return req->op == KAIO_FSYNC || req->op == KAIO_FDSYNC;
+}
+
+/* Among the first of held: a sync that ends with the one in progress. */
+static bool is_covered(const struct kaio_file *file, const struct kaio_req *req) {
+    return req->serial <= file->covers && req->op == file->covers_op;
+}
+
+/* A sync has ended: well, so have those that it covers; if not, each has its own turn. */
+static void sync_ended(struct kaio_req *sync, long res) {
+    struct kaio_file *file = sync->file;
+    const struct kaio_req *next = TAILQ_FIRST(&file->held);
+    if (res < 0 || !next || !is_covered(file, next)) {
+        file->covers = 0;
+        return;
+    }
+    file->ending = true;
+    file->ending_lane = sync->lane;
+    TAILQ_INSERT_TAIL(&kaio.ending, file, ends);
+}
+
+static void release(struct kaio_batch *b, struct kaio_file *file) {
+    if (file->ending) return; /* the next sync starts when all that is covered has ended */
+    struct kaio_req *req;
+    while ((req = TAILQ_FIRST(&file->held)) && !is_covered(file, req) &&
+           file->active[file->epoch ^ 1] == 0) {
+        if (!req->armed) {
+            file->epoch ^= 1;
+            req->armed = true;
+        } else {
+            TAILQ_REMOVE(&file->held, req, link);
+            file->covers = is_sync(req) && file->active[file->epoch] == 0 ? kaio.serial : 0;
+            file->covers_op = req->op;
+            start(b, req);
+        }
+    }
+}
+
+bool kaio_order_end_covered(struct kaio_batch *b) {
+    struct kaio_req *req;
+    struct kaio_file *file = TAILQ_FIRST(&kaio.ending);
+    if (!file) return false;
+    for (int n = 0; (req = TAILQ_FIRST(&file->held)) && is_covered(file, req); n++) {
+        if (n == KAIO_HOLD) return true;
+        TAILQ_REMOVE(&file->held, req, link);
+        req->lane = file->ending_lane;
+        kaio_answer(b, req, KAIO_FINAL, 0);
+    }
+    TAILQ_REMOVE(&kaio.ending, file, ends);
+    file->ending = false;
+    file->covers = 0;
+    release(b, file);
+    return true;
+}
+
+/* With KAIO_ORDER=fd by priority, as in glibc, but none goes past a sync or comes before what it
+ * covers. */
+static void hold(struct kaio_req *req) {
+    struct kaio_reqs *held = &req->file->held;
+    struct kaio_req *before = TAILQ_LAST(held, kaio_reqs);
+    kaio_req_rank(req);
+    while (before && before->op <= KAIO_WRITE && req->op <= KAIO_WRITE &&
+           before->priority > req->priority)
+        before = TAILQ_PREV(before, kaio_reqs, link);
+    if (before) TAILQ_INSERT_AFTER(held, before, req, link);
+    else TAILQ_INSERT_HEAD(held, req, link);
+    struct kaio_req *next = TAILQ_NEXT(req, link);
+    if (!next || !next->armed) return;
+    req->armed = true; /* the new head: the epoch has been flipped, and waits for the same */
+    next->armed = false;
+}
+
+void kaio_order_start(struct kaio_batch *b, struct kaio_req *req) {
+    if (!kaio_order_is_barrier(req)) {
+        start(b, req);
+        return;
+    }
+    kaio_flight_count_all(req->file);
+    kaio_req_move(req, KAIO_HELD);
+    hold(req);
+    release(b, req->file);
+}
+
+void kaio_order_end(struct kaio_batch *b, struct kaio_req *req, long res) {
+    if (req->counted) { /* not if it ends while held */
+        req->file->active[req->epoch]--;
+        if (is_sync(req)) sync_ended(req, res);
+    }
+    release(b, req->file);
+}
+
+/* The request is the first that meets the file which the number means now, unseen (fclose()). It
+ * and those to come have a record of their own. Those before it were of another file: what of them
+ * would use the number again ends. Without memory all stays as it is. */
+void kaio_order_renew(struct kaio_batch *b, struct kaio_req *req) {
+    struct kaio_file *old = req->file;
+    int fd = req->iocb.aio_fildes;
+    if (kaio_file_is_gone(req)) return;
+    kaio_file_detach(old, fd);
+    struct kaio_file *file = kaio_file_get(fd);
+    if (!file) return;
+    uint32_t unsubmitted = kaio_req_leave_file(req);
+    __atomic_store_n(&req->file, file, __ATOMIC_RELAXED);
+    req->generation = file->generation;
+    kaio_file_unsubmitted(file, (int)unsubmitted);
+    if (!req->counted) return;
+    old->active[req->epoch]--;
+    kaio_file_count(req);
+    release(b, old);
+}
+
+/* A stream's requests are served one by one, by priority and in call order, each direction on its
+ * own. False: it is not its turn yet. */
+bool kaio_order_line_up(struct kaio_req *req) {
+    struct kaio_reqs *line = &req->file->line[req->op];
+    struct kaio_req *before = TAILQ_LAST(line, kaio_reqs);
+    if (before) kaio_req_rank(req);
+    while (before && before->state == KAIO_LINED && before->priority > req->priority)
+        before = TAILQ_PREV(before, kaio_reqs, line);
+    __atomic_store_n(&req->in_line, true, __ATOMIC_RELAXED);
+    if (before) TAILQ_INSERT_AFTER(line, before, req, line);
+    else TAILQ_INSERT_HEAD(line, req, line);
+    if (req == TAILQ_FIRST(line)) return true;
+    kaio_req_move(req, KAIO_LINED);
+    return false;
+}
+
+/* The head of a line has ended: the next one's turn. */
+void kaio_order_line_end(struct kaio_batch *b, struct kaio_req *req) {
+    struct kaio_reqs *line = &req->file->line[req->op];
+    __atomic_store_n(&req->in_line, false, __ATOMIC_RELAXED);
+    TAILQ_REMOVE(line, req, line);
+    struct kaio_req *next = TAILQ_FIRST(line);
+    if (next && next->state == KAIO_LINED) kaio_begin(b, next);
+}

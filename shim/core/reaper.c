@@ -1,0 +1,87 @@
+/* reaper.c - the background thread, for events that somebody must act on whatever the program does.
+ *
+ * It starts with the first iocb whose completion has consequences (a notification, a stream's next
+ * step), sleeps in epoll_wait(), and ends after a second without anything in the kernel.
+ * Edge-triggered, so it never reads an eventfd and never takes a wake-up from another thread. Its
+ * set holds
+ *   - its own eventfd: flagged in those iocbs, and written by kaio_reaper_hand();
+ *   - the streams that wait and for which the context has no room (kaio_reaper_poll());
+ *   - while kaio.owed > 0, every thread's eventfd: an aio_fsync is held behind their requests, more
+ *     requests wait for room in the context, or a thread waits for another thread's requests.
+ */
+#include "core/core.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <string.h>
+#include <unistd.h>
+
+#define IDLE_MS  1000
+#define STUCK_NS 900000000 /* less than IDLE_MS */
+#define LOOK_MS  1         /* where some eventfd is not in the set, or not to be had */
+
+/* Of an eventfd: leave has reaped. Requests are never unmapped; if this one has been replaced since
+ * by another that polls, that one is offered once more than it need be. */
+static void stream_ready(struct kaio_batch *b, const struct epoll_event *ev) {
+    struct kaio_req *req = ev->data.ptr;
+    if (ev->events == 0 || !req || !req->epolled) return;
+    kaio_stream_unpoll(req);
+    kaio_answer(b, req, KAIO_READY, ev->events);
+}
+
+/* Nothing in the kernel, nothing owed: it goes, or the process would not end with its last thread.
+ */
+static bool retire(void) {
+    struct kaio_batch b;
+    kaio_enter(&b);
+    struct kaio_thread *self = b.self;
+    bool idle = kaio_in_kernel() == 0 && kaio.epolled == 0 && kaio.owed == 0 &&
+                TAILQ_EMPTY(&kaio.handover) && TAILQ_EMPTY(&kaio.handover_lists);
+    if (idle) {
+        kaio_reaper_unwatch();
+        if (kaio_epoll_set() >= 0) syscall(SYS_close, kaio_epfd);
+        kaio_epfd = -1;
+        kaio.reaper->watched = false;
+        kaio.reaper = NULL;
+    }
+    kaio_leave(&b);
+    if (idle) atomic_store_explicit(&self->taken, false, memory_order_release);
+    return idle;
+}
+
+/* In each round: if requests wait for room and for a second nothing in the context has ended, a
+ * device holds up what is there; others take the way of what is declined, until something ends. */
+static void unclog(struct kaio_batch *b) {
+    struct kaio_req *req;
+    bool waits = kaio_kernel_waiting() && kaio_config.mode == KAIO_AUTO;
+    if (!waits || kaio.ends != kaio.ends_seen) kaio.quiet_since = 0;
+    else if (kaio.quiet_since == 0) kaio.quiet_since = kaio_now_ns();
+    else if (kaio_now_ns() - kaio.quiet_since >= STUCK_NS) kaio.stuck = true;
+    kaio.ends_seen = kaio.ends;
+    for (int n = 0; kaio.stuck && n < KAIO_HOLD && (req = kaio_kernel_waiting()); n++) {
+        kaio_kernel_unqueue(req);
+        kaio_answer(b, req, KAIO_SAYS, -EAGAIN);
+    }
+}
+
+void *kaio_reaper_main(void *self) {
+    kaio_is_ours = true;
+    kaio_self = self;
+    struct epoll_event ev = {.events = 0};
+    for (bool first = true;; first = false) {
+        struct kaio_batch b;
+        kaio_enter(&b);
+        if (first) kaio_level_abandon(b.self); /* of the record's owner before */
+        stream_ready(&b, &ev);
+        unclog(&b);
+        if (kaio.watching && kaio.owed == 0) kaio_reaper_unwatch();
+        bool more = kaio.stuck && kaio_kernel_waiting();
+        int ms = more ? 0 : kaio.blind || kaio.reaper->efd < 0 ? LOOK_MS : IDLE_MS;
+        kaio_leave(&b);
+        ev.events = 0;
+        long n = syscall(SYS_epoll_wait, kaio_epoll_set(), &ev, 1l, (long)ms);
+        if (n < 0) kaio_clock_nap(LOOK_MS * 1000000l, false); /* there is no set */
+        if (n <= 0 && retire()) return NULL;
+    }
+}

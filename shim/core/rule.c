@@ -1,0 +1,264 @@
+/* submit.c - the rule: every request is offered to the kernel as an iocb that may not block; what
+ * the kernel declines is waited for (streams) or worked off (files).
+ *
+ * Under the lock, on the thread that submits, or that reaped the event which decides. Only system
+ * calls that cannot wait are made here: fcntl(), statx(AT_STATX_DONT_SYNC).
+ */
+#include "core/core.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define TRUST         32          /* reads of a file before its flags are asked again */
+#define ADDRESS_SPACE (1ul << 47) /* x86-64: no buffer is larger; iocbs would clamp the length */
+
+/* If the number means another kind than it did, it means another file: nothing that is known of it
+ * holds any more. */
+static bool is_stream(struct kaio_batch *b, struct kaio_req *req) {
+    struct statx st;
+    uint8_t kind = kaio_kind_of(req->iocb.aio_fildes, &st), before = req->file->kind;
+    if (kind != before && kind != KAIO_UNKNOWN && before != KAIO_UNKNOWN) kaio_order_renew(b, req);
+    bool stream = kind == KAIO_STREAM;
+    req->file->kind = kind;
+    req->file->anonymous = stream && !(st.stx_mode & S_IFMT);
+    req->file->socket = stream && S_ISSOCK(st.stx_mode);
+    return stream;
+}
+
+/* A new request. What was a file is offered as one: at a stream that has its number, unseen
+ * (fclose()), such an offer takes nothing out of turn, and when it is declined there is another
+ * look. The other way round nothing would tell, so a stream is looked at each time. */
+static bool may_be_stream(struct kaio_batch *b, struct kaio_req *req) {
+    return req->file->kind != KAIO_FILE_LIKE && is_stream(b, req);
+}
+
+/* Idle streams take half of the context at most; the others wait in the reaper's epoll set. What
+ * the kernel cannot poll gets a thread. */
+static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_poll) {
+    int flags = can_poll ? fcntl(req->iocb.aio_fildes, F_GETFL) : -1;
+    if (flags >= 0 && flags & O_NONBLOCK) {
+        kaio_complete(b, req, -EAGAIN);
+        return;
+    }
+    can_poll = can_poll && !kaio_stream_has_limit(req); /* poll() by itself has no limit */
+    if (can_poll && kaio_context_ready() && !kaio.stuck && kaio.polls < kaio.depth / 2) {
+        kaio.by_stream++;
+        kaio_kernel_poll(b, req);
+    } else if (!can_poll || !kaio_context_ready() || !kaio_stream_poll(b, req)) {
+        kaio_stream_block(b, req);
+    }
+}
+
+/* aio_cancel() has met it while it was being offered: it ends now, instead of waiting. */
+static bool was_cancelled(struct kaio_batch *b, struct kaio_req *req) {
+    if (!req->canceller) return false;
+    if (req->canceller != KAIO_EVERYONE) req->canceller->cancelled |= req->done == 0;
+    kaio_complete(b, req, -ECANCELED);
+    return true;
+}
+
+static void declined(struct kaio_batch *b, struct kaio_req *req, enum kaio_reason reason) {
+    kaio.declined[reason]++;
+    KAIO_PROBE(decline, req->cb, reason);
+    if (req->in_line && was_cancelled(b, req)) return;
+    if (req->in_line) {
+        stream_wait(b, req, reason == KAIO_R_AGAIN || reason == KAIO_R_SHORT);
+    } else if (req->op <= KAIO_WRITE && is_stream(b, req)) {
+        kaio_begin(b, req); /* it was no stream when it was offered: in turn, as one */
+    } else if (kaio_config.mode == KAIO_KERNEL && !req->blocking && reason != KAIO_R_CONTEXT &&
+               reason != KAIO_R_APPEND) {
+        req->blocking = true;
+        kaio_kernel_offer(b, req);
+    } else {
+        kaio_worker_queue(b, req);
+    }
+}
+
+/* Of a file's read or write. The flags are asked each time, for the number may mean another file
+ * unseen (fclose(), close_range()), or F_SETFL has changed them: a copy could wait for a device.
+ * What is left to the kernel or a worker takes longer at worst, so of such reads one in TRUST asks.
+ */
+static enum kaio_reason decline_file(struct kaio_req *req, bool *copy) {
+    struct kaio_file *file = req->file;
+    bool small = req->nbytes < KAIO_LARGE_BYTES;
+    if (req->op == KAIO_READ && (file->direct || (small && kaio_copy_waits(file, KAIO_READ))) &&
+        kaio_file_trusts(file)) {
+        req->buffered = kaio_copy_suits(file->direct ? O_DIRECT : 0, req->nbytes, req->offset);
+        return file->direct ? KAIO_REASONS : KAIO_R_AGAIN;
+    }
+    int fd = req->iocb.aio_fildes, flags = fcntl(fd, F_GETFL);
+    if (flags >= 0 && flags & O_APPEND && req->op == KAIO_WRITE) return KAIO_R_APPEND;
+    if (kaio_config.mode == KAIO_KERNEL) return KAIO_REASONS;
+    if (file->memory && !kaio_copy_is_memory(fd)) file->memory = false;
+    bool direct = flags >= 0 && flags & O_DIRECT && !file->memory;
+    file->direct = direct;
+    file->trust = TRUST;
+    req->submitter->direct |= direct;
+    if (!small) return direct ? KAIO_REASONS : KAIO_R_LARGE;
+    *copy = file->memory || kaio_copy_suits(flags, req->nbytes, req->offset);
+    bool sync = flags & O_DSYNC && req->op == KAIO_WRITE; /* then an offer would wait for it */
+    bool waits = *copy && !file->memory && (sync || kaio_copy_waits(file, req->op));
+    req->buffered = waits && req->op == KAIO_READ;
+    return waits ? KAIO_R_AGAIN : KAIO_REASONS;
+}
+
+/* What is known to be declined before it is offered; KAIO_REASONS: nothing. *copy: no need of the
+ * context. */
+static enum kaio_reason decline_early(struct kaio_req *req, bool *copy) {
+    *copy = false;
+    if (kaio_config.mode == KAIO_WORKER) return KAIO_R_CONTEXT;
+    if (req->file->refused & 1u << req->op) return KAIO_R_UNSUPP;
+    enum kaio_reason reason = KAIO_REASONS;
+    if (req->op <= KAIO_WRITE && !req->in_line) reason = decline_file(req, copy);
+    if (req->in_line && req->nbytes >= ADDRESS_SPACE) return KAIO_R_ERROR; /* EFAULT for read() */
+    bool copies = kaio_config.mode == KAIO_AUTO && !req->blocking && req->nbytes > 0;
+    if (req->in_line && copies && req->offset >= 0) *copy = true;
+    if (reason != KAIO_REASONS || *copy) return reason;
+    bool few = kaio_config.mode == KAIO_AUTO && !kaio.ctx && kaio.declined[KAIO_R_FEW] < KAIO_FEW;
+    if (few && !req->in_line) return KAIO_R_FEW;
+    return kaio_context_ready() ? KAIO_REASONS : KAIO_R_CONTEXT;
+}
+
+/* A new request: 0, or -EAGAIN when there is no memory for it. */
+int kaio_submit_new(struct kaio_batch *b, struct aiocb *cb, enum kaio_op op, struct kaio_lio *lio) {
+    struct kaio_req *req = kaio_req_get(cb, op, cb->aio_fildes);
+    if (!req) return -EAGAIN;
+    req->lio = lio;
+    if (lio) {
+        lio->pending++;
+        TAILQ_INSERT_TAIL(&lio->items, req, item);
+    }
+    if (kaio_order_is_barrier(req)) is_stream(b, req); /* nothing of another file holds it up */
+    kaio_order_start(b, req);
+    kaio_decide(b);
+    return 0;
+}
+
+/* New, released, or a stream's, whose turn it is or which is ready. */
+static void begin(struct kaio_batch *b, struct kaio_req *req) {
+    if (kaio_file_is_gone(req)) { /* ready, or released, on a number that has been closed */
+        kaio_answer(b, req, KAIO_SAYS, -EAGAIN);
+        return;
+    }
+    if (req->op == KAIO_BARRIER || req->op == KAIO_INVALID) {
+        kaio_complete(b, req, req->op == KAIO_INVALID ? -EINVAL : 0);
+        return;
+    }
+    if (req->op <= KAIO_WRITE && !req->in_line && may_be_stream(b, req) && !kaio_order_line_up(req))
+        return;
+    if (req->in_line && kaio_stream_misleads(req)) {
+        req->blocking = req->file->socket;
+        kaio_stream_block(b, req);
+        return;
+    }
+    if (was_cancelled(b, req)) return;
+    bool copy;
+    enum kaio_reason reason = decline_early(req, &copy);
+    if (reason != KAIO_REASONS) declined(b, req, reason);
+    else if (copy) kaio_copy_offer(b, req);
+    else kaio_kernel_offer(b, req);
+}
+
+/* A stream that has waited. After a part has been written, an error ends the request with that
+ * count and is left for the next one, as by write(). */
+static void ready(struct kaio_batch *b, struct kaio_req *req, unsigned events) {
+    if (events & POLLERR && req->done > 0) kaio_complete(b, req, (long)req->done);
+    else begin(b, req);
+}
+
+/* Is there more to transfer after a count that is not whole? */
+static bool has_rest(const struct kaio_req *req) {
+    if (req->op == KAIO_WRITE) return true;
+    struct statx st;
+    if (kaio_kind_of(req->iocb.aio_fildes, &st) != KAIO_FILE_LIKE) return false;
+    return !S_ISREG(st.stx_mode) || req->offset + (off_t)req->done < (off_t)st.stx_size;
+}
+
+static void unsupported(struct kaio_batch *b, struct kaio_req *req) {
+    struct kaio_file *file = req->file;
+    file->trust = 0;
+    if (kaio_config.mode == KAIO_AUTO && req->op <= KAIO_WRITE && !file->memory &&
+        kaio_copy_is_memory(req->iocb.aio_fildes)) {
+        file->memory = true;
+        kaio_begin(b, req);
+        return;
+    }
+    file->refused |= (uint8_t)(1u << req->op);
+    declined(b, req, KAIO_R_UNSUPP);
+}
+
+/* The descriptor has been closed since, after the kernel had taken the request: its number must not
+ * be used again. Short, or taken and then declined, both are rare. */
+static void result_of_closed(struct kaio_batch *b, struct kaio_req *req, long res) {
+    if (res > 0) kaio_req_advance(req, (size_t)res);
+    if (res == -EAGAIN || res == -EOPNOTSUPP) res = req->in_line ? -ECANCELED : -EBADF;
+    kaio_complete(b, req, res < 0 ? res : (long)req->done);
+}
+
+/* Errors that pread(), pwrite() or fsync() would report otherwise, or not at all: EINTR is how
+ * events say that a call was to be restarted; EPERM and ENOSYS may be a seccomp filter's. */
+static bool is_doubtful(long res) {
+    return res == -EINVAL || res == -ESPIPE || res == -EINTR || res == -EPERM || res == -ENOSYS;
+}
+
+/* Only a call that may wait is believed that there is nothing more: Linux 5.9 and 5.10 answer 0 to
+ * a read of what is not in memory (preadv2(2), BUGS). Streams wait for nothing but their peers. */
+static bool is_part(const struct kaio_req *req, long res) {
+    if (req->done >= req->nbytes) return false;
+    return (res > 0 || !(req->in_line || req->blocking)) && has_rest(req);
+}
+
+/* The kernel's answer to an offer: res as in the event, or what io_submit() failed with. Errors
+ * that pread() would report otherwise (directories, sockets with an offset) are left to it. */
+static void result(struct kaio_batch *b, struct kaio_req *req, long res) {
+    if (res == -EPIPE || res == -EFBIG) kaio.raised++;
+    if (kaio_file_is_gone(req)) {
+        result_of_closed(b, req, res);
+    } else if (res == -EAGAIN) {
+        declined(b, req, KAIO_R_AGAIN);
+    } else if (res == -EOPNOTSUPP) {
+        unsupported(b, req);
+    } else if (res == -ESPIPE && req->file->kind != KAIO_STREAM && is_stream(b, req)) {
+        kaio_begin(b, req);
+    } else if (res == -ESPIPE && req->file->kind == KAIO_STREAM && req->offset) {
+        req->offset = 0;
+        kaio_kernel_offer(b, req);
+    } else if (is_doubtful(res)) {
+        declined(b, req, KAIO_R_ERROR);
+    } else if (res < 0) {
+        kaio_complete(b, req, res);
+    } else {
+        kaio_req_advance(req, (size_t)res);
+        if (is_part(req, res)) declined(b, req, res > 0 ? KAIO_R_SHORT : KAIO_R_AGAIN);
+        else kaio_complete(b, req, (long)req->done);
+    }
+}
+
+static void answered(struct kaio_batch *b, struct kaio_req *req) {
+    switch ((enum kaio_says)req->says) {
+    case KAIO_FINAL: kaio_complete(b, req, req->res); break;
+    case KAIO_SAYS: result(b, req, req->res); break;
+    case KAIO_READY: ready(b, req, (unsigned)req->res); break;
+    case KAIO_UNPOLLABLE: stream_wait(b, req, false); break; /* a thread waits for it */
+    }
+}
+
+/* What comes next for all that lanes have answered and for those whose turn it is. True: there was
+ * something. Nothing here drops the lock. */
+bool kaio_decide(struct kaio_batch *b) {
+    struct kaio_req *req;
+    bool any = false;
+    for (; (req = TAILQ_FIRST(&b->answers)) || (req = TAILQ_FIRST(&b->begin)); any = true) {
+        bool is_answered = !TAILQ_EMPTY(&b->answers);
+        TAILQ_REMOVE(is_answered ? &b->answers : &b->begin, req, link);
+        if (is_answered) answered(b, req);
+        else begin(b, req);
+    }
+    return any;
+}

@@ -1,0 +1,106 @@
+/* worker.c - threads that do with pread(), pwrite() and fsync() what the kernel would not do
+ * without waiting: what queue.c has for them.
+ *
+ * They start on demand, look around before they sleep if their requests are short (waking a thread
+ * is the dearest thing here), and end after an idle second. kaio_leave() calls them, once per
+ * request that nobody awake is going to see.
+ */
+#include "core/core.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define IDLE_S 1
+
+static bool is_ready(const void *unused) {
+    (void)unused;
+    return atomic_load_explicit(&kaio.nready, memory_order_relaxed) > 0;
+}
+
+/* Under the lock, which it drops meanwhile. False: nobody has called for a while. No call is
+ * missed: kaio.work is read under the lock, when there was nothing to do, and changed under it, so
+ * the kernel does not let a thread sleep that has been called since. */
+static bool sleep_for_work(void) {
+    static const struct timespec idle = {IDLE_S, 0};
+    unsigned seen = kaio.work;
+    kaio.idle++;
+    kaio_unlock();
+    long err = syscall(SYS_futex, &kaio.work, FUTEX_WAIT_PRIVATE, seen, &idle) ? errno : 0;
+    kaio_lock();
+    kaio.idle--;
+    if (kaio.called) kaio.called--; /* at worst one is called too many */
+    return err != ETIMEDOUT;
+}
+
+/* False: nothing came for a while. Until it sleeps the worker counts as looking, so what is
+ * submitted as soon as it has ended a request wakes no other. It spins only if its last request
+ * took less time than that: waking a thread adds little to one that waited for a device. */
+static bool wait_for_work(struct kaio_batch *b, bool quick) {
+    static struct kaio_spin spin;
+    bool spins = quick && kaio.looking == 0;
+    kaio.looking++;
+    kaio_leave(b);
+    if (spins) kaio_spin(&spin, is_ready, NULL);
+    kaio_enter(b);
+    kaio.looking--;
+    while (!kaio_queue_next() && sleep_for_work()) continue;
+    return kaio_queue_next();
+}
+
+/* Answers whether the last was quick. */
+static bool work_off(struct kaio_batch *b, struct kaio_file *file) {
+    struct kaio_req *batch[KAIO_BATCH];
+    bool quick = true;
+    int n = kaio_queue_take_batch(file, batch);
+    bool gone = kaio_file_is_gone(batch[0]); /* its number is another file's by now, unseen */
+    kaio.busy++;
+    file->workers++;
+    kaio_leave(b);
+    for (int i = 0; i < n && n > 1 && !gone; i++) kaio_copy_begin(batch[i]);
+    for (int i = 0; i < n; i++) {
+        struct kaio_req *req = batch[i];
+        uint64_t begin = kaio_now_ns();
+        long res = gone ? -EBADF : kaio_worker_run(req);
+        quick = kaio_copy_is_quick(req->nbytes, kaio_now_ns() - begin) && (i == 0 || quick);
+        kaio_enter(b);
+        /* relaxed: a hint */
+        atomic_store_explicit(&file->slow, !quick, memory_order_relaxed);
+        if (req->op <= KAIO_WRITE) kaio_copy_learn(file, req->op, !quick);
+        kaio_worker_finish(b, req, res);
+        kaio_decide(b);
+        if (i < n - 1) kaio_leave(b);
+    }
+    kaio.busy--;
+    file->workers--;
+    return quick;
+}
+
+/* Starts the threads of notifications before anything else is taken: pthread_create() may wait for
+ * a lock of libc's whose holder, in a handler, waits for that. */
+static struct kaio_file *next_work(struct kaio_batch *b) {
+    if (!TAILQ_EMPTY(&b->notify) || !TAILQ_EMPTY(&b->lists)) {
+        kaio_leave(b);
+        kaio_enter(b);
+    }
+    return kaio_queue_next();
+}
+
+void *kaio_worker_main(void *unused) {
+    (void)unused;
+    struct kaio_batch b;
+    struct kaio_file *file;
+    bool quick = true;
+    kaio_is_ours = true;
+    kaio_enter(&b);
+    kaio.starting--;
+    do {
+        while ((file = next_work(&b))) quick = work_off(&b, file);
+    } while (wait_for_work(&b, quick));
+    kaio.workers--;
+    kaio_leave(&b);
+    kaio_engine_thread_ended();
+    return NULL;
+}

@@ -1,0 +1,83 @@
+/* config.c - the KAIO_* environment variables.
+ *
+ * The table in options.def is the only place that names an option. kaio_config_load() runs once,
+ * from kaio_load(), before there is a second thread of ours; afterwards everything here is only
+ * read.
+ */
+#include "host/host.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct kaio_config kaio_config;
+
+enum option_kind { CHOICE, NUMBER, OUTPUT };
+
+static const struct option {
+    const char *name;
+    enum option_kind kind;
+    void *field;
+    const char *accepted; /* CHOICE: words by value, separated by | */
+    int initial, min, max;
+} options[] = {
+#define OPTION(name, kind, field, initial, min, max, accepted, help)                               \
+    {name, kind, &kaio_config.field, accepted, initial, min, max},
+#include "options.def"
+#undef OPTION
+};
+
+/* Index of the word in "a|b|c", or -1. */
+static int choice_index(const char *words, const char *value) {
+    size_t n = strlen(value);
+    for (int i = 0; words; i++) {
+        if (n == strcspn(words, "|") && !strncmp(words, value, n)) return i;
+        words = strchr(words, '|');
+        if (words) words++;
+    }
+    return -1;
+}
+
+/* "" for 0, "1" for standard error, or a path: a copy, for programs that set their title write over
+ * the environment. A number that means nothing here is no file's name, but a mistake. */
+static bool output_set(const struct option *o, const char *value) {
+    char *end;
+    size_t n = strlen(value);
+    if (!strcmp(value, "/dev/stderr")) value = "1"; /* a symbolic link: not followed */
+    long number = strtol(value, &end, 10);
+    if (n == 0 || n >= KAIO_PATH_MAX || (!*end && (number < 0 || number > o->max))) return false;
+    if (!*end) value = number ? "1" : "";
+    strcpy(o->field, value);
+    return true;
+}
+
+static bool option_set(const struct option *o, const char *value) {
+    if (o->kind == OUTPUT) return output_set(o, value);
+    int number;
+    if (o->kind == CHOICE) {
+        number = choice_index(o->accepted, value);
+        if (number < 0) return false;
+    } else {
+        char *end;
+        errno = 0;
+        long n = strtol(value, &end, 10);
+        if (errno || end == value || *end || n < o->min || n > o->max) return false;
+        number = (int)n;
+    }
+    *(int *)o->field = number;
+    return true;
+}
+
+void kaio_config_load(void) {
+    int saved = errno;
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+        const struct option *o = &options[i];
+        if (o->kind == OUTPUT) *(char *)o->field = 0;
+        else *(int *)o->field = o->initial;
+        const char *value = secure_getenv(o->name);
+        if (!value || option_set(o, value)) continue;
+        kaio_say("%s=%.200s is not understood (accepted: %s); the default stays", o->name, value,
+                 o->accepted);
+    }
+    errno = saved;
+}

@@ -1,0 +1,67 @@
+/* epoll.c - the record of the reaper and its epoll set, without its thread (core/reaper.c).
+ *
+ * Under the lock. Edge-triggered, so nobody reads an eventfd for it. The set holds
+ *   - the reaper's own eventfd: flagged in iocbs whose end has consequences, and written by
+ *     kaio_reaper_kick();
+ *   - the streams that wait and for which the context has no room (lanes/stream.c);
+ *   - while kaio.owed > 0, every thread's eventfd: an aio_fsync is held behind their requests, more
+ *     requests wait for room in the context, or a thread waits for another thread's requests.
+ */
+#include "host/host.h"
+
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* The set, or -1 if the program has closed its number unseen and may have a file of its own there.
+ */
+int kaio_epoll_set(void) {
+    return kaio_fd_is_marked(kaio_epfd) ? kaio_epfd : -1;
+}
+
+static void watch(struct kaio_thread *thread) {
+    struct epoll_event ev = {.events = EPOLLIN | EPOLLET}; /* no request's */
+    if (thread->watched) return;
+    thread->watched =
+        thread->efd >= 0 && !epoll_ctl(kaio_epoll_set(), EPOLL_CTL_ADD, thread->efd, &ev);
+    kaio.blind |= !thread->watched && (thread->efd >= 0 || thread->unflagged);
+}
+
+void kaio_reaper_unwatch(void) {
+    for (int i = 0; i <= KAIO_EFDS; i++) {
+        struct kaio_thread *t = kaio_efds[i];
+        if (!t || t == kaio.reaper || !t->watched) continue;
+        epoll_ctl(kaio_epoll_set(), EPOLL_CTL_DEL, t->efd, NULL);
+        t->watched = false;
+    }
+    kaio.watching = false;
+}
+
+/* A careful caller cannot have it started; the next one that can does so. */
+bool kaio_reaper_ready(bool careful) {
+    if (kaio.reaper) return true;
+    if (careful) {
+        kaio.unattended = true;
+        return false;
+    }
+    struct kaio_thread *thread = kaio_thread_record();
+    if (!kaio_fd_is_marked(thread->efd)) thread->efd = -1; /* closed unseen, a new one is as good */
+    kaio_epfd = kaio_fd_raise((int)syscall(SYS_epoll_create1, EPOLL_CLOEXEC));
+    kaio.reaper = thread; /* has a place of its own in kaio_efds */
+    kaio.blind = kaio_thread_efd(thread) < 0;
+    watch(thread);
+    kaio.reaper_due = true;
+    return true;
+}
+
+void kaio_reaper_watch(bool careful) {
+    if (!kaio_reaper_ready(careful)) return;
+    for (int i = 0; i <= KAIO_EFDS; i++)
+        if (kaio_efds[i]) watch(kaio_efds[i]);
+    kaio.watching = true;
+}
+
+void kaio_reaper_kick(void) {
+    uint64_t one = 1;
+    if (kaio_fd_is_marked(kaio.reaper->efd)) syscall(SYS_write, kaio.reaper->efd, &one, sizeof one);
+}

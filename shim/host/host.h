@@ -1,0 +1,329 @@
+/* host.h - the lowest room: the process, its threads, descriptors and time, as far as the library
+ * needs them; and the words that every room uses.
+ */
+#ifndef KAIO_HOST_H
+#define KAIO_HOST_H
+
+#include <aio.h>
+#include <errno.h>
+#include <libaio.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+#include <time.h>
+
+#define IOCB_FLAG_RESFD 1 /* <linux/aio_abi.h>: the iocb names an eventfd */
+#ifndef RWF_NOWAIT        /* <linux/fs.h>, Linux 4.14 */
+#define RWF_NOWAIT 8
+#endif
+
+#define KAIO_POOL_CHUNK   64   /* requests allocated together */
+#define KAIO_POOL_CHUNKS  4096 /* 262,144 outstanding requests; the next one gets EAGAIN */
+#define KAIO_FILE_CHUNK   512  /* descriptors whose table is allocated together; a page */
+#define KAIO_FILE_CHUNKS  2048 /* 2^20 descriptors, the kernel's default fs.nr_open */
+#define KAIO_SUBMIT_MAX   256  /* iocbs in one io_submit() */
+#define KAIO_SUBMIT_FEW   32   /* the same, on a stack that may be small */
+#define KAIO_FEW          64   /* requests that workers serve before a context is made */
+#define KAIO_BATCH        8    /* reads that one worker begins together */
+#define KAIO_SPARE        20   /* workers beyond KAIO_WORKERS; glibc's aio_threads */
+#define KAIO_STOCK        16   /* requests that a thread keeps for the short way of direct.c */
+#define KAIO_EFDS         32   /* threads that have an eventfd of their own, at most */
+#define KAIO_EFDS_SHARE   32   /* and one in so many of RLIMIT_NOFILE */
+#define KAIO_HOLD         8    /* requests dealt with before others may have the lock */
+#define KAIO_LEVELS       8    /* waits of one thread on top of each other, in handlers */
+#define KAIO_LARGE_BYTES  (512 << 10) /* buffered requests from here on are never copied inline */
+#define KAIO_TRANSFER_MAX 0x7ffff000  /* MAX_RW_COUNT: what one call transfers at most */
+#define KAIO_SIGSET       8           /* bytes of the kernel's sigset_t */
+
+enum kaio_op { KAIO_READ, KAIO_WRITE, KAIO_INVALID, KAIO_FSYNC, KAIO_FDSYNC, KAIO_BARRIER };
+
+/* What a descriptor is, as far as it matters here. */
+enum kaio_kind { KAIO_UNKNOWN, KAIO_FILE_LIKE, KAIO_STREAM };
+
+/* Who has carried a request out. */
+enum kaio_lane { KAIO_NOBODY, KAIO_BY_KERNEL, KAIO_BY_WORKER, KAIO_BY_CALLER, KAIO_LANES };
+
+/* Why a request was not left to the kernel. Order and names are those of the report. */
+enum kaio_reason {
+    KAIO_R_FEW,     /* one of the first few of the process */
+    KAIO_R_CONTEXT, /* no kernel context: mode worker, or io_setup() refused */
+    KAIO_R_AGAIN,   /* the kernel would have had to wait */
+    KAIO_R_UNSUPP,  /* the file cannot take the operation without waiting */
+    KAIO_R_ERROR,   /* an errno that pread(), pwrite() or fsync() shall confirm */
+    KAIO_R_LARGE,   /* a large copy, to overlap with the program's computation */
+    KAIO_R_APPEND,  /* O_APPEND: lands in call order */
+    KAIO_R_SHORT,   /* the rest of a partly served request */
+    KAIO_REASONS
+};
+
+struct kaio_req;
+struct kaio_file;
+struct kaio_lio;
+struct kaio_thread;
+TAILQ_HEAD(kaio_reqs, kaio_req);
+TAILQ_HEAD(kaio_files, kaio_file);
+TAILQ_HEAD(kaio_lios, kaio_lio);
+TAILQ_HEAD(kaio_waiting, kaio_thread);
+typedef _Atomic(struct kaio_file *) kaio_number; /* what a descriptor's number means, or NULL */
+
+/* How a thread sleeps: see wait.c. */
+enum kaio_sleep { KAIO_ON_EVENTFD, KAIO_AWAKE, KAIO_ON_FUTEX };
+
+/* One wait of a thread; those in handlers are on top of the one that they have interrupted. Whoever
+ * leaves a wait by siglongjmp(), by an exception or by a cancellation leaves its level here, and
+ * the thread's next wait, or its end, puts right what the level stands for. */
+struct kaio_level {
+    uintptr_t frame;      /* where the wait's variables are; compared, never followed */
+    struct kaio_lio *lio; /* what it waits for must be freed */
+    bool listed, owes;    /* of it, or of a wait below */
+    bool by_eventfd;      /* what it sleeps on: a count that another has taken is given back */
+};
+
+/* One per thread that ever used AIO, reused after its end, never freed. Outlives fork(). */
+struct kaio_thread {
+    struct kaio_thread *next; /* all of them, in kaio_threads */
+    /* the eventfd that the kernel signals for its iocbs, and on which it then sleeps; -1: none;
+     * -2: closed unseen */
+    _Atomic int efd;
+    atomic_bool taken;
+    atomic_bool
+        unseen; /* taken, but nobody will tell when its thread ends; only of the program's */
+    pid_t tid;  /* of that thread */
+    _Atomic uint64_t copied; /* reads that the thread has done the short way; only it counts */
+    bool watched;            /* the reaper's epoll set has its eventfd */
+    /* enum kaio_sleep. Whoever turns it to KAIO_AWAKE wakes the thread; futex(2) sleeps on it */
+    _Atomic unsigned sleep;
+    atomic_bool unflagged; /* some request of it went without an eventfd; only grows */
+    bool cancelled;        /* aio_cancel(): what it has met while it was being offered */
+    _Atomic int polled;    /* the number of its eventfd while it is in poll(); 0: it is not */
+    bool to_wake;          /* it is in kaio.wake, */
+    struct kaio_thread *wake_next;
+    bool listed; /* in kaio.waiting: it waits for requests that other threads have made, too */
+    bool owes;   /* counted in kaio.owed */
+    TAILQ_ENTRY(kaio_thread) waiting;
+    struct kaio_level level[KAIO_LEVELS]; /* its own, but when its record is taken over */
+    unsigned levels;
+    /* direct.c; the thread's own, also in its handlers, but for calling */
+    struct kaio_req *stock[KAIO_STOCK];
+    atomic_uint nstock;
+    struct kaio_req
+        *_Atomic submitting; /* taken from there, by the call that goes on; NULL: none */
+    bool direct;             /* it makes direct reads, and needs a stock */
+    bool shared; /* there was no memory for a record each: no stock, no sleep but naps */
+    const struct aiocb *_Atomic calling; /* which it is submitting; NULL: none */
+    int before;                          /* and the status that this had before */
+};
+
+/* All state. Zero is its valid first value, and a forked child sees zeros (MADV_WIPEONFORK). */
+struct kaio_global {
+    pthread_mutex_t lock;               /* default type: all zeros is unlocked */
+    atomic_uint lock_waits, lock_turns; /* who sleeps for it now; who has had it after a sleep */
+    atomic_bool started;
+    _Atomic pid_t pid;           /* direct.c: without the lock */
+    struct kaio_thread *wake;    /* threads to wake; the next kaio_leave() does */
+    struct kaio_waiting waiting; /* threads that wait for requests of others */
+    atomic_bool sending; /* complete.c: the end of some request is published, but may yet change */
+    unsigned raised;     /* EPIPE and EFBIG seen: signals that writes have raised */
+    /* request.c */
+    struct kaio_req *chunks[KAIO_POOL_CHUNKS];
+    uint32_t nreqs;
+    struct kaio_reqs free;
+    struct kaio_lios free_lios;
+    uint64_t lists, serial; /* lists, requests made so far */
+    _Atomic unsigned
+        offered; /* changes when a request ends to be offered that is to be cancelled */
+    /* file.c */
+    _Atomic(kaio_number *) numbers[KAIO_FILE_CHUNKS];
+    struct kaio_files gone_files, ending;
+    /* kernel.c */
+    io_context_t ctx;
+    struct kaio_ring *_Atomic ring; /* NULL: io_getevents() */
+    int setup_error;                /* of io_setup(); final */
+    atomic_uint depth; /* iocbs in the kernel at most; learned downwards. direct.c: a hint */
+    /* The process, and how many requests are offered, submitted and polling, and of those how many
+     * whose call of direct.c has not returned: one word, so that a call which goes on in a child
+     * counts nothing there. See kaio_load_of(). */
+    _Atomic uint64_t load;
+    struct kaio_req *_Atomic *_Atomic flights; /* direct.c: those submitted the short way */
+    unsigned nflights;
+    unsigned polls;            /* POLL iocbs, also in the backlog or a batch */
+    unsigned epolled;          /* in the reaper's epoll set */
+    struct kaio_files backlog; /* with requests for which the context has no room, in turn */
+    bool stuck; /* the context is full, and nothing in it ends: nobody waits for room */
+    uint64_t ends, ends_seen, quiet_since; /* reaper.c: events, polls' apart; in ns */
+    /* worker.c */
+    struct kaio_files ready; /* with requests to take */
+    atomic_uint nready;      /* length of ready; spinning workers read it without the lock */
+    unsigned workers, busy, idle, looking; /* all; with requests; asleep in kaio.work; still up */
+    unsigned called, starting;             /* woken or started, but not here yet */
+    bool worker_failed;                    /* to start, and the log has said so */
+    atomic_uint work; /* changed under the lock; sleep_for_work() in worker.c sleeps on it */
+    /* reaper.c */
+    struct kaio_thread *reaper;
+    bool efd_failed;           /* a thread has none, and the log has said so */
+    struct kaio_reqs blockers; /* blocker.c: their threads are to be started */
+    struct kaio_reqs handover; /* SIGEV_THREAD notifications that others must not start */
+    struct kaio_lios handover_lists;
+    atomic_bool lost; /* a notification; the log has said so */
+    bool reaper_due;  /* its record is there, its thread not yet */
+    atomic_bool
+        unattended; /* it is needed, but there is none; until it runs who waits looks itself */
+    bool watching, blind; /* blind: of some requests it sees nothing; it looks around */
+    unsigned owed;        /* held + backlog + waits for other threads' requests */
+    /* stats.c */
+    uint64_t by_op[KAIO_BARRIER + 1], by_lane[KAIO_LANES], by_stream;
+    uint64_t declined[KAIO_REASONS], submits, submitted, worker_peak;
+} __attribute__((aligned(4096))); /* whole pages: nothing else is wiped with it */
+
+extern struct kaio_global kaio;
+extern struct kaio_thread *_Atomic kaio_threads;
+extern struct kaio_thread *_Atomic kaio_efds[KAIO_EFDS + 1]; /* those with an eventfd; the reaper */
+extern _Atomic int kaio_epfd;                                /* the reaper's epoll set, or -1 */
+extern __thread struct kaio_thread *kaio_self; /* NULL until the thread first enters */
+extern __thread bool kaio_is_ours;             /* a worker or the reaper: signals stay blocked */
+
+/* config.c */
+enum kaio_mode { KAIO_AUTO, KAIO_KERNEL, KAIO_WORKER, KAIO_OFF };
+#define KAIO_PATH_MAX 1024
+struct kaio_config {
+    int mode, depth, workers, order;
+    /* "": off, "1": standard error, a path */
+    char log[KAIO_PATH_MAX], stats[KAIO_PATH_MAX], record[KAIO_PATH_MAX];
+};
+extern struct kaio_config kaio_config; /* stats may also be "live" */
+void kaio_config_load(void);
+
+/* output.c: waits for nothing, but for as many tenths of a second as it is told */
+struct kaio_output {
+    sigset_t mask;    /* the program's */
+    unsigned pending; /* signals of a write, before it */
+    int saved;        /* errno */
+};
+void kaio_output_load(const char *log);               /* KAIO_LOG's value, once that is known */
+void kaio_output_begin(struct kaio_output *o);        /* around what may raise a signal, */
+void kaio_output_end(struct kaio_output *o, int err); /* and has answered 0 or -errno */
+int kaio_output_put(int fd, const char *text, size_t n, int tenths, size_t *done);
+int kaio_output_write(const char *where, const char *text, size_t n, int tenths);
+void kaio_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void kaio_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* memory.c */
+void *kaio_alloc(size_t size); /* zeroed pages, never freed; NULL: no memory */
+bool kaio_memory_mark(void);   /* a child finds kaio wiped; false: it will not */
+void kaio_lock(void);
+void kaio_unlock(void);
+void kaio_stand_aside(void); /* drops the lock if others wait for it; takes it again */
+
+/* context.c */
+/* kaio.load: requests in the kernel in the lowest 20 bits, then those calling, then the pid. */
+#define KAIO_ONE_CALLING (1ull << 20)
+static inline uint64_t kaio_load_of(pid_t pid) {
+    return (uint64_t)pid << 40;
+}
+static inline pid_t kaio_load_pid(uint64_t load) {
+    return (pid_t)(load >> 40);
+}
+static inline unsigned kaio_load_calling(uint64_t load) {
+    return (unsigned)(load >> 20) & 0xfffff;
+}
+static inline unsigned kaio_load_count(uint64_t load) {
+    return (unsigned)load & 0xfffff;
+}
+/* relaxed: under the lock, without which none leaves; or a hint */
+static inline unsigned kaio_in_kernel(void) {
+    return kaio_load_count(atomic_load_explicit(&kaio.load, memory_order_relaxed));
+}
+int kaio_context_call(long call, long a, long b, long c, long d, long e); /* 0 or more, or -errno */
+void kaio_context_forget(void);                                           /* in a child */
+bool kaio_context_ready(void);                                            /* made now if need be */
+bool kaio_context_pending(void); /* events wait in the ring; no lock, async-signal-safe */
+bool kaio_context_event(struct io_event *ev); /* takes the next; false: there is none */
+unsigned kaio_context_tail(void);             /* of the ring, without the lock */
+bool kaio_context_has_declined(const struct iocb *iocb, unsigned tail); /* the same */
+
+/* epoll.c */
+bool kaio_reaper_ready(bool careful); /* its record and its set; false: there is none */
+void kaio_reaper_watch(bool careful); /* it reaps for all while kaio.owed > 0 */
+void kaio_reaper_unwatch(void);
+void kaio_reaper_kick(void);
+int kaio_epoll_set(void); /* or -1 */
+
+/* kind.c */
+struct statx;
+enum kaio_kind kaio_kind_of(int fd, struct statx *st); /* and what statx(2) says */
+bool kaio_kind_is_stream(int fd);
+
+/* thread.c */
+void kaio_thread_load(void (*ended)(void *)); /* called when a thread of the program's ends */
+struct kaio_thread *kaio_thread_self(void);   /* the caller's; under the lock */
+struct kaio_thread *kaio_thread_record(void); /* a free one; under the lock */
+void kaio_thread_watch(struct kaio_thread *self, bool careful);
+void kaio_thread_give_back(void);
+int kaio_thread_efd(struct kaio_thread *thread);    /* made when first needed; under the lock */
+void kaio_thread_check(struct kaio_thread *thread); /* is it still its own? under the lock */
+void kaio_thread_drain(struct kaio_thread *thread); /* reads its eventfd, without waiting */
+void kaio_thread_list(struct kaio_thread *thread, bool listed); /* in kaio.waiting */
+void kaio_thread_wake_later(struct kaio_thread *thread);  /* at kaio_leave(); under the lock */
+void kaio_thread_wake_waiter(struct kaio_thread *waiter); /* the same; NULL, KAIO_EVERYONE, too */
+void kaio_thread_add_waiter(struct kaio_thread **waiter, struct kaio_thread *thread);
+void kaio_thread_wake(struct kaio_thread *thread); /* now; without the lock */
+bool kaio_thread_polls(struct kaio_thread *thread,
+                       int efd); /* before poll(); false: it has moved */
+/* Several threads wait for the same: all of kaio.waiting are woken. */
+#define KAIO_EVERYONE ((struct kaio_thread *)1)
+#define KAIO_LOST     (-2)                              /* an eventfd that was closed unseen */
+int kaio_thread_start(void *(*run)(void *), void *arg); /* 0 or -errno; without the lock */
+
+/* clock.c; the kernel's, as nobody fakes it */
+struct pollfd;
+void kaio_clock_load(void);
+void kaio_clock_get(struct timespec *now); /* CLOCK_MONOTONIC, here and below */
+uint64_t kaio_now_ns(void);
+int kaio_clock_poll(struct pollfd *fd, const struct timespec *limit); /* ppoll() of one */
+void kaio_clock_nap(long ns, bool cancellable); /* less than a second; a signal ends it */
+
+/* fd.c */
+extern _Atomic int kaio_record_fd; /* or -1 */
+int kaio_fd_move(int fd);          /* another number for it, out of the program's way; or -1 */
+int kaio_fd_raise(int fd); /* moves a new descriptor out of the program's way; -1 stays -1 */
+bool kaio_fd_is_ours(int fd);
+bool kaio_fd_is_marked(int fd);             /* still the file that kaio_fd_raise() answered */
+void kaio_fd_evade(int fd);                 /* before dup2() or dup3() onto it */
+unsigned kaio_fd_ours_from(unsigned first); /* before close_range(): what to spare */
+/* What a small file of proc(5) says, ended by 0. Its length, or -1. */
+long kaio_fd_tell(const char *path, char *text, size_t size);
+
+/* raised.c */
+struct kaio_raised {
+    bool writes;      /* the thread itself has made some, */
+    unsigned seen;    /* kaio.raised before them, */
+    unsigned pending; /* and the signals of theirs that were pending for the thread */
+};
+void kaio_raised_before(struct kaio_raised *r, const sigset_t *mask);
+void kaio_raised_after(const struct kaio_raised *r, bool any);
+unsigned kaio_raised_pending(const sigset_t *mask);
+void kaio_raised_take(unsigned before);
+
+/* spin.c */
+struct kaio_bet {
+    atomic_uint doubt; /* its losses, less its wins */
+    _Atomic uint64_t not_before_ns;
+};
+struct kaio_spin {
+    struct kaio_bet look, yield;
+};
+void kaio_spin(struct kaio_spin *spin, bool (*is_found)(const void *), const void *arg);
+
+/* nap.c */
+struct kaio_nap {
+    bool begun, limited; /* limited: there is a time limit */
+    sigset_t mask;       /* the program's, until the wait ends */
+};
+int kaio_nap(struct kaio_nap *nap, bool cancellable); /* 0 or -EINTR */
+void kaio_nap_end(const struct kaio_nap *nap);
+
+#endif

@@ -1,0 +1,35 @@
+/* kind.c - what a descriptor is. Anywhere; only statx(), fstat() and lseek(), which wait for
+ * nothing. */
+#include "host/host.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Filters of containers may know fstat(), but not statx(). errno stays. */
+static bool look_at(int fd, struct statx *st) {
+    struct stat found;
+    int saved = errno;
+    if (!statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_SIZE, st))
+        return true;
+    bool known = fstat(fd, &found) == 0;
+    errno = saved;
+    if (!known) return false;
+    st->stx_mode = (uint16_t)found.st_mode;
+    st->stx_size = (uint64_t)found.st_size;
+    return true;
+}
+
+/* Has the descriptor positions (files, block devices, some character devices), or a peer? */
+enum kaio_kind kaio_kind_of(int fd, struct statx *st) {
+    if (!look_at(fd, st)) return KAIO_UNKNOWN; /* pread() will tell what is wrong */
+    mode_t mode = st->stx_mode;
+    bool file = S_ISREG(mode) || S_ISBLK(mode) || S_ISDIR(mode) ||
+                (S_ISCHR(mode) && lseek(fd, 0, SEEK_CUR) >= 0);
+    return file ? KAIO_FILE_LIKE : KAIO_STREAM;
+}
+
+bool kaio_kind_is_stream(int fd) {
+    struct statx st;
+    return kaio_kind_of(fd, &st) == KAIO_STREAM;
+}

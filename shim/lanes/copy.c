@@ -1,0 +1,125 @@
+/* copy.c - small buffered requests and streams are offered by the calling thread's own
+ * preadv2(RWF_NOWAIT): such an iocb would be carried out inside io_submit() anyway, and this gives
+ * the same answers in half the time. tmpfs has no RWF_NOWAIT and never waits.
+ *
+ * kaio_copy() is called without the lock by kaio_leave(), and its answer is taken like an event's
+ * (kaio_submit_result()). kaio_copy_read() is the short way of an aio_read() that wants no
+ * notification: no lock, no request, signals open, and the read has ended before the call returns,
+ * so no sync, close() or cancellation can miss it. What is not all there goes the long way.
+ */
+#include "lanes/lanes.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define QUICK_NS 20000
+
+/* Regular files whose pages are the storage: shmem alone answers F_GET_SEALS (fcntl(2)). */
+bool kaio_copy_is_memory(int fd) {
+    return fcntl(fd, F_GET_SEALS) >= 0;
+}
+
+/* flags: F_GETFL's. preadv2() takes offset -1 for the file's own, and answers 0 for no bytes of
+ * anything. */
+bool kaio_copy_suits(int flags, size_t nbytes, off_t offset) {
+    return flags >= 0 && !(flags & O_DIRECT) && nbytes > 0 && offset >= 0;
+}
+
+/* 4 bytes in a ns: what a copy from the page cache takes at most. */
+bool kaio_copy_is_quick(size_t nbytes, uint64_t took_ns) {
+    return took_ns < QUICK_NS + nbytes / 4;
+}
+
+/* Would an offer be declined, or take as long as the device? So it was with the last one, or with
+ * the last that a worker had. relaxed: hints */
+bool kaio_copy_waits(const struct kaio_file *file, enum kaio_op op) {
+    return atomic_load_explicit(&file->cold, memory_order_relaxed) & 1u << op;
+}
+
+void kaio_copy_learn(struct kaio_file *file, enum kaio_op op, bool waits) {
+    uint8_t bit = (uint8_t)(1u << op);
+    if (kaio_copy_waits(file, op) == waits) return;
+    if (waits) atomic_fetch_or_explicit(&file->cold, bit, memory_order_relaxed);
+    else atomic_fetch_and_explicit(&file->cold, (uint8_t)~bit, memory_order_relaxed);
+}
+
+static long copy(enum kaio_op op, int fd, void *buf, size_t n, off_t offset, bool memory) {
+    struct iovec iov = {buf, n};
+    bool read = op == KAIO_READ;
+    long r = memory ? syscall(read ? SYS_pread64 : SYS_pwrite64, fd, buf, n, (long)offset)
+                    : syscall(read ? SYS_preadv2 : SYS_pwritev2, fd, &iov, 1, (long)offset, 0l,
+                              RWF_NOWAIT);
+    return r < 0 ? -errno : r;
+}
+
+void kaio_copy_offer(struct kaio_batch *b, struct kaio_req *req) {
+    kaio_req_move(req, KAIO_OFFERED);
+    req->lane = KAIO_BY_CALLER;
+    req->buffered = req->op == KAIO_READ && !req->in_line && !req->file->memory;
+    TAILQ_INSERT_TAIL(&b->run, req, link);
+}
+
+/* Offset -1 stands for none. */
+long kaio_copy_stream(struct kaio_req *req) {
+    return copy(req->op, req->iocb.aio_fildes, req->buf + req->done, req->nbytes - req->done, -1,
+                false);
+}
+
+/* Bytes or -errno. A write may wait in spite of RWF_NOWAIT: xfs and btrfs make it durable before
+ * they return (mount -o sync, chattr +S), a frozen filesystem lets none begin. relaxed: a hint */
+long kaio_copy(struct kaio_req *req) {
+    if (req->in_line) return kaio_copy_stream(req);
+    struct kaio_file *file = req->file;
+    uint64_t begin = kaio_now_ns();
+    long res =
+        copy(req->op, req->iocb.aio_fildes, req->buf, req->nbytes, req->offset, file->memory);
+    if (req->op == KAIO_READ) {
+        atomic_store_explicit(&file->hot, res == (long)req->nbytes, memory_order_relaxed);
+        kaio_copy_learn(file, KAIO_READ, res == -EAGAIN);
+    } else {
+        kaio_copy_learn(file, KAIO_WRITE, !kaio_copy_is_quick(req->nbytes, kaio_now_ns() - begin));
+    }
+    return res;
+}
+
+/* What is in memory is copied; for the rest the kernel begins to read before it declines. */
+void kaio_copy_begin(struct kaio_req *req) {
+    long res = copy(KAIO_READ, req->iocb.aio_fildes, req->buf + req->done, req->nbytes - req->done,
+                    req->offset + (off_t)req->done, false);
+    if (res > 0) req->done += (size_t)res;
+}
+
+/* The descriptor is what it was when a read was last found to be hot, but for one case: another
+ * file has its number, unseen (fclose(), close_range()), or it has become direct (F_SETFL). Then
+ * this one read may wait for the device in the call, is seen to, and the next is looked at again.
+ */
+bool kaio_copy_read(struct aiocb *cb) {
+    struct kaio_file *file = kaio_file_used(cb->aio_fildes);
+    struct kaio_thread *self = kaio_self;
+    if (!file || !self || !atomic_load_explicit(&file->hot, memory_order_relaxed)) return false;
+    size_t n = cb->aio_nbytes;
+    if (n == 0 || n >= KAIO_LARGE_BYTES || cb->aio_offset < 0 || kaio_config.order) return false;
+    if (kaio_notify_wanted(&cb->aio_sigevent)) return false;
+    bool memory = atomic_load_explicit(&file->memory, memory_order_relaxed);
+    if (memory && !kaio_file_trusts(file))
+        return false; /* the long way looks whether it still is */
+    int saved = errno;
+    uint64_t begin = kaio_now_ns();
+    long res = copy(KAIO_READ, cb->aio_fildes, (void *)cb->aio_buf, n, cb->aio_offset, memory);
+    if (!kaio_copy_is_quick(n, kaio_now_ns() - begin))
+        atomic_store_explicit(&file->hot, false, memory_order_relaxed);
+    errno = saved;
+    if (res != (long)n) return false;
+    KAIO_PROBE(submit, cb, KAIO_READ, cb->aio_fildes, cb->aio_offset, n);
+    if (__builtin_expect(kaio_stats_on, false)) kaio_stats_copied(n);
+    KAIO_PROBE(complete, cb, KAIO_BY_CALLER, res);
+    __atomic_store_n(&cb->__return_value, res, __ATOMIC_RELAXED);
+    /* release: pairs with the acquire in aio_error(), like the status store in complete.c */
+    __atomic_store_n(&cb->__error_code, 0, __ATOMIC_RELEASE);
+    uint64_t copied = atomic_load_explicit(&self->copied, memory_order_relaxed);
+    atomic_store_explicit(&self->copied, copied + 1, memory_order_relaxed); /* stats.c reads it */
+    return true;
+}

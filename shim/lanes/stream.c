@@ -1,0 +1,204 @@
+/* stream.c - what waits for its peer: questions to a stream, and who waits for it.
+ *
+ * The kernel polls most streams by an iocb (kernel.c); for some the reaper's epoll set does
+ * (kaio_stream_poll()). What neither can wait for truthfully gets a thread of its own
+ * (kaio_stream_block(), core/blockers.c): terminals, named FIFOs, signalfds, sockets with a time
+ * limit or a low-water mark, every stream when there is no context, and the second direction of one
+ * in the epoll set. Such a thread may wait for ever and must not take a worker's place.
+ *
+ * Under the lock, but for the questions. Until a blocker's thread is there, and while it polls, the
+ * request is POLLING and may be cancelled: the thread then finds a ZOMBIE, or DONE.
+ */
+#include "lanes/lanes.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <termios.h>
+#include <unistd.h>
+
+/* SO_RCVLOWAT: a blocking read() waits for so many bytes; poll() does not, of some kinds. */
+static bool has_low_water(const struct kaio_req *req) {
+    int least = 1;
+    socklen_t n = sizeof least;
+    if (!req->file->socket || req->op != KAIO_READ) return false;
+    return !getsockopt(req->iocb.aio_fildes, SOL_SOCKET, SO_RCVLOWAT, &least, &n) && least > 1;
+}
+
+/* A signalfd gives the signals of the thread that reads or polls it, too; glibc's has none.
+ * Anonymous files have no type: others need not be asked for their name. */
+static bool is_signalfd(const struct kaio_req *req) {
+    char path[32], file[] = "anon_inode:[signalfd]", found[sizeof file];
+    if (!req->file->anonymous) return false;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", req->iocb.aio_fildes);
+    return readlink(path, found, sizeof found) == sizeof file - 1 &&
+           !memcmp(found, file, sizeof file - 1);
+}
+
+/* Is it of a kind that poll() is wrong about? */
+bool kaio_stream_misleads(const struct kaio_req *req) {
+    return is_signalfd(req) || has_low_water(req);
+}
+
+/* One-shot, so that the set need not change before the request does. The other direction of the
+ * same descriptor may be there already: then a blocker takes this one. */
+bool kaio_stream_poll(const struct kaio_batch *b, struct kaio_req *req) {
+    struct epoll_event ev = {.data.ptr = req};
+    ev.events = EPOLLONESHOT | (req->op == KAIO_READ ? EPOLLIN : EPOLLOUT);
+    if (!kaio_reaper_ready(b->careful) || kaio.unattended) return false;
+    if (epoll_ctl(kaio_epoll_set(), EPOLL_CTL_ADD, req->iocb.aio_fildes, &ev)) return false;
+    req->epolled = true;
+    kaio.epolled++;
+    kaio_req_move(req, KAIO_POLLING);
+    return true;
+}
+
+/* An event of it may be on its way to stream_ready() all the same. */
+void kaio_stream_unpoll(struct kaio_req *req) {
+    epoll_ctl(kaio_epoll_set(), EPOLL_CTL_DEL, req->iocb.aio_fildes, NULL);
+    req->epolled = false;
+    kaio.epolled--;
+}
+
+/* SO_RCVTIMEO, SO_SNDTIMEO: a socket's read() or write() gives up after so many ns; 0: never. */
+uint64_t kaio_stream_limit(const struct kaio_req *req) {
+    struct timeval limit = {0, 0};
+    socklen_t n = sizeof limit;
+    int option = req->op == KAIO_READ ? SO_RCVTIMEO : SO_SNDTIMEO;
+    if (getsockopt(req->iocb.aio_fildes, SOL_SOCKET, option, &limit, &n)) return 0;
+    return (uint64_t)limit.tv_sec * 1000000000u + (uint64_t)limit.tv_usec * 1000u;
+}
+
+bool kaio_stream_has_limit(const struct kaio_req *req) {
+    return kaio_stream_limit(req) > 0;
+}
+
+/* For poll(); end 0: no limit. */
+int kaio_stream_ms_until(uint64_t end) {
+    uint64_t now = kaio_now_ns(), left = end > now ? (end - now) / 1000000 + 1 : 0;
+    return end == 0 ? -1 : left < INT_MAX ? (int)left : INT_MAX;
+}
+
+static bool is_ready(const struct kaio_req *req) {
+    struct pollfd fd = {.fd = req->iocb.aio_fildes};
+    fd.events = req->op == KAIO_READ ? POLLIN : POLLOUT;
+    return syscall(SYS_poll, &fd, 1l, 0l) > 0;
+}
+
+/* An empty FIFO that nobody has open for writing. vmsplice() reads from a pipe, and has no place to
+ * put what there is; into a descriptor that is open for writing, too, it would write. */
+static bool has_no_writer(int fd, int flags) {
+    struct iovec nowhere = {NULL, 1};
+    return (flags & O_ACCMODE) == O_RDONLY && vmsplice(fd, &nowhere, 1, SPLICE_F_NONBLOCK) == 0;
+}
+
+/* Does poll() wait where read() does not? For the first writer of a FIFO. A terminal's read may end
+ * with nothing (VMIN 0), or with less than VMIN if no more is asked for; and a process in the
+ * background gets EIO, as the signal is blocked. */
+static bool poll_misleads(const struct kaio_req *req, int flags) {
+    struct termios mode;
+    int fd = req->iocb.aio_fildes;
+    if (req->op != KAIO_READ) return false;
+    if (tcgetattr(fd, &mode)) return has_no_writer(fd, flags);
+    pid_t foreground = tcgetpgrp(fd);
+    if (foreground > 0 && foreground != getpgrp()) return true;
+    cc_t least = mode.c_cc[VMIN];
+    if (mode.c_lflag & ICANON) return false;
+    return least == 0 || (mode.c_cc[VTIME] == 0 && least > req->nbytes);
+}
+
+/* A terminal that has been hung up says EIO to whoever waits in read(), but end of file to who
+ * comes later, as we do. */
+bool kaio_stream_is_hung_up(const struct kaio_req *req, short ready) {
+    struct stat st;
+    return ready & POLLHUP && fstat(req->iocb.aio_fildes, &st) == 0 && S_ISCHR(st.st_mode);
+}
+
+/* Asleep in read() or write() a thread holds the open file, whatever becomes of the number; that it
+ * sleeps there only proc(5) tells. Without that we go by what was said, as glibc does. */
+static bool is_inside(const struct kaio_req *req) {
+    char path[64], text[256], *rest = text;
+    snprintf(path, sizeof path, "/proc/self/task/%d/syscall", req->tid);
+    if (kaio_fd_tell(path, text, sizeof text) <= 0) return true;
+    long nr = strtol(text, &rest, 10);
+    bool reads = nr == SYS_read || nr == SYS_pread64,
+         writes = nr == SYS_write || nr == SYS_pwrite64;
+    bool in_call = rest > text && (reads || writes); /* else "running" */
+    return in_call && strtol(rest, NULL, 16) == req->iocb.aio_fildes;
+}
+
+/* Under the lock: close() waits until no blocker is on its way into its call. */
+bool kaio_stream_enters(const struct kaio_file *file) {
+    for (int op = KAIO_READ; op <= KAIO_WRITE; op++) {
+        const struct kaio_req *req = TAILQ_FIRST(&file->line[op]);
+        if (req && req->state == KAIO_RUNNING && !is_inside(req)) return true;
+    }
+    return false;
+}
+
+/* Errors that read() might not give; a socket's own come only once. */
+bool kaio_stream_is_refusal(long res) {
+    return res == -EAGAIN || res == -EOPNOTSUPP || res == -EINVAL || res == -ESPIPE ||
+           res == -ENOSYS || res == -EPERM;
+}
+
+/* Left to read() and pread(). */
+static bool is_odd(const struct kaio_req *req) {
+    return req->blocking || req->nbytes == 0 || req->nbytes > SSIZE_MAX / 2 || req->offset < 0;
+}
+
+/* What speaks against an offer: -errno, or 0. As in ready() in core/rule.c: behind a part, an error
+ * is not asked for. */
+long kaio_stream_objection(const struct kaio_req *req, short ready) {
+    if (is_odd(req)) return -EOPNOTSUPP;
+    return ready & POLLERR && req->done > 0 ? -EIO : 0;
+}
+
+/* Is there nothing to be had now? A terminal, which takes no offers, is looked at. */
+bool kaio_stream_must_wait(struct kaio_req *req, long res, short ready) {
+    int flags = fcntl(req->iocb.aio_fildes, F_GETFL);
+    if (flags >= 0 && flags & O_NONBLOCK) return false;
+    if (res > 0) return req->op == KAIO_WRITE && req->done < req->nbytes;
+    bool terminal = res == -EOPNOTSUPP && !is_odd(req) && !ready;
+    return res == -EAGAIN || (terminal && !poll_misleads(req, flags) && !is_ready(req));
+}
+
+/* POLLING already, so that it can be cancelled before the thread is there. */
+void kaio_stream_block(struct kaio_batch *b, struct kaio_req *req) {
+    req->blocker = true;
+    kaio_req_move(req, KAIO_POLLING);
+    req->unstarted = true;
+    TAILQ_INSERT_TAIL(&kaio.blockers, req, link);
+    if (b->careful && kaio_reaper_ready(b->careful)) kaio_reaper_kick();
+}
+
+/* Under the lock: the request is no blocker's any more. False: it has been cancelled. Then it is a
+ * ZOMBIE, or DONE until its notification has been made. */
+bool kaio_stream_unblock(struct kaio_req *req, enum kaio_state state) {
+    bool cancelled = req->state != KAIO_POLLING;
+    if (cancelled) kaio_file_unsubmitted(req->file, -1);
+    else kaio_req_move(req, state);
+    req->blocker = false;
+    if (req->state == KAIO_ZOMBIE) kaio_req_free(req);
+    return !cancelled;
+}
+
+/* Under the lock. close() waits until the blocker is out of poll(), which holds the file open. */
+void kaio_stream_cancel(struct kaio_req *req) {
+    if (req->unstarted) {
+        TAILQ_REMOVE(&kaio.blockers, req, link);
+        req->unstarted = false;
+        kaio_stream_unblock(req, KAIO_RUNNING);
+        return;
+    }
+    kaio_file_unsubmitted(req->file, 1); /* taken back in blocker_begin() */
+}

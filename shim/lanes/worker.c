@@ -1,0 +1,73 @@
+/* worker.c - the lane of calls that may wait: pread(), pwrite(), fsync().
+ *
+ * kaio_worker_run() without the lock, on a worker (core/workers.c), on a blocker, or inline on the
+ * caller's thread; the rest under the lock.
+ */
+#include "lanes/lanes.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* A stream, seen only now, is not waited for here: see kaio_worker_finish(). errno stays ESPIPE. */
+static bool has_become_stream(const struct kaio_req *req) {
+    return !req->in_line && kaio_kind_is_stream(req->iocb.aio_fildes);
+}
+
+/* A stream's read() may end by EINTR though signals are blocked: of a socket with a time limit, by
+ * SIGSTOP (signal(7)), and of some devices. close() waits only until it has begun. The lock: under
+ * it let_go() in file.c sees a thread asleep in its call and gives the number away. */
+static bool may_call_again(const struct kaio_req *req) {
+    if (!req->in_line) return true;
+    kaio_lock();
+    bool same = !kaio_file_is_gone(req);
+    kaio_unlock();
+    if (!same) errno = ECANCELED;
+    return same;
+}
+
+/* Raw system calls: these are no cancellation points, and fsync is ours. */
+long kaio_worker_run(struct kaio_req *req) {
+    int fd = req->iocb.aio_fildes;
+    char *buf = req->buf + req->done;
+    size_t rest = req->nbytes - req->done;
+    long at = (long)req->offset + (long)req->done, r;
+    if (rest == 0 && req->done > 0) return (long)req->done; /* kaio_copy_begin() had all */
+    do {
+        switch (req->op) {
+        case KAIO_READ:
+            r = syscall(SYS_pread64, fd, buf, rest, at);
+            if (r < 0 && errno == ESPIPE && !has_become_stream(req))
+                r = syscall(SYS_read, fd, buf, rest);
+            break;
+        case KAIO_WRITE:
+            r = syscall(SYS_pwrite64, fd, buf, rest, at);
+            if (r < 0 && errno == ESPIPE && !has_become_stream(req))
+                r = syscall(SYS_write, fd, buf, rest);
+            break;
+        case KAIO_FSYNC: r = syscall(SYS_fsync, fd); break;
+        default: r = syscall(SYS_fdatasync, fd); break;
+        }
+    } while (r < 0 && errno == EINTR && may_call_again(req));
+    if (r < 0) return req->done ? (long)req->done : -errno;
+    return (long)req->done + r;
+}
+
+/* By the calling thread, at its kaio_leave(). */
+void kaio_worker_run_inline(struct kaio_batch *b, struct kaio_req *req) {
+    kaio_req_move(req, KAIO_RUNNING);
+    TAILQ_INSERT_TAIL(&b->run, req, link);
+}
+
+void kaio_worker_queue(struct kaio_batch *b, struct kaio_req *req) {
+    if (kaio_config.mode == KAIO_KERNEL)
+        kaio_worker_run_inline(b, req); /* for comparison: the caller blocks */
+    else kaio_queue_add(req);
+}
+
+void kaio_worker_finish(struct kaio_batch *b, struct kaio_req *req, long res) {
+    kaio_queue_ended(req);
+    req->lane = kaio_is_ours ? KAIO_BY_WORKER : KAIO_BY_CALLER;
+    kaio_answer(b, req, res == -ESPIPE ? KAIO_SAYS : KAIO_FINAL, res);
+}

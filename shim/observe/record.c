@@ -1,0 +1,201 @@
+/* record.c - KAIO_RECORD: what the program asks for, as a fio iolog of version 3, which
+ * `fio --read_iolog=FILE` replays. Called by watch.c before the request is made, in every mode.
+ *
+ * Each request is one line, written at once with one write() to a file opened for appending. That
+ * costs the page cache's 1 to 2 us a request, and in return there is no buffer to fill, no lock, no
+ * thread, and nothing to lose when the program ends by _exit() (fio's jobs do), execve() or a
+ * signal. Lines of several threads may be some microseconds out of order, which fio does not mind.
+ *
+ * The first process that makes a request creates the file; others, forked or started, append to
+ * FILE.PID, and what they become by execve() to FILE.PID.2. A file's first request brings its "add"
+ * and "open" lines in the same write(). Which files have them is in a table of fixed size; what
+ * finds no place there is opened and closed around each request.
+ *
+ * Left out and counted: what is not a file or block device, and paths that the format cannot hold.
+ */
+#include "observe/watch.h"
+#include "observe/stats.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define PATH_MOST  255          /* what fio reads */
+#define LINE_MOST  (4 * 384)    /* add, open, the request, close */
+#define FILES      1024         /* a power of two */
+#define BYTES_MOST 0x7ffff000ul /* of one read() or write(); fio's count has 32 bits */
+
+enum output { NONE, OPENING, OPEN, OVER };
+
+/* Zeros in a child. */
+static struct {
+    atomic_int output;
+    uint64_t start_ns;
+    char path[KAIO_PATH_MAX + 32];
+    _Atomic uint64_t files[FILES]; /* a hash of the path; + 1: its lines are being written */
+    _Atomic uint64_t streams, names;
+} __attribute__((aligned(4096))) record; /* whole pages: nothing else is wiped with it */
+
+void kaio_record_load(void) {
+    madvise(&record, sizeof record, MADV_WIPEONFORK);
+}
+
+static void end(int err) {
+    if (atomic_exchange_explicit(&record.output, OVER, memory_order_relaxed) == OVER) return;
+    kaio_say("the recording ends: %s: %s; the program goes on",
+             *record.path ? record.path : kaio_config.record, strerrordesc_np(err));
+}
+
+static int open_record(int flags) {
+    flags |= O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+    return (int)syscall(SYS_openat, AT_FDCWD, record.path, flags, 0666);
+}
+
+static int create(void) {
+    snprintf(record.path, sizeof record.path, "%s", kaio_config.record);
+    int fd = open_record(O_CREAT | O_EXCL), pid = (int)getpid();
+    for (int i = 1; fd < 0 && errno == EEXIST && i < 100; i++) {
+        const char *format = i == 1 ? "%s.%d" : "%s.%d.%d"; /* after execve() */
+        /* cppcheck-suppress wrongPrintfScanfArgNum ; C ignores what the format does not name */
+        snprintf(record.path, sizeof record.path, format, kaio_config.record, pid, i);
+        fd = open_record(O_CREAT | O_EXCL);
+    }
+    return fd;
+}
+
+static bool put(const char *text, size_t n);
+
+static void begin(uint64_t now) {
+    static const char header[] = "fio version 3 iolog\n";
+    int inherited = kaio_record_fd;
+    if (kaio_fd_is_marked(inherited)) syscall(SYS_close, inherited);
+    record.start_ns = now;
+    kaio_record_fd = kaio_fd_raise(create());
+    if (kaio_record_fd < 0) end(errno);
+    else if (put(header, sizeof header - 1)) /* release: pairs with the acquire in is_open() */
+        atomic_store_explicit(&record.output, OPEN, memory_order_release);
+}
+
+/* Opens it if need be, with signals blocked, so that no handler waits for its own thread. */
+static bool is_open(uint64_t now) {
+    int output = atomic_load_explicit(&record.output, memory_order_acquire);
+    if (output == OPEN || output == OVER) return output == OPEN;
+    sigset_t all, mask;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &mask);
+    output = NONE;
+    if (atomic_compare_exchange_strong(&record.output, &output, OPENING)) begin(now);
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    while ((output = atomic_load_explicit(&record.output, memory_order_acquire)) == OPENING)
+        sched_yield();
+    return output == OPEN;
+}
+
+/* False: the recording has ended; a line that is not all there is taken back. The program may have
+ * closed the descriptor unseen. */
+static bool put(const char *text, size_t n) {
+    int fd = kaio_record_fd;
+    if (!kaio_fd_is_marked(fd)) {
+        fd = kaio_fd_raise(open_record(0));
+        kaio_record_fd = fd;
+    }
+    size_t done;
+    int err = -kaio_output_put(fd, text, n, 0, &done);
+    if (err == 0) return true;
+    struct stat st;
+    if (done && fstat(fd, &st) == 0 && ftruncate(fd, st.st_size - (off_t)done)) err = errno;
+    end(err);
+    return false;
+}
+
+/* The path of a descriptor's file as the format can hold it; false: it is left out. */
+static bool path_of(int fd, char path[PATH_MOST + 1]) {
+    struct stat st;
+    char link[32];
+    if (fstat(fd, &st) || !(S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))) {
+        atomic_fetch_add_explicit(&record.streams, 1, memory_order_relaxed);
+        return false;
+    }
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t n = readlink(link, path, PATH_MOST + 1);
+    if (n > 0 && n <= PATH_MOST) path[n] = 0;
+    if (n > 0 && n <= PATH_MOST && *path == '/' && !strpbrk(path, " \t\n\v\f\r")) return true;
+    atomic_fetch_add_explicit(&record.names, 1, memory_order_relaxed); /* deleted, too */
+    return false;
+}
+
+static uint64_t hash(const char *path) {
+    uint64_t h = 0xcbf29ce484222325u; /* FNV-1a */
+    for (; *path; path++) h = (h ^ (unsigned char)*path) * 0x100000001b3u;
+    return (h | 2) & ~1ul; /* neither 0 nor "being written" */
+}
+
+/* The place of the key, or a free one for it; NULL: the table is full. */
+static _Atomic uint64_t *place_of(uint64_t key) {
+    for (unsigned i = 0; i < FILES; i++) {
+        _Atomic uint64_t *place = &record.files[(key / 2 + i) % FILES];
+        uint64_t found;
+        while ((found = atomic_load_explicit(place, memory_order_acquire)) == key + 1)
+            sched_yield(); /* its thread is inside write() */
+        if (found == key || found == 0) return place;
+    }
+    return NULL;
+}
+
+static int line(char *text, uint64_t us, const char *path, const struct aiocb *cb,
+                enum kaio_op op) {
+    if (op > KAIO_WRITE)
+        return sprintf(text, "%llu %s %s 0 0\n", (unsigned long long)us, path,
+                       op == KAIO_FSYNC ? "sync" : "datasync");
+    size_t n = cb->aio_nbytes < BYTES_MOST ? cb->aio_nbytes : BYTES_MOST;
+    return sprintf(text, "%llu %s %s %lld %zu\n", (unsigned long long)us, path,
+                   op == KAIO_READ ? "read" : "write", (long long)cb->aio_offset, n);
+}
+
+/* The first request of a file brings the lines that make it known. Signals are blocked while a
+ * place is claimed: a handler would wait for it for ever. False: another thread has been faster. */
+static bool put_first(_Atomic uint64_t *place, uint64_t key, const char *text, int n) {
+    sigset_t all, mask;
+    uint64_t none = 0;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &mask);
+    bool claimed = atomic_compare_exchange_strong(place, &none, key + 1);
+    if (claimed) put(text, (size_t)n);
+    if (claimed) atomic_store_explicit(place, key, memory_order_release);
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
+    return claimed;
+}
+
+static void put_request(const struct aiocb *cb, enum kaio_op op, const char *path, uint64_t us) {
+    char text[LINE_MOST];
+    unsigned long long t = us;
+    uint64_t key = hash(path);
+    int made = sprintf(text, "%llu %s add\n%llu %s open\n", t, path, t, path);
+    int n = made + line(text + made, us, path, cb, op);
+    _Atomic uint64_t *place;
+    while ((place = place_of(key)) && *place != key)
+        if (put_first(place, key, text, n)) return;
+    if (place) put(text + made, (size_t)(n - made));
+    else put(text, (size_t)(n + sprintf(text + n, "%llu %s close\n", t, path)));
+}
+
+void kaio_record(const struct aiocb *cb, enum kaio_op op, uint64_t now) {
+    char path[PATH_MOST + 1];
+    bool nothing = op <= KAIO_WRITE && (cb->aio_nbytes == 0 || cb->aio_offset < 0);
+    if (nothing || !is_open(now) || !path_of(cb->aio_fildes, path)) return;
+    put_request(cb, op, path, now > record.start_ns ? (now - record.start_ns) / 1000 : 0);
+}
+
+void kaio_record_report(void) {
+    unsigned long long streams = record.streams, names = record.names;
+    if (streams + names == 0) return;
+    kaio_say("requests left out of the recording: %llu of streams, %llu of files that are deleted "
+             "or have spaces or too long a path",
+             streams, names);
+}

@@ -1,0 +1,56 @@
+/* watch.h - what is there for KAIO_STATS and KAIO_RECORD; the second half of kaio.h, which includes
+ * it. Everything is off unless asked for, and then costs its callers a branch on kaio_watching or
+ * kaio_stats_on.
+ */
+#ifndef KAIO_WATCH_H
+#define KAIO_WATCH_H
+
+#include "host/host.h"
+#include "observe/probe.h"
+
+#include <stdio.h>
+
+/* watch.c */
+struct kaio_counts; /* stats.h */
+struct kaio_hist;
+#define KAIO_WATCH_LIST (KAIO_BARRIER + 1) /* for an operation: as each aiocb of the list says; */
+#define KAIO_WATCH_WAIT (KAIO_BARRIER + 2) /* and the call lasts until all have ended */
+extern bool kaio_watching;                 /* KAIO_STATS or KAIO_RECORD; final once loaded */
+extern bool kaio_stats_on;
+extern __thread uint64_t kaio_call_start_ns; /* of the thread's last call that made a request */
+void kaio_watch_load(void);
+uint64_t kaio_watch_begin(struct aiocb *const list[], int n, int op);
+void kaio_watch_end(struct aiocb *const list[], int op, uint64_t start_ns, int res);
+void kaio_watch_seen(const struct aiocb *cb); /* async-signal-safe */
+unsigned kaio_watch_op(enum kaio_op op);
+struct kaio_counts *kaio_watch_counts(void);
+void kaio_watch_time(struct kaio_hist *hist, uint64_t value);
+struct kaio_counts *kaio_watch_now(void);
+/* The answer of a call that makes requests; off, it costs a branch. */
+#define WATCHED(list, n, op, call)                                                                 \
+    ({                                                                                             \
+        bool watched_ = __builtin_expect(kaio_watching, false);                                    \
+        uint64_t start_ = watched_ ? kaio_watch_begin(list, n, op) : 0;                            \
+        int res_ = (call);                                                                         \
+        if (__builtin_expect(watched_, false)) kaio_watch_end(list, op, start_, res_);             \
+        res_;                                                                                      \
+    })
+
+/* stats.c: if kaio_stats_on */
+void kaio_stats_complete(enum kaio_lane lane, enum kaio_op op, uint64_t start_ns, long res);
+void kaio_stats_copied(size_t nbytes);
+void kaio_stats_update(void); /* under the lock: what others count there */
+void kaio_stats_report(void);
+
+/* share.c */
+void kaio_share_load(void);
+void kaio_share_begin(const struct kaio_counts *own); /* what has no count yet is copied */
+struct kaio_counts *kaio_share_page(void);            /* NULL: nothing is published */
+bool kaio_share_end(void);
+
+/* record.c */
+void kaio_record_load(void);
+void kaio_record(const struct aiocb *cb, enum kaio_op op, uint64_t now);
+void kaio_record_report(void);
+
+#endif

@@ -1,0 +1,125 @@
+/* queue.c - what waits for workers, by descriptor.
+ *
+ * Under the lock. Each descriptor has two queues, file->reads (and syncs) and file->writes;
+ * kaio.ready are those with something to take, served in turn. Reads are taken in parallel; writes
+ * one at a time (file->writer), for the inode's lock allows no more, and O_APPEND writes land in
+ * call order.
+ *
+ * Once KAIO_WORKERS are busy only descriptors that have none of them get a worker, one of up to
+ * KAIO_SPARE more: as many as glibc has threads, each of which serves one descriptor. So a file
+ * whose device stalls does not hold up others.
+ */
+#include "request/request.h"
+
+static bool can_write(const struct kaio_file *file) {
+    return !file->writer && !TAILQ_EMPTY(&file->writes);
+}
+
+/* After every change of its queues, and in any case to the end of ready. relaxed: a worker that
+ * sees nready late sleeps under the lock, where it sees it */
+static void make_ready(struct kaio_file *file) {
+    if (file->ready) {
+        TAILQ_REMOVE(&kaio.ready, file, link);
+        atomic_fetch_sub_explicit(&kaio.nready, 1, memory_order_relaxed);
+    }
+    file->ready = can_write(file) || !TAILQ_EMPTY(&file->reads);
+    if (file->ready) {
+        TAILQ_INSERT_TAIL(&kaio.ready, file, link);
+        atomic_fetch_add_explicit(&kaio.nready, 1, memory_order_relaxed);
+    }
+}
+
+void kaio_queue_add(struct kaio_req *req) {
+    struct kaio_file *file = req->file;
+    kaio_req_move(req, KAIO_QUEUED);
+    TAILQ_INSERT_TAIL(req->op == KAIO_WRITE ? &file->writes : &file->reads, req, link);
+    if (!file->ready) make_ready(file);
+}
+
+void kaio_queue_drop(struct kaio_req *req) {
+    struct kaio_file *file = req->file;
+    TAILQ_REMOVE(req->op == KAIO_WRITE ? &file->writes : &file->reads, req, link);
+    if (!can_write(file) && TAILQ_EMPTY(&file->reads)) make_ready(file);
+}
+
+/* Of those taken, by any thread: the next write's turn. */
+void kaio_queue_ended(struct kaio_req *req) {
+    struct kaio_file *file = req->file;
+    if (file->writer != req) return;
+    file->writer = NULL;
+    if (!file->ready) make_ready(file);
+}
+
+/* The first whose turn it is to get a worker, or one more. */
+struct kaio_file *kaio_queue_next(void) {
+    struct kaio_file *file = TAILQ_FIRST(&kaio.ready);
+    bool all_busy = kaio.busy >= (unsigned)kaio_config.workers;
+    while (file && all_busy && file->workers > 0) file = TAILQ_NEXT(file, link);
+    return file;
+}
+
+static struct kaio_req *take(struct kaio_file *file, bool write) {
+    struct kaio_reqs *queue = write ? &file->writes : &file->reads;
+    struct kaio_req *req = TAILQ_FIRST(queue);
+    TAILQ_REMOVE(queue, req, link);
+    if (write) file->writer = req;
+    file->has_read = !write;
+    return req;
+}
+
+/* Of a file that is ready, reads and writes in turn; then others' turn. */
+struct kaio_req *kaio_queue_take(struct kaio_file *file) {
+    struct kaio_req *req =
+        take(file, can_write(file) && (file->has_read || TAILQ_EMPTY(&file->reads)));
+    make_ready(file);
+    return req;
+}
+
+static bool starts_thread(const struct kaio_req *req) {
+    return req->sigev.sigev_notify == SIGEV_THREAD ||
+           (req->lio && req->lio->sigev.sigev_notify == SIGEV_THREAD);
+}
+
+static bool joins(const struct kaio_req *first, const struct kaio_req *req) {
+    return req && first->buffered && req->buffered && !starts_thread(first) && !starts_thread(req);
+}
+
+/* Reads of one file's pages that are not in memory: the kernel begins each when it declines it, so
+ * one worker can begin them all and then wait for one after the other, most of which have come by
+ * then. That saves most of the sleeps and wake-ups, which are dearer than all else here. */
+int kaio_queue_take_batch(struct kaio_file *file, struct kaio_req *batch[KAIO_BATCH]) {
+    int n = 1;
+    batch[0] = kaio_queue_take(file);
+    while (n < KAIO_BATCH && joins(batch[0], TAILQ_FIRST(&file->reads)))
+        batch[n++] = take(file, false);
+    for (int i = 0; i < n; i++) kaio_req_move(batch[i], KAIO_RUNNING);
+    if (n > 1) make_ready(file);
+    return n;
+}
+
+static unsigned batches_of(const struct kaio_file *file, unsigned limit) {
+    const struct kaio_req *req, *first = NULL;
+    unsigned n = can_write(file);
+    int length = 0;
+    TAILQ_FOREACH(req, &file->reads, link) {
+        if (first && joins(first, req) && ++length < KAIO_BATCH) continue;
+        if (++n > limit) break;
+        first = req;
+        length = 0;
+    }
+    return n;
+}
+
+/* How many workers could take something beside those that are coming? No more than one too many
+ * are counted. */
+unsigned kaio_queue_batches(unsigned coming) {
+    bool all_busy = kaio.busy + coming >= (unsigned)kaio_config.workers;
+    const struct kaio_file *file;
+    unsigned n = 0;
+    TAILQ_FOREACH(file, &kaio.ready, link) {
+        if (n > coming) break;
+        if (!all_busy) n += batches_of(file, coming - n);
+        else if (file->workers == 0) n++;
+    }
+    return n;
+}

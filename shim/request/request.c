@@ -1,0 +1,202 @@
+/* request.c - the pool of requests, the way from an aiocb to its request, and every state change.
+ *
+ * Everything here runs under the lock. Memory is taken in chunks that are never given back, so a
+ * stale index always leads to a readable request; it is then compared with the aiocb.
+ */
+#include "request/request.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+struct kaio_req *kaio_req_at(uint32_t index) {
+    return &kaio.chunks[index / KAIO_POOL_CHUNK][index % KAIO_POOL_CHUNK];
+}
+
+static bool pool_grow(void) {
+    if (kaio.nreqs == KAIO_POOL_CHUNK * KAIO_POOL_CHUNKS) return false;
+    struct kaio_req *chunk = kaio_alloc(KAIO_POOL_CHUNK * sizeof *chunk);
+    if (!chunk) return false;
+    kaio.chunks[kaio.nreqs / KAIO_POOL_CHUNK] = chunk;
+    for (int i = 0; i < KAIO_POOL_CHUNK; i++) {
+        chunk[i].index = kaio.nreqs + (uint32_t)i;
+        TAILQ_INSERT_TAIL(&kaio.free, &chunk[i], link);
+    }
+    /* release: pairs with the acquire in kaio_req_glance(), which then finds the chunk */
+    __atomic_store_n(&kaio.nreqs, kaio.nreqs + KAIO_POOL_CHUNK, __ATOMIC_RELEASE);
+    return true;
+}
+
+/* All zeros, but for what others may be looking at. */
+void kaio_req_clear(struct kaio_req *req) {
+    memset(req, 0, offsetof(struct kaio_req, index));
+}
+
+/* Once some are there the request ends with what one call transfers at most, see read(2), NOTES. */
+void kaio_req_advance(struct kaio_req *req, size_t n) {
+    req->done += n;
+    if (req->nbytes > KAIO_TRANSFER_MAX) req->nbytes = KAIO_TRANSFER_MAX;
+}
+
+struct kaio_req *kaio_req_get(struct aiocb *cb, enum kaio_op op, int fd) {
+    struct kaio_file *file = kaio_file_get(fd);
+    if (!file || (TAILQ_EMPTY(&kaio.free) && !pool_grow())) return NULL;
+    struct kaio_req *req = TAILQ_FIRST(&kaio.free);
+    TAILQ_REMOVE(&kaio.free, req, link);
+    kaio_req_clear(req);
+    if (kaio_is_calling(kaio_self, cb)) kaio_self->calling = NULL; /* since a siglongjmp() */
+    kaio_req_fill(req, cb, op, file, fd);
+    req->serial = ++kaio.serial;
+    kaio.by_op[op]++;
+    return req;
+}
+
+/* A request that was cleared. Also without the lock, by direct.c. */
+void kaio_req_fill(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, struct kaio_file *file,
+                   int fd) {
+    /* relaxed, here and below: the lock orders it, or it is a hint; pairs with kaio_req_glance() */
+    __atomic_store_n(&req->file, file, __ATOMIC_RELAXED);
+    __atomic_store_n(&req->submitter, kaio_self, __ATOMIC_RELAXED);
+    req->op = (uint8_t)op;
+    req->generation = __atomic_load_n(&file->generation, __ATOMIC_RELAXED);
+    req->iocb.aio_fildes = fd;
+    req->sigev.sigev_notify = SIGEV_NONE;
+    req->owner = kaio_self;
+    __atomic_store_n(&req->cb, cb, __ATOMIC_RELAXED);
+    if (cb) {
+        req->sigev = cb->aio_sigevent;
+        __atomic_store_n(&cb->__abs_prio, (int)req->index, __ATOMIC_RELAXED);
+        __atomic_store_n(&cb->__return_value, 0, __ATOMIC_RELAXED);
+        /* relaxed: only this thread may look at cb before the call returns */
+        __atomic_store_n(&cb->__error_code, EINPROGRESS, __ATOMIC_RELAXED);
+    }
+    if (cb && op <= KAIO_WRITE) {
+        req->priority = (int8_t)cb->aio_reqprio;
+        req->buf = (char *)cb->aio_buf;
+        req->nbytes = cb->aio_nbytes;
+        req->offset = cb->aio_offset;
+    }
+    if (__builtin_expect(kaio_stats_on, false)) req->start_ns = kaio_call_start_ns;
+    KAIO_PROBE(submit, cb, op, fd, req->offset, req->nbytes);
+}
+
+/* On the thread that makes the request: where requests queue, aio_reqprio lowers the priority that
+ * this has (aio(7)). */
+void kaio_req_rank(struct kaio_req *req) {
+    struct sched_param own = {.sched_priority = 0};
+    sched_getparam(0, &own);
+    req->priority = (int8_t)(req->priority - own.sched_priority);
+}
+
+struct kaio_req *kaio_req_find(const struct aiocb *cb) {
+    uint32_t index = (uint32_t)__atomic_load_n(&cb->__abs_prio, __ATOMIC_RELAXED);
+    if (index >= kaio.nreqs) return NULL;
+    struct kaio_req *req = kaio_req_at(index);
+    /* acquire: pairs with the release in direct.c */
+    if (__atomic_load_n(&req->state, __ATOMIC_ACQUIRE) == KAIO_FREE || req->cb != cb) return NULL;
+    return kaio_is_calling(req->submitter, cb) ? NULL : req;
+}
+
+/* The request of cb, if that is in progress. It may end, and its memory serve another, while the
+ * caller looks; nothing of it but cb and submitter is worth more than a hint. */
+struct kaio_req *kaio_req_glance(const struct aiocb *cb) {
+    uint32_t index = (uint32_t)__atomic_load_n(&cb->__abs_prio, __ATOMIC_RELAXED);
+    if (index >= __atomic_load_n(&kaio.nreqs, __ATOMIC_ACQUIRE)) return NULL;
+    struct kaio_req *req = kaio_req_at(index);
+    return __atomic_load_n(&req->cb, __ATOMIC_RELAXED) == cb ? req : NULL;
+}
+
+/* Would the request use its descriptor's number again, and end before long? */
+static bool is_unsubmitted(const struct kaio_req *req, enum kaio_state state) {
+    if (state == KAIO_RUNNING) return !req->in_line;
+    return state == KAIO_HELD || state == KAIO_BACKLOG || state == KAIO_OFFERED ||
+           state == KAIO_QUEUED;
+}
+
+static bool is_owed(enum kaio_state state) {
+    return state == KAIO_HELD || state == KAIO_BACKLOG;
+}
+
+/* It moves to another record. Answers what it counts there in unsubmitted. */
+unsigned kaio_req_leave_file(struct kaio_req *req) {
+    bool counts = is_unsubmitted(req, req->state);
+    kaio_file_unsubmitted(req->file, -counts);
+    return counts;
+}
+
+/* Some thread is making the offer, which waits for nothing. */
+bool kaio_req_is_offered(const struct kaio_req *req) {
+    return req->in_line && !req->blocking &&
+           (req->state == KAIO_OFFERED || req->state == KAIO_SUBMITTED);
+}
+
+/* kaio_cancel() sleeps until then. */
+static void wake_canceller(void) {
+    atomic_fetch_add_explicit(&kaio.offered, 1, memory_order_relaxed);
+    syscall(SYS_futex, &kaio.offered, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+void kaio_req_move(struct kaio_req *req, enum kaio_state state) {
+    enum kaio_state old = req->state;
+    bool awaited = req->canceller && kaio_req_is_offered(req);
+    kaio.owed += (unsigned)is_owed(state) - (unsigned)is_owed(old);
+    kaio_file_unsubmitted(req->file, is_unsubmitted(req, state) - is_unsubmitted(req, old));
+    __atomic_store_n(&req->state, (uint8_t)state, __ATOMIC_RELAXED);
+    if (awaited && !kaio_req_is_offered(req)) wake_canceller();
+}
+
+void kaio_req_free(struct kaio_req *req) {
+    __atomic_store_n(&req->cb, NULL, __ATOMIC_RELAXED);
+    kaio_req_move(req, req->in_kernel || req->blocker ? KAIO_ZOMBIE : KAIO_FREE);
+    if (req->state == KAIO_FREE) TAILQ_INSERT_HEAD(&kaio.free, req, link);
+}
+
+struct kaio_lio *kaio_lio_get(void) {
+    struct kaio_lio *lio = TAILQ_FIRST(&kaio.free_lios);
+    if (!lio) {
+        struct kaio_lio *chunk = kaio_alloc(KAIO_POOL_CHUNK * sizeof *chunk);
+        if (!chunk) return NULL;
+        for (int i = 0; i < KAIO_POOL_CHUNK; i++)
+            TAILQ_INSERT_TAIL(&kaio.free_lios, &chunk[i], link);
+        lio = TAILQ_FIRST(&kaio.free_lios);
+    }
+    TAILQ_REMOVE(&kaio.free_lios, lio, link);
+    memset(lio, 0, sizeof *lio);
+    lio->serial = ++kaio.lists;
+    TAILQ_INIT(&lio->items);
+    lio->sigev.sigev_notify = SIGEV_NONE;
+    return lio;
+}
+
+void kaio_lio_free(struct kaio_lio *lio) {
+    TAILQ_INSERT_HEAD(&kaio.free_lios, lio, link);
+}
+
+/* A lane, or whoever else knows, says something of a request, which it has taken off the list that
+ * its state named. kaio_decide() reads it. */
+void kaio_answer(struct kaio_batch *b, struct kaio_req *req, enum kaio_says says, long res) {
+    kaio_req_move(req, KAIO_OFFERED);
+    req->says = (uint8_t)says;
+    req->res = res;
+    TAILQ_INSERT_TAIL(&b->answers, req, link);
+}
+
+/* It is to be offered, at last or anew. */
+void kaio_begin(struct kaio_batch *b, struct kaio_req *req) {
+    kaio_req_move(req, KAIO_OFFERED);
+    TAILQ_INSERT_TAIL(&b->begin, req, link);
+}
+
+static bool is_signal(const struct sigevent *sigev) {
+    return sigev->sigev_notify == SIGEV_SIGNAL || sigev->sigev_notify == SIGEV_THREAD_ID;
+}
+
+/* Signal 0 is sent to nobody: a zeroed sigevent asks for nothing. */
+bool kaio_notify_wanted(const struct sigevent *sigev) {
+    return sigev->sigev_notify == SIGEV_THREAD || (is_signal(sigev) && sigev->sigev_signo != 0);
+}

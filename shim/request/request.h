@@ -1,0 +1,204 @@
+/* request.h - what is known of requests and of the files that they are on. */
+#ifndef KAIO_REQUEST_H
+#define KAIO_REQUEST_H
+
+#include "host/host.h"
+#include "observe/watch.h"
+
+/* Where a request is. Only kaio_req_move() changes it, under the lock. */
+enum kaio_state {
+    KAIO_FREE,    /* in kaio.free; belongs to nobody */
+    KAIO_HELD,    /* in file->held: waits for earlier requests of its descriptor */
+    KAIO_BACKLOG, /* in kaio.backlog: the context is full */
+    KAIO_OFFERED, /* in a batch: to begin, answered, on the way into io_submit(), or to be copied */
+    KAIO_SUBMITTED, /* in the kernel as an iocb */
+    KAIO_LINED,     /* not the head of file->line[]: waits behind an earlier one of the stream */
+    KAIO_POLLING,   /* head of file->line[]; its POLL iocb is in the kernel, or epoll, a blocker */
+    KAIO_QUEUED,    /* for workers: in file->reads or file->writes */
+    KAIO_RUNNING,   /* some thread has taken it and is inside pread(), pwrite() or fsync() */
+    KAIO_DONE,      /* its status is published; its SIGEV_THREAD is on the way */
+    KAIO_ZOMBIE,    /* ended by aio_cancel() while polling, whose end is yet to come */
+};
+
+/* What an answer is about. */
+enum kaio_says {
+    KAIO_FINAL,      /* the request ends: bytes or -errno */
+    KAIO_SAYS,       /* an offer: as in an event, or what io_submit() failed with */
+    KAIO_READY,      /* the stream may be: poll(2)'s events */
+    KAIO_UNPOLLABLE, /* the kernel cannot poll it */
+};
+
+struct kaio_req {
+    struct iocb iocb;
+    TAILQ_ENTRY(kaio_req) link; /* the list that the state names, or a batch's */
+    TAILQ_ENTRY(kaio_req) item; /* lio->items, until it has ended */
+    TAILQ_ENTRY(kaio_req) line; /* file->line[op], while in_line */
+    struct kaio_lio *lio;       /* the list that it belongs to, or NULL */
+    struct kaio_thread *owner; /* whose eventfd the kernel signals: the submitter's, the reaper's */
+    struct sigevent sigev;
+    struct kaio_thread *waiter;    /* another thread that sleeps for it, or KAIO_EVERYONE */
+    struct kaio_thread *canceller; /* its aio_cancel() has met it while it was being offered, and
+                                    * waits; KAIO_EVERYONE: it has been told to end */
+    char *buf;
+    size_t nbytes, done; /* asked for; transferred so far */
+    off_t offset;
+    uint32_t generation; /* the file's when it was made: is the number still the same file? */
+    uint64_t serial;     /* of all requests, as they were made */
+    uint64_t start_ns;   /* of the call that made it; only if kaio_stats_on */
+    long res;            /* answered: see enum kaio_says */
+    uint8_t op, epoch, lane, says;
+    int8_t priority; /* where requests queue, lower goes first, as in glibc */
+    bool buffered;   /* a read that RWF_NOWAIT begins, if its data is not in memory: worker.c */
+    bool armed;      /* held: file->active[] of the other epoch is all it waits for */
+    bool blocking;   /* may wait inside the call: KAIO_MODE=kernel, SO_RCVLOWAT */
+    bool in_kernel;  /* an iocb of it is in kaio.in_kernel */
+    bool unstarted;  /* in kaio.blockers */
+    bool blocker;    /* polling: by a thread of its own, which still refers to it */
+    bool epolled;    /* polling: in the reaper's epoll set */
+    bool counted;    /* in file->active[epoch] */
+    bool failed;     /* once done: for its list */
+    pid_t tid;       /* running, a stream's: of the blocker */
+    uint32_t
+        flight; /* submitted the short way, and not counted yet: its place in kaio.flights + 1 */
+    uint32_t index; /* in the pool, for good; also left in cb->__abs_prio */
+    /* stored whole, as kaio_req_glance() and is_soon() in wait.c look without the lock: */
+    struct aiocb *cb; /* NULL once cancelled; untouched after the status store */
+    struct kaio_file *file;
+    struct kaio_thread *submitter; /* woken when it ends, if it sleeps */
+    uint8_t state;
+    bool in_line; /* is, or waits behind, the head of a stream's line */
+};
+
+/* One per open file with requests, as far as that can be told: a number that means another file
+ * gets another record, and requests that are still in progress keep theirs. Reused, never unmapped.
+ * The counts are of requests on it. */
+struct kaio_file {
+    struct kaio_reqs held;       /* aio_fsync and barriers, oldest first */
+    struct kaio_reqs line[2];    /* a stream's reads and writes: the head is being served */
+    struct kaio_reqs reads;      /* for workers: file reads and syncs, */
+    struct kaio_reqs writes;     /* and file writes, which are done one at a time */
+    struct kaio_reqs backlog;    /* the context is full */
+    TAILQ_ENTRY(kaio_file) full; /* kaio.backlog, if backlog is not empty */
+    TAILQ_ENTRY(kaio_file) ends; /* kaio.ending, if ending */
+    uint64_t covers;             /* the sync in progress covers those held up to this serial */
+    uint8_t covers_op, ending_lane;
+    bool ending;                 /* that one has ended well: those do, too */
+    struct kaio_req *writer;     /* the one that is running; NULL: none */
+    TAILQ_ENTRY(kaio_file) link; /* kaio.ready, if ready */
+    TAILQ_ENTRY(kaio_file) gone; /* kaio.gone_files, once its number means another file */
+    uint32_t active[2];          /* started and not finished, by epoch: see file.c */
+    uint32_t unsubmitted;        /* would use the descriptor's number again */
+    struct kaio_thread *waiter;  /* sleeps for unsubmitted == 0; or KAIO_EVERYONE */
+    uint16_t workers;            /* at work on it */
+    bool ready;                  /* queue.c: has something to take */
+    bool has_read;               /* queue.c: the last one that was taken was no write */
+    uint8_t epoch;
+    uint8_t refused; /* 1 << op: learned to be declined; costs speed when stale */
+    uint8_t kind;    /* enum kaio_kind, of the descriptor when last looked */
+    bool anonymous;  /* a stream without a type: eventfd, signalfd, ... */
+    bool socket;
+    atomic_bool direct;    /* submit.c: O_DIRECT when last asked, */
+    _Atomic uint8_t trust; /* and for how many more reads that is believed; both hints */
+    atomic_bool memory;    /* tmpfs: has no RWF_NOWAIT, and waits for nothing */
+    /* how often the record has lost its number; requests keep that of their start: are they still
+     * on the file that the number means? Read without the lock by direct.c */
+    uint32_t generation;
+    atomic_bool hot;      /* copy.c: the last small read found its data in memory; a hint */
+    _Atomic uint8_t cold; /* 1 << op: the last small one waited for the device; not offered */
+    atomic_bool slow;     /* worker.c: its last request for a worker waited; a hint */
+};
+
+/* A lio_listio() call. */
+struct kaio_lio {
+    TAILQ_ENTRY(kaio_lio) link; /* kaio.free_lios, or a batch's */
+    struct sigevent sigev;
+    uint64_t serial; /* its memory may serve another list while the call that made it goes on */
+    struct kaio_thread *waiter; /* LIO_WAIT: who made the call */
+    struct kaio_reqs items;
+    uint32_t pending; /* items that have not ended */
+    bool failed;      /* some item did not succeed */
+    bool wait;        /* LIO_WAIT: the waiting thread frees it */
+};
+/* What was decided under the lock and is carried out without it. Lives on a stack. */
+struct kaio_batch {
+    sigset_t mask; /* the caller's, restored by kaio_leave() */
+    struct kaio_thread *self;
+    struct kaio_reqs answers;  /* of lanes: kaio_decide() says what comes next */
+    struct kaio_reqs begin;    /* whose turn it is: to be offered */
+    struct kaio_reqs offer;    /* to io_submit() */
+    struct kaio_reqs run;      /* to be copied or worked off by this very thread */
+    struct kaio_reqs notify;   /* published; SIGEV_THREAD to be started */
+    struct kaio_lios lists;    /* ended; SIGEV_THREAD to be started */
+    bool careful;              /* maybe in a signal handler: start no thread */
+    struct aiocb *cb;          /* the request that the caller submits, */
+    uint64_t list;             /* or the list, its serial number; 0: none */
+    bool no_thread;            /* out: no worker could be started for it */
+    struct kaio_raised raised; /* by the thread's own writes */
+};
+
+/* request.c */
+struct kaio_req *kaio_req_get(struct aiocb *cb, enum kaio_op op, int fd); /* NULL: no memory */
+void kaio_req_fill(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, struct kaio_file *file,
+                   int fd);
+struct kaio_req *kaio_req_find(const struct aiocb *cb); /* NULL: not one of ours in progress */
+struct kaio_req *
+kaio_req_glance(const struct aiocb *cb); /* without the lock: it may just have ended */
+void kaio_req_clear(struct kaio_req *req);
+bool kaio_req_is_offered(const struct kaio_req *req);
+void kaio_req_rank(struct kaio_req *req);              /* among those that queue */
+void kaio_req_advance(struct kaio_req *req, size_t n); /* n bytes have been transferred */
+struct kaio_req *kaio_req_at(uint32_t index);
+void kaio_req_move(struct kaio_req *req, enum kaio_state state);
+void kaio_file_unsubmitted(struct kaio_file *file, int change);
+unsigned kaio_req_leave_file(struct kaio_req *req);
+void kaio_req_free(struct kaio_req *req);
+bool kaio_notify_wanted(const struct sigevent *sigev);
+void kaio_answer(struct kaio_batch *b, struct kaio_req *req, enum kaio_says says, long res);
+void kaio_begin(struct kaio_batch *b, struct kaio_req *req);
+struct kaio_lio *kaio_lio_get(void); /* NULL: no memory */
+void kaio_lio_free(struct kaio_lio *lio);
+
+/* file.c */
+struct kaio_file *kaio_file_get(int fd); /* NULL: no memory */
+struct kaio_file *
+kaio_file_used(int fd); /* without the lock; NULL: no request since it was opened */
+void kaio_file_count(struct kaio_req *req); /* a sync that begins now waits for it */
+static inline bool
+kaio_file_is_gone(const struct kaio_req *req) { /* the number is no more its own */
+    return req->generation != req->file->generation;
+}
+void kaio_file_detach(struct kaio_file *file, int fd); /* the number means another file */
+_Atomic(kaio_number *) *kaio_file_chunk(int fd);       /* of the table; NULL there: no records */
+/* Uses up one unit of the file's trust; without the lock: is it believed to be as when last asked?
+ */
+bool kaio_file_trusts(struct kaio_file *file);
+
+/* flight.c */
+void kaio_flight_count(struct kaio_req *req);       /* when its event has come, */
+void kaio_flight_count_all(struct kaio_file *file); /* or before a sync */
+uint32_t kaio_flight_place(struct kaio_req *_Atomic *flights, unsigned n, struct kaio_req *req);
+
+/* queue.c */
+void kaio_queue_add(struct kaio_req *req);
+void kaio_queue_drop(struct kaio_req *req); /* cancelled */
+void kaio_queue_ended(struct kaio_req *req);
+struct kaio_file *kaio_queue_next(void); /* to be taken from, or NULL */
+struct kaio_req *kaio_queue_take(struct kaio_file *file);
+int kaio_queue_take_batch(struct kaio_file *file, struct kaio_req *batch[KAIO_BATCH]); /* running */
+unsigned kaio_queue_batches(unsigned coming);
+
+/* Is the thread in the very call that submits cb? See direct.c. */
+static inline bool kaio_is_calling(const struct kaio_thread *thread, const struct aiocb *cb) {
+    return atomic_load_explicit(&thread->calling, memory_order_relaxed) == cb;
+}
+
+/* aio_error()'s answer; to a handler that has interrupted that call, what cb said before.
+ * acquire: pairs with the status store in publish() in complete.c */
+static inline int kaio_status(const struct aiocb *cb) {
+    int status = __atomic_load_n(&cb->__error_code, __ATOMIC_ACQUIRE);
+    if (status == EINPROGRESS && kaio_self && kaio_is_calling(kaio_self, cb))
+        return kaio_self->before;
+    return status;
+}
+
+#endif
