@@ -173,6 +173,10 @@ int kaio_thread_efd(struct kaio_thread *thread) {
     *place = thread;
     thread->efd = efd;
     kaio.watching = false; /* kaio_leave() watches again, this one too */
+    /* It may sleep on the futex, where the kernel's signal does not reach it. seq_cst: pairs with
+     * the fence in arm_own() in wait.c */
+    atomic_thread_fence(memory_order_seq_cst);
+    kaio_thread_wake_later(thread);
     return efd;
 }
 

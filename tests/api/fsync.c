@@ -356,6 +356,35 @@ static void failing(void) {
     close(fds[1]);
 }
 
+/* Its thread sleeps before it has ever had a request in the kernel. */
+static void *syncs_behind(void *cb) {
+    const struct aiocb *list[] = {cb};
+    need(aio_fsync(O_SYNC, (struct aiocb *)cb) == 0, "aio_fsync");
+    need(aio_suspend(list, 1, NULL) == 0, "aio_suspend");
+    return NULL;
+}
+
+/* The sync of one thread waits for the write of another, which comes when that thread is asleep. */
+static void by_another_thread(void) {
+    int fd = scratch(O_RDWR, 0), direct = scratch(O_RDWR | O_DIRECT, 4096);
+    struct aiocb write = request(fd, memory, WRITES * LARGE, 0), sync = request(fd, NULL, 0, 0),
+                 read;
+    pthread_t thread;
+    for (int i = 0; i < 80; i++) { /* past the first few */
+        read = request(direct, memory, 4096, 0);
+        need(aio_read(&read) == 0 && finish(&read) == 0, "aio_read");
+    }
+    need(aio_write(&write) == 0, "aio_write");
+    need(pthread_create(&thread, NULL, syncs_behind, &sync) == 0, "thread");
+    finish(&write);
+    uint64_t began = now_us();
+    pthread_join(thread, NULL);
+    bool late = now_us() - began > quiet_us(700000);
+    say("by another thread: %s, %s", name(aio_error(&sync)), late ? "late" : "in time");
+    close(fd);
+    close(direct);
+}
+
 static void test(void) {
     sigset_t set;
     sigemptyset(&set);
@@ -363,6 +392,7 @@ static void test(void) {
     sigprocmask(SIG_BLOCK, &set, NULL);
     memory = pages((size_t)WRITES * LARGE);
     memset(memory, 'm', (size_t)WRITES * LARGE);
+    by_another_thread(); /* the first: no thread has ended yet whose eventfd it would get */
     after_writes("buffered", 0, false);
     after_writes("buffered, spinning", 0, true);
     after_writes("direct", O_DIRECT, false);
