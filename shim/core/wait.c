@@ -277,11 +277,11 @@ static int sleep_on(struct wait *w) {
     if (w->unflagged || w->nap.begun) return kaio_nap(&w->nap, w->cancellable);
     if (!w->level->by_eventfd) return sleep_on_futex(w, w->deadline ? &left : NULL);
     if (efd < 0) return 0; /* lost since */
+    if (!kaio_thread_polls(w->self, efd)) return 0;
     if (!w->deadline) {
         if (read_count(w, efd) >= 0) return 0;
         return errno == EINTR ? -EINTR : kaio_nap(&w->nap, w->cancellable);
     }
-    if (!kaio_thread_polls(w->self, efd)) return 0;
     struct pollfd ready = {.fd = efd, .events = POLLIN};
     int n = kaio_clock_poll(&ready, &left);
     if (n <= 0) return n == 0 ? -EAGAIN : -EINTR;

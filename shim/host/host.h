@@ -99,7 +99,7 @@ struct kaio_thread {
     _Atomic unsigned sleep;
     atomic_bool unflagged; /* some request of it went without an eventfd; only grows */
     bool cancelled;        /* aio_cancel(): what it has met while it was being offered */
-    _Atomic int polled;    /* the number of its eventfd while it is in poll(); 0: it is not */
+    _Atomic int polled;    /* the number of its eventfd while it sleeps there; 0: it does not */
     bool to_wake;          /* it is in kaio.wake, */
     struct kaio_thread *wake_next;
     bool listed; /* in kaio.waiting: it waits for requests that other threads have made, too */
@@ -272,7 +272,7 @@ void kaio_thread_wake_waiter(struct kaio_thread *waiter); /* the same; NULL, KAI
 void kaio_thread_add_waiter(struct kaio_thread **waiter, struct kaio_thread *thread);
 void kaio_thread_wake(struct kaio_thread *thread); /* now; without the lock */
 bool kaio_thread_polls(struct kaio_thread *thread,
-                       int efd); /* before poll(); false: it has moved */
+                       int efd); /* before poll(), read(); false: it has moved */
 /* Several threads wait for the same: all of kaio.waiting are woken. */
 #define KAIO_EVERYONE ((struct kaio_thread *)1)
 #define KAIO_LOST     (-2)                              /* an eventfd that was closed unseen */

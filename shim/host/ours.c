@@ -56,9 +56,10 @@ static void await_polls(int fd) {
     }
 }
 
-/* The program is about to put a file on this number: ours moves. A thread asleep in read() holds
- * the open file and does not notice; one in poll() is woken first, and so is each if there is no
- * other number: from then on it looks itself. */
+/* The program is about to put a file on this number: ours moves. A thread asleep there is woken
+ * first: poll() looks at the number again, and so does read() behind a handler with SA_RESTART,
+ * which would take the program's data. If there is no other number, it looks itself from then on.
+ */
 void kaio_fd_evade(int fd) {
     static const uint64_t one = 1;
     if (getpid() != kaio.pid) return; /* a vfork()ed child, on the memory of its parent */

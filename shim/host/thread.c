@@ -180,9 +180,9 @@ int kaio_thread_efd(struct kaio_thread *thread) {
     return efd;
 }
 
-/* poll() looks at the number each time that it wakes up, so kaio_fd_evade() must not give it to
- * another file meanwhile. seq_cst, as there: either the number that has changed is seen here, or
- * there that it is polled. */
+/* poll() looks at the number each time that it wakes up, and read() when it is restarted, so
+ * kaio_fd_evade() must not give it to another file meanwhile. seq_cst, as there: either the number
+ * that has changed is seen here, or there that it is polled. */
 bool kaio_thread_polls(struct kaio_thread *thread, int efd) {
     atomic_store(&thread->polled, efd);
     return atomic_load(&thread->efd) == efd;

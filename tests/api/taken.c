@@ -1,0 +1,73 @@
+/* dup2() onto numbers that the library may have for itself: it takes nothing from the program's
+ * files there, and puts nothing into them. */
+#include "test.h"
+
+#include <stdatomic.h>
+#include <sys/socket.h>
+
+enum { BLOCK = 4096, LOWEST = 40, HIGHEST = 400 };
+
+static int ends[2];
+static struct aiocb waited;
+static _Atomic pid_t sleeper;
+static char *data;
+
+static void on_signal(int signo) {
+    (void)signo;
+}
+
+/* Past the first few, so that the thread has an eventfd. */
+static void read_some(void) {
+    int fd = scratch(O_RDONLY | O_DIRECT, BLOCK);
+    for (int i = 0; i < 80; i++) {
+        struct aiocb cb = request(fd, data, BLOCK, 0);
+        need(aio_read(&cb) == 0 && finish(&cb) == 0, "aio_read");
+    }
+    close(fd);
+}
+
+static void *waits(void *unused) {
+    static char byte;
+    const struct aiocb *list[] = {&waited};
+    read_some();
+    waited = request(ends[0], &byte, 1, 0);
+    need(aio_read(&waited) == 0, "aio_read");
+    sleeper = gettid();
+    answered("aio_suspend", aio_suspend(list, 1, NULL));
+    say("%s", name(aio_error(&waited)));
+    return unused;
+}
+
+static void take(int fd) {
+    for (int i = LOWEST; i < HIGHEST; i++) need(dup2(fd, i) == i, "dup2");
+}
+
+/* While a thread sleeps on one of them, and is interrupted. */
+static void sleeping(void) {
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
+    char bytes[16] = "";
+    int fds[2];
+    pthread_t thread;
+    sigaction(SIGUSR1, &action, NULL);
+    need(pipe(fds) == 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0, "pipe");
+    need(pthread_create(&thread, NULL, waits, NULL) == 0, "thread");
+    while (!sleeper) sleep_ms(1);
+    until_asleep(sleeper);
+    take(fds[0]);
+    need(write(fds[1], "what it has read", 16) == 16, "write");
+    until_asleep(sleeper);
+    pthread_kill(thread, SIGUSR1);
+    sleep_ms(20);
+    until_asleep(sleeper);
+    fcntl(fds[0], F_SETFL, O_NONBLOCK);
+    ssize_t n = read(fds[0], bytes, 16);
+    say("of the pipe: %zd bytes, %.16s", n, bytes);
+    need(write(ends[1], "x", 1) == 1, "write");
+    pthread_join(thread, NULL);
+}
+
+static void test(void) {
+    alarm(60);
+    data = pages(BLOCK);
+    sleeping();
+}
