@@ -189,6 +189,18 @@ static int submit(long n, struct iocb **iocbs) {
     return kaio_context_call(SYS_io_submit, (long)kaio.ctx, n, (long)iocbs, 0, 0);
 }
 
+/* Its eventfd may have another number by now (kaio_fd_evade()), if it has waited for room. */
+static void renumber(struct kaio_req *req) {
+    int efd = req->owner->efd;
+    if (!(req->iocb.u.c.flags & IOCB_FLAG_RESFD)) return;
+    if (efd >= 0) {
+        io_set_eventfd(&req->iocb, efd);
+        return;
+    }
+    req->iocb.u.c.flags = 0;
+    req->owner->unflagged = true;
+}
+
 /* Submits of b->offer what one call takes: all of a list, but little where the stack may be a
  * signal handler's. io_submit() stops at the first iocb that it refuses; its error comes when it is
  * the first of a call. Those behind it are offered again. */
@@ -202,6 +214,7 @@ void kaio_kernel_submit(struct kaio_batch *b) {
         TAILQ_REMOVE(&b->offer, req, link);
         kaio_req_move(req, kaio_kernel_is_poll(req) ? KAIO_POLLING : KAIO_SUBMITTED);
         if (req->op == KAIO_WRITE) kaio_raised_before(&b->raised, &b->mask);
+        renumber(req);
         iocbs[n] = &req->iocb;
         files[n] = req->file; /* an accepted request may be gone when io_submit() returns */
         kaio_file_unsubmitted(files[n++], 1);

@@ -3,9 +3,10 @@
 #include "test.h"
 
 #include <stdatomic.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 
-enum { BLOCK = 4096, LOWEST = 40, HIGHEST = 400 };
+enum { BLOCK = 4096, MANY = 1500, LOWEST = 40, HIGHEST = 400 };
 
 static int ends[2];
 static struct aiocb waited;
@@ -38,8 +39,9 @@ static void *waits(void *unused) {
     return unused;
 }
 
+/* From above, so that each of the library's moves but once. */
 static void take(int fd) {
-    for (int i = LOWEST; i < HIGHEST; i++) need(dup2(fd, i) == i, "dup2");
+    for (int i = HIGHEST; i >= LOWEST; i--) need(dup2(fd, i) == i, "dup2");
 }
 
 /* While a thread sleeps on one of them, and is interrupted. */
@@ -66,8 +68,26 @@ static void sleeping(void) {
     pthread_join(thread, NULL);
 }
 
+/* While many requests are on their way, more than the kernel takes at once. */
+static void waiting_for_room(void) {
+    static struct aiocb cbs[MANY], *list[MANY];
+    int fd = scratch(O_RDONLY | O_DIRECT, 64 * BLOCK), bad = 0, mine = eventfd(0, EFD_NONBLOCK);
+    read_some();
+    for (int i = 0; i < MANY; i++) {
+        list[i] = &cbs[i];
+        cbs[i] = request(fd, data, BLOCK, i % 64 * BLOCK);
+        cbs[i].aio_lio_opcode = LIO_READ;
+    }
+    need(lio_listio(LIO_NOWAIT, list, MANY, NULL) == 0, "lio_listio");
+    take(mine);
+    for (int i = 0; i < MANY; i++) bad += finish(&cbs[i]) || aio_return(&cbs[i]) != BLOCK;
+    say("waiting for room: %d bad", bad);
+    close(mine);
+}
+
 static void test(void) {
-    alarm(60);
+    alarm(20);
     data = pages(BLOCK);
+    waiting_for_room();
     sleeping();
 }
