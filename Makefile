@@ -6,7 +6,7 @@ CFLAGS ?= -O2 -g
 B = build
 
 # make SANITIZE=address,undefined and make SANITIZE=thread: the same in build/asan and build/tsan.
-# TSan knows no fences (-Wtsan); tests/proof/sanitizers.sh.
+# TSan knows no fences (-Wtsan); tests/fuzz/sanitizers.sh.
 ifdef SANITIZE
 B = build/$(if $(findstring thread,$(SANITIZE)),tsan,asan)
 CFLAGS = -O1 -g -fno-omit-frame-pointer -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -Wno-tsan
@@ -68,13 +68,14 @@ $(B)/kaio-top: tools/kaio-top.c tools/top.c tools/pages.c tools/printable.c shim
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^)
 
-TESTS = $(patsubst %.c,$(B)/%,$(wildcard tests/api/*.c tests/proof/*.c tests/load/*.c))
+# Programs of tests/apps are built by their scripts, which know whether they can be.
+TESTS = $(patsubst %.c,$(B)/%,$(filter-out tests/apps/% tests/bench/%,$(wildcard tests/*/*.c)))
 
 tests: $(TESTS)
 
-$(B)/tests/%: tests/%.c tests/api/test.h $(wildcard tests/proof/*.h tests/load/*.h) shim/observe/stats.h Makefile $(B)/found
+$(B)/tests/%: tests/%.c $(wildcard tests/lib/*.h tests/fuzz/*.h tests/load/*.h) shim/observe/stats.h Makefile $(B)/found
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -std=gnu11 -Wall -Wextra -Werror -pthread -o $@ $< -laio
+	$(CC) $(CPPFLAGS) $(CFLAGS) -std=gnu11 -Wall -Wextra -Werror -Itests/lib -pthread -o $@ $< -laio
 
 # Static analysis: what is found is an error. A line that is right all the same says so beside it;
 # .clang-tidy says what is not asked.

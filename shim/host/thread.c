@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #define PAGE 4096
-#define OURS (32 << 10) /* bytes of stack; tests/proof/stacks.c measures what is used */
+#define OURS (32 << 10) /* bytes of stack; tests/lanes/stacks.c measures what is used */
 #define KEYS 32 /* values of the first are in the thread itself; for others libc allocates */
 
 struct kaio_thread *_Atomic kaio_threads, *_Atomic kaio_efds[KAIO_EFDS + 1];

@@ -61,7 +61,7 @@ for library in mpich ompio; do
     mv data expected
     rm -f depths
     export HOG_LEAVES=600
-    before=("$TESTS_TOP/build/tests/proof/hog")
+    before=("$TESTS_TOP/build/tests/lib/hog")
     ranks 8 $library MPI_BLOCKING=1 "$shim" KAIO_MODE=kernel "KAIO_LOG=$PWD/depths"
     before=()
     cmp data expected

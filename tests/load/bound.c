@@ -1,7 +1,7 @@
 /* bound.c - as many requests as the library has room for are in progress: 262,144 reads that wait
  * at a pipe. The next ones are refused with EAGAIN and cost nothing, a list that does not fit has
  * its first items served, and once all are cancelled there is room again. bound.sh runs it. */
-#include "../api/test.h"
+#include "test.h"
 
 #include <sys/resource.h>
 

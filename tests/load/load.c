@@ -7,7 +7,7 @@
  * come out. All threads use all files. The load comes in rounds: new threads, new descriptors;
  * after each everything must have ended, and a line tells what the process has: it may not grow.
  */
-#include "../api/test.h"
+#include "test.h"
 #include "load.h"
 
 #include <sched.h>

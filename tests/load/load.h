@@ -1,6 +1,6 @@
 /* load.h - what load.c works with: files of seven kinds and what they must contain, notifications
  * and their count, and samples of what the process has. */
-#include "../api/test.h"
+#include "test.h"
 
 #include <stdatomic.h>
 #include <sys/mman.h>

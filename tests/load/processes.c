@@ -1,7 +1,7 @@
 /* processes.c - PROCESSES processes, each of which reads with more than the library's first few
  * requests, at the same time: none ends before all have read. processes.sh looks at what the
  * library reports of each. */
-#include "../api/test.h"
+#include "test.h"
 
 enum { WARM = 80, READS = 128, SIZE = 4096 };
 

@@ -1,7 +1,7 @@
 /* streams.c - 10,000 reads wait, each for a pipe or socket of its own, without threads for them;
  * other requests go on. Then some are cancelled, and the others get their own byte. streams.sh runs
  * it. */
-#include "../api/test.h"
+#include "test.h"
 #include <dirent.h>
 #include <sys/resource.h>
 #include <sys/socket.h>

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# KAIO_*: every mode does what it says; a bad value is one warning and the default; setuid-style
+# programs ignore all of it (secure_getenv), which the unit here cannot show without a setuid copy.
+set -eu
+dd if=/dev/urandom of=data bs=1M count=1 status=none
+every=$TESTS_TOP/build/tests/lib/every
+fail() { echo "$1"; exit 1; }
+run() { strace -f -o trace -e trace=io_setup,io_submit,clone,clone3 env LD_PRELOAD="$KAIO_LIB" "$@" "$every" data; }
+
+run KAIO_MODE=off
+! grep -q 'io_setup' trace || fail "mode off made a context"
+grep -q clone trace || fail "mode off: glibc made no thread"
+run KAIO_MODE=worker
+! grep -q 'io_setup' trace || fail "mode worker made a context"
+run KAIO_MODE=kernel
+grep -q 'io_submit' trace || fail "mode kernel did not submit"
+[ "$(grep -c clone trace)" -le 1 ] || fail "mode kernel started workers" # the reaper, for the pipe
+run KAIO_DEPTH=16
+grep -q 'io_setup(16' trace || fail "KAIO_DEPTH=16 is not what io_setup was asked for"
+
+for bad in KAIO_MODE=fast KAIO_DEPTH=0 KAIO_DEPTH=x KAIO_DEPTH=99999999999 KAIO_WORKERS=-1 \
+    KAIO_ORDER=file KAIO_LOG= KAIO_STATS= KAIO_RECORD= KAIO_LOG=2 KAIO_LOG=-1 KAIO_STATS=2 \
+    KAIO_STATS=99999999999999999999 KAIO_RECORD=1 KAIO_RECORD=/dev/stderr; do
+    env LD_PRELOAD="$KAIO_LIB" "$bad" "$every" data 2>errors || fail "$bad: the program failed"
+    [ "$(wc -l <errors)" = 1 ] || fail "$bad: not one line: $(cat errors)"
+    grep -qF "$bad" errors && grep -q accepted errors || fail "$bad: $(cat errors)"
+    [ "$(ls)" = "$(printf 'data\nerrors\ntrace')" ] || fail "$bad made a file: $(ls)"
+done
+env LD_PRELOAD="$KAIO_LIB" "$every" data >out 2>&1
+[ ! -s out ] || fail "output without being asked: $(cat out)"
+
+env LD_PRELOAD="$KAIO_LIB" KAIO_STATS="$PWD/report" KAIO_LOG="$PWD/log" "$every" data >out 2>&1
+[ ! -s out ] || fail "output although files are named: $(cat out)"
+grep -q 'by the kernel' report && grep -q 'first few' report || fail "report: $(cat report)"
+grep -q 'active: mode auto' log || fail "log: $(cat log)"
+env LD_PRELOAD="$KAIO_LIB" KAIO_STATS=1 "$every" data 2>report
+head -n 1 report | grep -q ' 148 requests' || fail "KAIO_STATS=1: $(cat report)"

@@ -1,0 +1,84 @@
+#!/usr/bin/env bash
+# Where CPUs are short, threads that look around for each other take no more time than glibc's, which sleep
+# (busy.c): beside a busy program on each CPU, on one CPU, and with half a CPU of a control group's quota.
+# (Beside busy programs buffered writes one at a time took forty times as long.)
+# alone: it measures
+set -eu
+program=$TESTS_TOP/build/tests/lanes/busy rounds=7 failures=0
+loops=() group=
+ended() {
+    [ ${#loops[@]} = 0 ] || kill "${loops[@]}" 2>/dev/null || true
+    loops=()
+    [ -z "$group" ] || rmdir "$group" || true
+    group=
+}
+trap ended EXIT
+
+# The first two CPUs that may be used
+mapfile -t cpus < <(taskset -cp $$ | sed 's/.*: //' | tr , '\n' | while IFS=- read -r from to; do
+    seq "$from" "${to:-$from}"
+done | head -n 2)
+
+# once SIDE VAR=VALUE...: in the group, if there is one
+once() {
+    local side=$1 vars=()
+    shift
+    [ "$side" = glibc ] || vars=(LD_PRELOAD="$KAIO_LIB")
+    (
+        [ -z "$group" ] || echo "$BASHPID" >"$group/cgroup.procs"
+        exec taskset -c "$on" env TEST_SIDE="$side" "${vars[@]}" "$@" "$program"
+    ) | head -n 1
+}
+
+# compare WHERE WALL CPU VAR=VALUE...: medians of the ratios of alternating runs are at most these
+compare() {
+    local where=$1 wall=$2 cpu=$3 glibc shim
+    shift 3
+    for ((i = 0; i < rounds; i++)); do
+        if ((i % 2)); then glibc=$(once glibc "$@") shim=$(once shim "$@"); else shim=$(once shim "$@") glibc=$(once glibc "$@"); fi
+        echo "$glibc $shim"
+    done >pairs
+    median() { awk -v at="$1" '{ print $(at + 2) / ($at + 1) }' pairs | sort -g | sed -n "$((rounds / 2 + 1))p"; }
+    echo "note: $where, $*: wall $(median 1), CPU $(median 2) of glibc's"
+    if awk -v w="$(median 1)" -v c="$(median 2)" -v wall="$wall" -v cpu="$cpu" 'BEGIN { exit w <= wall && c <= cpu }'; then
+        echo "$where, $*: slower than glibc"
+        cat pairs
+        failures=$((failures + 1))
+    fi
+}
+
+# all WHERE: the margins are for other work on the machine
+all() {
+    compare "$1" 1.3 1.3 DEPTH=32 READS=1 REQUESTS=10000
+    compare "$1" 1.3 1.3 DEPTH=1 READS=0 REQUESTS=3000
+    compare "$1" 1.6 1.6 DEPTH=32 READS=0 REQUESTS=10000
+}
+
+on=${cpus[0]}
+all "one CPU"
+
+if [ ${#cpus[@]} = 2 ]; then
+    on=${cpus[0]},${cpus[1]}
+    for cpu in "${cpus[@]}"; do
+        taskset -c "$cpu" bash -c 'while :; do :; done' &
+        loops+=($!)
+    done
+    all "busy CPUs"
+    ended
+else
+    echo "skipped, busy CPUs: there is one only"
+fi
+
+# quota DIRECTORY FILE VALUE: a group of our own there
+quota() {
+    [ -w "$1/cgroup.procs" ] && mkdir "$1/kaio-busy.$$" 2>/dev/null || return
+    group=$1/kaio-busy.$$
+    echo "$3" 2>/dev/null >"$group/$2" || { ended; return 1; }
+}
+if quota /sys/fs/cgroup/cpu cpu.cfs_quota_us 50000 || quota /sys/fs/cgroup cpu.max "50000 100000"; then
+    all "half a CPU"
+    ended
+else
+    echo "skipped, half a CPU: no control group can be made here"
+fi
+[ $failures = 0 ]

@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Each kind of request takes the lane that the design gives it, as the report tells: the kernel, or
+# declined for just this reason. The last but one: xfs and btrfs, where they can be mounted.
+set -eu
+fail() { echo "$1"; exit 1; }
+
+# taken REPORT: the lane of the one request after the warm-up, which is 64 by workers, 16 by the kernel
+taken() {
+    awk '/by the kernel/ { kernel = $NF }
+         /declined: / && !/first few/ { n += $NF; sub(/^ *declined: /, ""); sub(/ *[0-9]+$/, ""); reason = $0 }
+         END {
+             if (kernel == 17 && n == 0) print "kernel"
+             else if (kernel == 16 && n == 0) print "caller"
+             else if (kernel == 16 && n == 1) print reason
+             else print "unclear: " kernel " by the kernel, " n + 0 " declined"
+         }' "$1"
+}
+
+# lane NAME REASON [FILE]: one request of the kind; REASON as in the report, "kernel" or "caller". The
+# kernel may decline any request now and then, on a busy disk: three tries.
+lane() {
+    local got=
+    for _ in 1 2 3; do
+        rm -f report
+        KAIO_STATS=$PWD/report LD_PRELOAD=$KAIO_LIB "$TESTS_TOP/build/tests/lanes/lanes" "$1" \
+            "${3-data}" || fail "$1: status $?"
+        got=$(taken report)
+        echo "$1: $got"
+        [ "$got" != "$2" ] || return 0
+    done
+    fail "$1: not '$2': $(cat report)"
+}
+dd if=/dev/urandom of=data bs=1M count=4 conv=fsync status=none
+if [ "$(stat -f -c %T .)" != ext2/ext3 ]; then
+    echo "the scratch directory is not on ext4"
+    exit 77
+fi
+lane direct kernel
+lane overwrite kernel
+lane extend "would have waited"
+lane cached caller
+lane uncached "would have waited"
+lane short "rest of a short transfer"
+lane large "large buffered copy"
+lane write "not supported by the file"
+lane append "O_APPEND write"
+lane memory caller
+lane "large memory" "large buffered copy"
+lane stream caller
+lane offset caller
+lane proc "not supported by the file"
+
+for type in xfs btrfs; do
+    truncate -s 400M image
+    mkdir -p mounted
+    "mkfs.$type" -q image >log 2>&1 || { echo "skipped, $type: mkfs: $(tail -n 1 log)"; continue; }
+    if ! mount -o loop image mounted 2>log; then
+        echo "skipped, $type: cannot be mounted here: $(tail -n 1 log)"
+        continue
+    fi
+    dd if=/dev/urandom of=mounted/data bs=1M count=4 conv=fsync status=none
+    status=0
+    (
+        lane direct kernel mounted/data
+        lane cached caller mounted/data
+        lane uncached "would have waited" mounted/data
+        cd mounted # buffered writes: taken, or declined when the time stamp needs a transaction
+        TEST_WARM=1 timeout 60 "$TESTS_TOP/build/tests/api/files" >../glibc.out
+        TEST_WARM=1 LD_PRELOAD=$KAIO_LIB timeout 60 "$TESTS_TOP/build/tests/api/files" >../shim.out
+        diff ../glibc.out ../shim.out
+    ) || status=1
+    umount mounted
+    rm image
+    [ $status = 0 ] || exit 1
+done

@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# What the build finds is part of what it depends on: a header that was not there, other flags. With TEST_LONG and
+# as root README's two commands in README's order in a bare Debian 12: scripts/demo, which builds without
+# <sys/sdt.h>, then scripts/test, which installs it (command/stats looks for the probes).
+set -eu
+fail() { echo "$1"; exit 1; }
+mkdir tree
+cp -r "$TESTS_TOP"/{Makefile,shim} tree
+
+# the system's headers without <sys/sdt.h>
+cp -rs /usr/include include
+rm -f include/sys/sdt.h include/*/sys/sdt.h
+own=$(gcc -print-file-name=include)
+compiler="gcc -nostdinc -isystem $own -isystem $PWD/include -isystem $PWD/include/$(gcc -print-multiarch)"
+# builds: what make does, by the number of compilations
+builds() { make -C tree CC="$compiler" "$@" build/shim/submit.o >log 2>&1 || fail "make $*: $(tail log)"; grep -c -e ' -c -o ' log || true; }
+probes() { if readelf -SW tree/build/shim/submit.o | grep -q '\.probes'; then echo yes; else echo no; fi; }
+
+[ "$(builds)" = 1 ] && [ "$(probes)" = no ] || fail "without the header: $(tail -n 3 log)"
+[ "$(builds)" = 0 ] || fail "built anew for nothing: $(tail -n 3 log)"
+mkdir -p include/sys
+cat >include/sys/sdt.h <<'H'
+#define STAP_PROBEV(...) __asm__ volatile(".pushsection .probes, \"\", @progbits\n\t.long 1\n\t.popsection")
+H
+[ "$(builds)" = 1 ] && [ "$(probes)" = yes ] || fail "the header has come, and the build does not know: $(tail -n 3 log)"
+[ "$(builds)" = 0 ] || fail "built anew for nothing: $(tail -n 3 log)"
+rm include/sys/sdt.h
+[ "$(builds)" = 1 ] && [ "$(probes)" = no ] || fail "the header has gone: $(tail -n 3 log)"
+[ "$(builds CFLAGS=-O1)" = 1 ] || fail "other flags: $(tail -n 3 log)"
+[ "$(builds CFLAGS=-O1)" = 0 ] || fail "built anew for nothing: $(tail -n 3 log)"
+
+[ "${TEST_LONG-}" ] || exit 0
+if [ "$(id -u)" != 0 ] || ! command -v mmdebstrap >/dev/null; then
+    echo "skipped, README's commands in a bare Debian 12: not root, or no mmdebstrap"
+    exit 0
+fi
+root=$PWD/root
+mmdebstrap --variant=minbase bookworm "$root" >log 2>&1 || {
+    echo "skipped, README's commands in a bare Debian 12: no mirror: $(tail -n 1 log)"
+    exit 0
+}
+mkdir "$root/libkaio"
+tar -C "$TESTS_TOP" --exclude ./build --exclude ./.git -c . | tar -C "$root/libkaio" -x
+# inside COMMAND: its mounts are its own, and end with it
+inside() {
+    # shellcheck disable=SC2016 # for the shell in the namespace
+    unshare -m bash -c 'for place in proc sys dev; do mount --rbind "/$place" "$0/$place"; done
+        exec chroot "$0" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root bash -c "cd /libkaio && $1"' "$root" "$1" >log 2>&1 ||
+        fail "$1: $(tail -n 40 log)"
+}
+inside scripts/demo
+[ "$(readelf -n "$root/libkaio/build/libkaio.so" | grep -c 'Provider: libkaio')" = 0 ] || fail "the machine was not bare"
+inside 'scripts/test command/stats'
+grep -q '^ok   command/stats' log && ! grep -q 'skipped, probes' log || fail "no probes: $(tail -n 3 log)"

@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# What runs the tests: a pattern without a test is a mistake, limits count what the machine gives, what hangs ends
+# all the same, and install-needs writes to no name that another user could have put there.
+# alone: it keeps every CPU busy
+set -eu
+fail() { echo "$1"; exit 1; }
+status=0
+"$TESTS_TOP/tests/run" nosuch >out 2>errors || status=$?
+[ $status = 2 ] && [ "$(cat errors)" = "run: no test's name contains 'nosuch'; they are tests/api/*.c and tests/*/*.sh" ] ||
+    fail "nosuch: $status: $(cat out errors)"
+
+# a tree of tests that are none: one that hangs, one that tells how slow the machine is
+mkdir -p tree/tests/room tree/tests/api tree/tests/lib
+cp "$TESTS_TOP/tests/run" tree/tests
+cp -r "$TESTS_TOP/tests/lib/run.d" tree/tests/lib
+# shellcheck disable=SC2016 # for the script
+echo 'echo $BASHPID >"$TESTS_TOP/pid"; exec sleep 1000' >tree/tests/room/hangs.sh
+# shellcheck disable=SC2016 # for the script
+echo 'echo "$TEST_SLOW"; timeout 1 sleep 2 || exit 1; exit 77' >tree/tests/room/tells.sh
+printf '#include "test.h"\nstatic void test(void) { alarm(1); sleep_ms(2000); }\n' >slow.c
+gcc -std=gnu11 -I"$TESTS_TOP/tests/lib" -o slow slow.c
+export TEST_LONG=1 TEST_LIMIT=1
+status=0
+TEST_SLOW=3 tree/tests/run hangs >out 2>&1 || status=$?
+[ $status = 1 ] && grep -q 'FAIL room/hangs (status 124)' out || fail "hangs: $(cat out)"
+! kill -0 "$(cat tree/pid)" 2>/dev/null || fail "it goes on"
+TEST_LIMIT=100 TEST_SLOW=4 tree/tests/run tells >out 2>&1 && grep -q 'skip room/tells: 4' out || fail "timeout: $(cat out)"
+TEST_LIMIT=100 TEST_SLOW=1 tree/tests/run tells >out 2>&1 && fail "timeout ends nothing: $(cat out)"
+TEST_SLOW=4 ./slow >/dev/null || fail "alarm()"
+{ TEST_SLOW=1 ./slow >/dev/null; } 2>/dev/null && fail "alarm() ends nothing"
+
+# beside other work
+loops=()
+for _ in $(seq $((5 * $(nproc)))); do
+    while :; do :; done &
+    loops+=($!)
+done
+trap 'kill "${loops[@]}"' EXIT
+unset TEST_SLOW
+TEST_LIMIT=100 tree/tests/run tells >out 2>&1 || fail "beside busy loops: $(cat out)"
+slow=$(sed -n 's/^skip room.tells: //p' out)
+[ "$slow" -ge 2 ] && [ "$slow" -le 40 ] || fail "beside busy loops: $(cat out)"
+
+# apt-get's log: a new file, for the owner only
+mkdir bin
+# shellcheck disable=SC2016 # for the script
+printf '#!/bin/sh\nlog=$(readlink /proc/$$/fd/1)\nstat -c "%%n %%a" "$log" >>"$LOGS"; exit 1\n' >bin/apt-get
+printf '#!/bin/sh\nexit 1\n' >bin/dpkg-query
+printf '#!/bin/sh\necho 0\n' >bin/id
+chmod +x bin/*
+LOGS=$PWD/logs TMPDIR=$PWD PATH=$PWD/bin:$PATH "$TESTS_TOP/scripts/install-needs" nothing 2>errors && fail "it failed, but exit 0"
+[[ "$(head -n 1 logs)" =~ ^$PWD/kaio-apt\.[A-Za-z0-9]{6}\ 600$ ]] || fail "the log: $(cat logs errors)"
