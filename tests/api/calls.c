@@ -278,13 +278,15 @@ static void test(void) {
     buf = pages(READS * BLOCK);
     direct_fd = scratch(O_RDWR | O_DIRECT, BLOCKS * BLOCK);
     data_fd = scratch(O_RDWR, BLOCKS * BLOCK);
-    errno_of("buffered", data_fd);
-    errno_of("direct", direct_fd);
-    fields();
-    positions();
-    seals();
-    small_thread();
-    small_handler();
-    identities();
-    every_number();
+    CASE("errno") {
+        errno_of("buffered", data_fd);
+        errno_of("direct", direct_fd);
+    }
+    CASE("fields") fields();
+    CASE("positions") positions();
+    CASE("seals") seals();
+    CASE("small-thread") small_thread();
+    CASE("small-handler") small_handler();
+    CASE("identities") identities();
+    CASE("every-number") every_number();
 }

@@ -484,18 +484,20 @@ static void test(void) {
     sigemptyset(&set);
     sigaddset(&set, SIGNAL);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
-    nothing_to_cancel();
-    waiting();
-    queued();
-    whole_descriptor();
-    held_sync();
-    whole_with_sync();
-    unpollables();
-    cancelled_by_other();
-    writes();
-    partly_written();
-    files("one by one", false);
-    files("all", true);
-    direct();
-    by_thread(); /* its thread blocks no signal */
+    CASE("nothing-to-cancel") nothing_to_cancel();
+    CASE("waiting") waiting();
+    CASE("queued") queued();
+    CASE("whole-descriptor") whole_descriptor();
+    CASE("held-sync") held_sync();
+    CASE("whole-with-sync") whole_with_sync();
+    CASE("unpollables") unpollables();
+    CASE("cancelled-by-other") cancelled_by_other();
+    CASE("writes") writes();
+    CASE("partly-written") partly_written();
+    CASE("files") {
+        files("one by one", false);
+        files("all", true);
+    }
+    CASE("direct") direct();
+    CASE("by-thread") by_thread(); /* its thread blocks no signal */
 }

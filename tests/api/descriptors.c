@@ -414,19 +414,26 @@ static void own_descriptors(const char *limit) {
 static void test(void) {
     const char *limit = getenv("TEST_OWN");
     if (limit) look_at_own(!strcmp(limit, "few"));
-    files();
-    for (enum way way = CLOSE; way <= DUP3; way++) pipe_round(way);
-    held_sync();
-    for (enum way way = CLOSE; way <= DUP3; way++) peer(way, false), peer(way, true);
-    for (enum way way = CLOSE; way <= DUP3; way++) waiter(way, false), waiter(way, true);
-    copies();
-    answers();
-    changing();
-    locks("locks", 0, false);
-    locks("locks, direct", O_DIRECT, false);
-    locks("locks by another descriptor", 0, true);
-    locks("locks by another descriptor, direct", O_DIRECT, true);
-    say("cut short: %d bad", cut_short());
-    own_descriptors("many");
-    own_descriptors("few");
+    CASE("files") files();
+    CASE("pipes")
+        for (enum way way = CLOSE; way <= DUP3; way++) pipe_round(way);
+    CASE("held-sync") held_sync();
+    CASE("peers")
+        for (enum way way = CLOSE; way <= DUP3; way++) peer(way, false), peer(way, true);
+    CASE("waiters")
+        for (enum way way = CLOSE; way <= DUP3; way++) waiter(way, false), waiter(way, true);
+    CASE("copies") copies();
+    CASE("answers") answers();
+    CASE("changing") changing();
+    CASE("locks") {
+        locks("locks", 0, false);
+        locks("locks, direct", O_DIRECT, false);
+        locks("locks by another descriptor", 0, true);
+        locks("locks by another descriptor, direct", O_DIRECT, true);
+    }
+    CASE("cut-short") say("cut short: %d bad", cut_short());
+    CASE("own-descriptors") {
+        own_descriptors("many");
+        own_descriptors("few");
+    }
 }

@@ -503,41 +503,55 @@ static void test(void) {
     /* Behind it is nothing: of a file's end a direct read of SSIZE_MAX bytes may clear memory. */
     buf = mmap(NULL, 16384 + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     need(buf != MAP_FAILED && mprotect(buf + 16384, 4096, PROT_NONE) == 0, "memory");
-    descriptors();
-    special_files();
-    ranges("buffered", scratch(O_RDWR, 8192));
-    ranges("direct", scratch(O_RDWR | O_DIRECT, 8192));
-    int memory = memfd_create("memory", MFD_CLOEXEC);
-    need(ftruncate(memory, 8192) == 0, "memory file");
-    ranges("memory", memory);
-    partly_bad("buffered", 0);
-    partly_bad("direct", O_DIRECT);
-    partly_bad("memory", -1);
-    unaligned();
-    refused("read-only", O_RDONLY, 200, close_unseen);
-    refused("read-only", O_RDONLY, 201, close);
-    refused("write-only", O_WRONLY, 200, close_unseen);
-    refused("write-only", O_WRONLY, 201, close);
-    priorities();
-    sync_errors();
-    int pattern = scratch(O_RDONLY, 8192);
-    memory = memfd_create("memory", MFD_CLOEXEC);
-    need(read(pattern, buf, 8192) == 8192 && write(memory, buf, 8192) == 8192, "memory file");
-    close(pattern);
-    unused_fields("buffered", scratch(O_RDWR, 8192));
-    unused_fields("direct", scratch(O_RDWR | O_DIRECT, 8192));
-    unused_fields("memory", memory);
-    unused_fields_of_pipe();
-    never_submitted("0xff everywhere", -1);
-    never_submitted("in progress", EINPROGRESS);
-    bad_calls();
-    submitted_again("buffered", 0);
-    submitted_again("direct", O_DIRECT);
-    stream_again();
-    full_disk();
-    broken_pipes();
-    signal(SIGXFSZ, on_signal);
-    size_limit("buffered", scratch(O_RDWR, 0));
-    size_limit("direct", scratch(O_RDWR | O_DIRECT, 0));
-    size_limit("memory", memfd_create("memory", MFD_CLOEXEC));
+    CASE("descriptors") descriptors();
+    CASE("special-files") special_files();
+    CASE("ranges") {
+        ranges("buffered", scratch(O_RDWR, 8192));
+        ranges("direct", scratch(O_RDWR | O_DIRECT, 8192));
+        int memory = memfd_create("memory", MFD_CLOEXEC);
+        need(ftruncate(memory, 8192) == 0, "memory file");
+        ranges("memory", memory);
+    }
+    CASE("partly-bad") {
+        partly_bad("buffered", 0);
+        partly_bad("direct", O_DIRECT);
+        partly_bad("memory", -1);
+    }
+    CASE("unaligned") unaligned();
+    CASE("refused") {
+        refused("read-only", O_RDONLY, 200, close_unseen);
+        refused("read-only", O_RDONLY, 201, close);
+        refused("write-only", O_WRONLY, 200, close_unseen);
+        refused("write-only", O_WRONLY, 201, close);
+    }
+    CASE("priorities") priorities();
+    CASE("sync-errors") sync_errors();
+    CASE("unused-fields") {
+        int pattern = scratch(O_RDONLY, 8192);
+        int memory = memfd_create("memory", MFD_CLOEXEC);
+        need(read(pattern, buf, 8192) == 8192 && write(memory, buf, 8192) == 8192, "memory file");
+        close(pattern);
+        unused_fields("buffered", scratch(O_RDWR, 8192));
+        unused_fields("direct", scratch(O_RDWR | O_DIRECT, 8192));
+        unused_fields("memory", memory);
+    }
+    CASE("unused-fields-of-pipe") unused_fields_of_pipe();
+    CASE("never-submitted") {
+        never_submitted("0xff everywhere", -1);
+        never_submitted("in progress", EINPROGRESS);
+    }
+    CASE("bad-calls") bad_calls();
+    CASE("submitted-again") {
+        submitted_again("buffered", 0);
+        submitted_again("direct", O_DIRECT);
+    }
+    CASE("stream-again") stream_again();
+    CASE("full-disk") full_disk();
+    CASE("broken-pipes") broken_pipes();
+    CASE("size-limit") {
+        signal(SIGXFSZ, on_signal);
+        size_limit("buffered", scratch(O_RDWR, 0));
+        size_limit("direct", scratch(O_RDWR | O_DIRECT, 0));
+        size_limit("memory", memfd_create("memory", MFD_CLOEXEC));
+    }
 }

@@ -87,19 +87,23 @@ static void test(void) {
     need(area != MAP_FAILED, "mmap");
     int buffered = scratch(O_RDWR, BLOCK), direct = scratch(O_RDWR | O_DIRECT, BLOCK), ends[2];
     need(pipe(ends) == 0 && write(ends[1], data, 1024) == 1024, "pipe");
-    for (size_t before = 8; before <= sizeof(struct aiocb); before += 8) {
-        /* glibc's helper thread itself meets aio_offset, if only that is on the second page */
-        if (before == offsetof(struct aiocb, aio_offset)) continue;
-        one("read-only", PROT_READ, before, buffered);
-        one("no access", PROT_NONE, before, buffered);
-        one("no access, direct", PROT_NONE, before, direct);
+    CASE("each-member")
+        for (size_t before = 8; before <= sizeof(struct aiocb); before += 8) {
+            /* glibc's helper thread itself meets aio_offset, if only that is on the second page */
+            if (before == offsetof(struct aiocb, aio_offset)) continue;
+            one("read-only", PROT_READ, before, buffered);
+            one("no access", PROT_NONE, before, buffered);
+            one("no access, direct", PROT_NONE, before, direct);
+        }
+    CASE("lists")
+        for (int mode = LIO_WAIT; mode <= LIO_NOWAIT; mode++) {
+            list("read-only", PROT_READ, mode, buffered);
+            list("no access", PROT_NONE, mode, buffered);
+        }
+    CASE("cancelled") {
+        cancelled("read-only, cancelled", PROT_READ);
+        cancelled("no access, cancelled", PROT_NONE);
     }
-    for (int mode = LIO_WAIT; mode <= LIO_NOWAIT; mode++) {
-        list("read-only", PROT_READ, mode, buffered);
-        list("no access", PROT_NONE, mode, buffered);
-    }
-    cancelled("read-only, cancelled", PROT_READ);
-    cancelled("no access, cancelled", PROT_NONE);
     close(ends[0]);
     close(ends[1]);
 }

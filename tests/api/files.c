@@ -64,24 +64,32 @@ static void partly_cached(void) {
 
 static void test(void) {
     size_t size = 8 << 20;
-    int fd = scratch(O_RDWR | O_DIRECT, size);
-    read_many("direct", fd, size, 4096);
-    read_many("direct", fd, size, 262144);
-    write_many("direct", fd, 4096);
-    close(fd);
-    fd = scratch(O_RDWR | O_DIRECT, 0);
-    write_many("direct, extending", fd, 4096);
-    close(fd);
-    fd = scratch(O_RDWR, size);
-    read_many("buffered", fd, size, 4096);
-    read_many("buffered", fd, size, 1000);
-    read_many("buffered", fd, size, 262144);
-    write_many("buffered", fd, 4096);
-    write_many("buffered", fd, 300000);
-    close(fd);
-    partly_cached();
-    fd = memfd_create("memory", MFD_CLOEXEC);
-    write_many("memory", fd, 4096);
-    write_many("memory", fd, 300000);
-    close(fd);
+    CASE("direct") {
+        int fd = scratch(O_RDWR | O_DIRECT, size);
+        read_many("direct", fd, size, 4096);
+        read_many("direct", fd, size, 262144);
+        write_many("direct", fd, 4096);
+        close(fd);
+    }
+    CASE("direct-extending") {
+        int fd = scratch(O_RDWR | O_DIRECT, 0);
+        write_many("direct, extending", fd, 4096);
+        close(fd);
+    }
+    CASE("buffered") {
+        int fd = scratch(O_RDWR, size);
+        read_many("buffered", fd, size, 4096);
+        read_many("buffered", fd, size, 1000);
+        read_many("buffered", fd, size, 262144);
+        write_many("buffered", fd, 4096);
+        write_many("buffered", fd, 300000);
+        close(fd);
+    }
+    CASE("partly-cached") partly_cached();
+    CASE("memory") {
+        int fd = memfd_create("memory", MFD_CLOEXEC);
+        write_many("memory", fd, 4096);
+        write_many("memory", fd, 300000);
+        close(fd);
+    }
 }

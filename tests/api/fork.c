@@ -414,19 +414,21 @@ static void test(void) {
         leave(getenv("TEST_LEAVE"));
         return;
     }
-    seen_by_another();
-    parents_request();
-    forks();
-    ring_of_the_child();
-    closing_child();
-    grandchildren();
-    in_callback();
-    vforks();
-    spawns();
-    beside_threads();
-    child_exits();
-    exits("exit");
-    exits("_exit");
-    exits("kill");
-    exits("return");
+    CASE("seen-by-another") seen_by_another();
+    CASE("parents-request") parents_request();
+    CASE("forks") forks();
+    CASE("ring-of-the-child") ring_of_the_child();
+    CASE("closing-child") closing_child();
+    CASE("grandchildren") grandchildren();
+    CASE("in-callback") in_callback();
+    CASE("vforks") vforks();
+    CASE("spawns") spawns();
+    CASE("beside-threads") beside_threads();
+    CASE("child-exits") child_exits();
+    CASE("exits") {
+        exits("exit");
+        exits("_exit");
+        exits("kill");
+        exits("return");
+    }
 }

@@ -392,31 +392,50 @@ static void test(void) {
     sigprocmask(SIG_BLOCK, &set, NULL);
     memory = pages((size_t)WRITES * LARGE);
     memset(memory, 'm', (size_t)WRITES * LARGE);
-    by_another_thread(); /* the first: no thread has ended yet whose eventfd it would get */
-    after_writes("buffered", 0, false);
-    after_writes("buffered, spinning", 0, true);
-    after_writes("direct", O_DIRECT, false);
-    after_priorities("buffered", 0);
-    after_priorities("direct", O_DIRECT);
-    after_reads("reads, direct", O_DIRECT);
-    by_program("buffered", 0);
-    by_program("direct", O_DIRECT);
-    pipe_by_program();
-    by_signal("buffered", 0);
-    by_signal("direct", O_DIRECT);
-    in_a_row("buffered", 0);
-    in_a_row("direct", O_DIRECT);
-    in_turn("buffered", 0);
-    in_turn("direct", O_DIRECT);
-    behind_list("buffered", 0);
-    behind_list("direct", O_DIRECT);
-    append_later("buffered", 0);
-    append_later("direct", O_DIRECT);
-    other_files();
-    failing();
-    append("append", 0, 100, false);
-    append("append, large", 0, 16384, false);
-    append("append, list", 0, 100, true);
-    append("append, direct", O_DIRECT, 4096, false);
-    append("append, direct, list", O_DIRECT, 4096, true);
+    /* the first: no thread has ended yet whose eventfd it would get */
+    CASE("by-another-thread") by_another_thread();
+    CASE("after-writes") {
+        after_writes("buffered", 0, false);
+        after_writes("buffered, spinning", 0, true);
+        after_writes("direct", O_DIRECT, false);
+    }
+    CASE("after-priorities") {
+        after_priorities("buffered", 0);
+        after_priorities("direct", O_DIRECT);
+    }
+    CASE("after-reads") after_reads("reads, direct", O_DIRECT);
+    CASE("by-program") {
+        by_program("buffered", 0);
+        by_program("direct", O_DIRECT);
+    }
+    CASE("pipe-by-program") pipe_by_program();
+    CASE("by-signal") {
+        by_signal("buffered", 0);
+        by_signal("direct", O_DIRECT);
+    }
+    CASE("in-a-row") {
+        in_a_row("buffered", 0);
+        in_a_row("direct", O_DIRECT);
+    }
+    CASE("in-turn") {
+        in_turn("buffered", 0);
+        in_turn("direct", O_DIRECT);
+    }
+    CASE("behind-list") {
+        behind_list("buffered", 0);
+        behind_list("direct", O_DIRECT);
+    }
+    CASE("append-later") {
+        append_later("buffered", 0);
+        append_later("direct", O_DIRECT);
+    }
+    CASE("other-files") other_files();
+    CASE("failing") failing();
+    CASE("append") {
+        append("append", 0, 100, false);
+        append("append, large", 0, 16384, false);
+        append("append, list", 0, 100, true);
+        append("append, direct", O_DIRECT, 4096, false);
+        append("append, direct, list", O_DIRECT, 4096, true);
+    }
 }

@@ -343,6 +343,6 @@ static void changes(void) {
 
 static void test(void) {
     if (getenv("TEST_CHILD")) child();
-    differs("handlers", "deadlocks", "goes on", is_shim() ? run() : deadlock());
-    changes();
+    CASE("locks") differs("handlers", "deadlocks", "goes on", is_shim() ? run() : deadlock());
+    CASE("changes") changes();
 }

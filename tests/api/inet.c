@@ -289,12 +289,12 @@ static void packets_of_a_pipe(void) {
 
 static void test(void) {
     buf = pages(4 * LARGE);
-    ends_of_reads();
-    ends_of_writes();
-    low_waters();
-    large();
-    unconnected();
-    datagrams();
-    taken_by_others();
-    packets_of_a_pipe();
+    CASE("ends-of-reads") ends_of_reads();
+    CASE("ends-of-writes") ends_of_writes();
+    CASE("low-waters") low_waters();
+    CASE("large") large();
+    CASE("unconnected") unconnected();
+    CASE("datagrams") datagrams();
+    CASE("taken-by-others") taken_by_others();
+    CASE("packets-of-a-pipe") packets_of_a_pipe();
 }

@@ -415,13 +415,13 @@ static void test(void) {
     sigemptyset(&set);
     sigaddset(&set, SIGRTMIN + 2);
     sigprocmask(SIG_BLOCK, &set, NULL);
-    dead_threads();
-    chains();
-    growth();
-    at_status();
-    at_notification(true);
+    CASE("dead-threads") dead_threads();
+    CASE("chains") chains();
+    CASE("growth") growth();
+    CASE("at-status") at_status();
+    CASE("at-notification") at_notification(true);
     /* last: callbacks block no signals, which would end the program */
-    at_notification(false);
+    CASE("at-notification-by-thread") at_notification(false);
     /* so many that a few bytes for each are seen */
-    grows("without aio_return(), threads", never_return_thread, 20000);
+    CASE("never-returned") grows("without aio_return(), threads", never_return_thread, 20000);
 }

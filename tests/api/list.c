@@ -383,21 +383,28 @@ static void test(void) {
     back = pages(BLOCK);
 
     int fd = scratch(O_RDWR, MOST * BLOCK);
-    skipped(fd);
-    for (enum fault fault = 0; fault < FAULTS; fault++) failing(fault, fd);
-    waits_for_pipe(fd);
-    less_than_none();
-    to_thread("SIGEV_THREAD_ID", 3, fd);
-    to_thread("SIGEV_THREAD_ID, empty", 0, fd);
-    restarted(fd);
+    CASE("skipped") skipped(fd);
+    CASE("failing")
+        for (enum fault fault = 0; fault < FAULTS; fault++) failing(fault, fd);
+    CASE("waits-for-pipe") waits_for_pipe(fd);
+    CASE("less-than-none") less_than_none();
+    CASE("to-thread") {
+        to_thread("SIGEV_THREAD_ID", 3, fd);
+        to_thread("SIGEV_THREAD_ID, empty", 0, fd);
+    }
+    CASE("restarted") restarted(fd);
     close(fd);
-    for (int i = 0; i < 5; i++) size(sizes[i], 0);
-    size(64, O_DIRECT);
-    size(1000, O_DIRECT);
-    notified(64, 0, LIO_WAIT);
-    notified(64, 0, LIO_NOWAIT);
-    notified(300, O_DIRECT, LIO_WAIT);
-    notified(300, O_DIRECT, LIO_NOWAIT);
-    in_child();
-    nothing_by_thread();
+    CASE("sizes") {
+        for (int i = 0; i < 5; i++) size(sizes[i], 0);
+        size(64, O_DIRECT);
+        size(1000, O_DIRECT);
+    }
+    CASE("notified") {
+        notified(64, 0, LIO_WAIT);
+        notified(64, 0, LIO_NOWAIT);
+        notified(300, O_DIRECT, LIO_WAIT);
+        notified(300, O_DIRECT, LIO_NOWAIT);
+    }
+    CASE("in-child") in_child();
+    CASE("nothing-by-thread") nothing_by_thread();
 }

@@ -325,16 +325,19 @@ static void test(void) {
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     sem_init(&called, 0, 0);
     sem_init(&go, 0, 0);
-    for (int i = 0; i < 7; i++) {
-        size(sizes[i], false);
-        size(sizes[i], true);
+    CASE("sizes")
+        for (int i = 0; i < 7; i++) {
+            size(sizes[i], false);
+            size(sizes[i], true);
+        }
+    CASE("several") several();
+    CASE("signals-then-thread") signals_then_thread();
+    CASE("threads-then-signal") {
+        threads_then_signal(LIO_WAIT);
+        threads_then_signal(LIO_NOWAIT);
     }
-    several();
-    say("-- items by signal, list by thread");
-    signals_then_thread();
-    say("-- items by thread, list by signal");
-    threads_then_signal(LIO_WAIT);
-    threads_then_signal(LIO_NOWAIT);
-    by_threads(false);
-    by_threads(true);
+    CASE("by-threads") {
+        by_threads(false);
+        by_threads(true);
+    }
 }

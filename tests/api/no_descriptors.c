@@ -176,7 +176,8 @@ static void *interrupt(void *unused) {
         while (sem_wait(&waits)) continue;
         sleep_ms(30); /* until_asleep() needs a descriptor */
         tgkill(getpid(), waiter, SIGUSR1);
-        sleep_ms(100); /* if it has not had a CPU until then, it finds both, and that it has ended */
+        sleep_ms(
+            100); /* if it has not had a CPU until then, it finds both, and that it has ended */
         need(write(pipes[1], "x", 1) == 1, "write");
     }
     return unused;
@@ -232,24 +233,33 @@ static void test(void) {
     need(pipe(pipes) == 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0, "pipe");
     use_up();
     posix_fadvise(data_fd, 0, 0, POSIX_FADV_DONTNEED);
-    timed_out();
-    stream("pipe", pipes[0], pipes[1]);
-    files("buffered", data_fd);
-    files("direct", direct_fd);
-    list("buffered", data_fd, LIO_WAIT);
-    list("direct", direct_fd, LIO_NOWAIT);
-    list("direct", direct_fd, LIO_WAIT);
-    by_another("direct", direct_fd, -1);
-    by_another("buffered", data_fd, -1);
-    by_another("pipe", pipes[0], pipes[1]);
-    stream("pipe", pipes[0], pipes[1]);
-    stream("socket", pair[0], pair[1]);
-    timed_out();
-    interrupted();
-    for (int by_signal = 0; by_signal < 2; by_signal++) {
-        sync_behind("buffered", data_fd, by_signal);
-        sync_behind("direct", direct_fd, by_signal);
-        sync_behind("append", append_fd, by_signal);
-        sync_behind("memory", memory_fd, by_signal);
+    CASE("timed-out-at-first") timed_out();
+    CASE("stream-at-first") stream("pipe", pipes[0], pipes[1]);
+    CASE("files") {
+        files("buffered", data_fd);
+        files("direct", direct_fd);
     }
+    CASE("lists") {
+        list("buffered", data_fd, LIO_WAIT);
+        list("direct", direct_fd, LIO_NOWAIT);
+        list("direct", direct_fd, LIO_WAIT);
+    }
+    CASE("by-another") {
+        by_another("direct", direct_fd, -1);
+        by_another("buffered", data_fd, -1);
+        by_another("pipe", pipes[0], pipes[1]);
+    }
+    CASE("streams") {
+        stream("pipe", pipes[0], pipes[1]);
+        stream("socket", pair[0], pair[1]);
+    }
+    CASE("timed-out") timed_out();
+    CASE("interrupted") interrupted();
+    CASE("sync-behind")
+        for (int by_signal = 0; by_signal < 2; by_signal++) {
+            sync_behind("buffered", data_fd, by_signal);
+            sync_behind("direct", direct_fd, by_signal);
+            sync_behind("append", append_fd, by_signal);
+            sync_behind("memory", memory_fd, by_signal);
+        }
 }

@@ -619,22 +619,24 @@ static void test(void) {
     sigaddset(&set, SIGUSR2);
     for (int i = 1; i <= 5; i++) sigaddset(&set, SIGRTMIN + i);
     sigprocmask(SIG_BLOCK, &set, NULL);
-    none();
-    handlers();
-    waiting();
-    by_descriptor();
-    undeliverables();
-    other_operations();
-    at_once();
-    lists();
-    cancelled();
-    once_each("signals", false);
-    to_thread("SIGEV_THREAD_ID", data_fd);
-    to_thread("SIGEV_THREAD_ID, direct", direct_fd);
+    CASE("none") none();
+    CASE("handlers") handlers();
+    CASE("waiting") waiting();
+    CASE("by-descriptor") by_descriptor();
+    CASE("undeliverables") undeliverables();
+    CASE("other-operations") other_operations();
+    CASE("at-once") at_once();
+    CASE("lists") lists();
+    CASE("cancelled") cancelled();
+    CASE("once-each-signal") once_each("signals", false);
+    CASE("to-thread") {
+        to_thread("SIGEV_THREAD_ID", data_fd);
+        to_thread("SIGEV_THREAD_ID, direct", direct_fd);
+    }
     /* threads come last: those of callbacks block nothing, so signals would end the program */
-    threads();
-    list_in_thread();
-    no_thread();
-    callbacks();
-    once_each("threads", true);
+    CASE("threads") threads();
+    CASE("list-in-thread") list_in_thread();
+    CASE("no-thread") no_thread();
+    CASE("callbacks") callbacks();
+    CASE("once-each-thread") once_each("threads", true);
 }

@@ -400,14 +400,16 @@ static void test(void) {
     }
     if (getenv("TEST_LONG")) limit = 800;
     alarm(limit); /* under that of tests/run, 120 or 900 s */
-    without_handlers();
-    raw_clones();
-    generations();
-    at_once();
-    in_handler();
-    vforks();
-    static const char *const ways[] = {
-        "exec",   "exec by a thread", "exit",    "_exit",   "quick_exit", "exit in a callback",
-        "return", "SIGKILL",          "SIGTERM", "SIGSEGV", "abort",      "pthread_exit"};
-    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) ends(ways[i]);
+    CASE("without-handlers") without_handlers();
+    CASE("raw-clones") raw_clones();
+    CASE("generations") generations();
+    CASE("at-once") at_once();
+    CASE("in-handler") in_handler();
+    CASE("vforks") vforks();
+    CASE("ends") {
+        static const char *const ways[] = {
+            "exec",   "exec by a thread", "exit",    "_exit",   "quick_exit", "exit in a callback",
+            "return", "SIGKILL",          "SIGTERM", "SIGSEGV", "abort",      "pthread_exit"};
+        for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) ends(ways[i]);
+    }
 }

@@ -424,17 +424,18 @@ static pid_t start_round(int round) {
 static void test(void) {
     const char *own = getenv("TEST_ROUND");
     if (own) own_round(atoi(own));
-    for (int first = 0; first <= ALL; first += TOGETHER) {
-        pid_t pids[TOGETHER * ROUNDS];
-        int n = first + TOGETHER <= ALL ? TOGETHER : ALL + 1 - first;
-        for (int i = 0; i < n * ROUNDS; i++) pids[i] = start_round(first * ROUNDS + i);
-        for (int k = 0; k < n; k++) {
-            int failed = 0, status;
-            for (int i = 0; i < ROUNDS; i++) {
-                need(waitpid(pids[k * ROUNDS + i], &status, 0) > 0, "waitpid");
-                failed += status != 0;
+    CASE("rounds")
+        for (int first = 0; first <= ALL; first += TOGETHER) {
+            pid_t pids[TOGETHER * ROUNDS];
+            int n = first + TOGETHER <= ALL ? TOGETHER : ALL + 1 - first;
+            for (int i = 0; i < n * ROUNDS; i++) pids[i] = start_round(first * ROUNDS + i);
+            for (int k = 0; k < n; k++) {
+                int failed = 0, status;
+                for (int i = 0; i < ROUNDS; i++) {
+                    need(waitpid(pids[k * ROUNDS + i], &status, 0) > 0, "waitpid");
+                    failed += status != 0;
+                }
+                say("%s: %d rounds, %d failed", name_of(first + k), ROUNDS, failed);
             }
-            say("%s: %d rounds, %d failed", name_of(first + k), ROUNDS, failed);
         }
-    }
 }

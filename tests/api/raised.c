@@ -222,13 +222,14 @@ static int broken_pipe(void) {
 
 static void test(void) {
     buf = pages(16384);
-    say("default action");
-    all_errors();
-    blocked();
-    foreign("broken pipe", SIGPIPE, broken_pipe(), 0, EPIPE);
-    by_own_thread("broken pipe", SIGPIPE, broken_pipe(), 0, EPIPE);
-    foreign("file", SIGPIPE, scratch(O_RDWR, 0), 0, 0);
-    foreign("buffered", SIGXFSZ, scratch(O_RDWR, 0), LIMIT, EFBIG);
-    foreign("direct", SIGXFSZ, scratch(O_RDWR | O_DIRECT, 0), LIMIT, EFBIG);
-    foreign("memory", SIGXFSZ, memfd_create("memory", MFD_CLOEXEC), LIMIT, EFBIG);
+    CASE("default-action") all_errors();
+    CASE("blocked") blocked();
+    CASE("foreign") foreign("broken pipe", SIGPIPE, broken_pipe(), 0, EPIPE);
+    CASE("by-own-thread") by_own_thread("broken pipe", SIGPIPE, broken_pipe(), 0, EPIPE);
+    CASE("foreign-in-file") {
+        foreign("file", SIGPIPE, scratch(O_RDWR, 0), 0, 0);
+        foreign("buffered", SIGXFSZ, scratch(O_RDWR, 0), LIMIT, EFBIG);
+        foreign("direct", SIGXFSZ, scratch(O_RDWR | O_DIRECT, 0), LIMIT, EFBIG);
+        foreign("memory", SIGXFSZ, memfd_create("memory", MFD_CLOEXEC), LIMIT, EFBIG);
+    }
 }

@@ -179,21 +179,25 @@ static void test(void) {
     sigaction(SIGPIPE, &action, NULL);
     memory = pages(BLOCK);
     alarm(60);
-    for (enum use use = READ; use < USES; use++) {
-        say("%s, then a pipe: %d bad", uses[use], as_pipe(use, false));
-        say("%s, then a socket: %d bad", uses[use], as_pipe(use, true));
-        say("%s, then an eventfd: %d bad", uses[use], as_eventfd(use));
-        say("%s, then a broken pipe: %d bad", uses[use], as_broken_pipe(use, 0));
-        say("%s, then a broken pipe of packets: %d bad", uses[use], as_broken_pipe(use, O_DIRECT));
-        say("%s, then appended: %d bad", uses[use], as_log(use));
-        say("%s, then a file: %d bad", uses[use], as_file(use, 0));
-        say("%s, then a direct file: %d bad", uses[use], as_file(use, O_DIRECT));
-    }
-    if (is_shim()) { /* in glibc a descriptor's requests wait for each other */
-        waits_behind(true);
-        waits_behind(false);
-    } else {
-        say("behind a read after close(): differs as expected");
-        say("behind a read, unseen: differs as expected");
+    CASE("then")
+        for (enum use use = READ; use < USES; use++) {
+            say("%s, then a pipe: %d bad", uses[use], as_pipe(use, false));
+            say("%s, then a socket: %d bad", uses[use], as_pipe(use, true));
+            say("%s, then an eventfd: %d bad", uses[use], as_eventfd(use));
+            say("%s, then a broken pipe: %d bad", uses[use], as_broken_pipe(use, 0));
+            say("%s, then a broken pipe of packets: %d bad", uses[use],
+                as_broken_pipe(use, O_DIRECT));
+            say("%s, then appended: %d bad", uses[use], as_log(use));
+            say("%s, then a file: %d bad", uses[use], as_file(use, 0));
+            say("%s, then a direct file: %d bad", uses[use], as_file(use, O_DIRECT));
+        }
+    CASE("behind") {
+        if (is_shim()) { /* in glibc a descriptor's requests wait for each other */
+            waits_behind(true);
+            waits_behind(false);
+        } else {
+            say("behind a read after close(): differs as expected");
+            say("behind a read, unseen: differs as expected");
+        }
     }
 }

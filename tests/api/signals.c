@@ -173,10 +173,14 @@ static void test(void) {
     fds[2] = pair[0], ends[2] = pair[1];
     need(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0, "socketpair");
     fds[3] = pair[0], ends[3] = pair[1];
-    queued();
-    by_descriptor();
-    by_handler("handler", false);
-    by_handler("handler, blocked for long", true);
-    too_many("buffered", fds[0]);
-    too_many("direct", fds[1]);
+    CASE("queued") queued();
+    CASE("by-descriptor") by_descriptor();
+    CASE("by-handler") {
+        by_handler("handler", false);
+        by_handler("handler, blocked for long", true);
+    }
+    CASE("too-many") {
+        too_many("buffered", fds[0]);
+        too_many("direct", fds[1]);
+    }
 }

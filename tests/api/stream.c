@@ -563,32 +563,44 @@ static void thread_priority(void) {
 
 static void test(void) {
     int fds[2];
-    pipes(fds);
-    reads("pipe", fds[0], fds[1]);
-    sockets(SOCK_STREAM, fds);
-    reads("socket", fds[0], fds[1]);
-    pipes(fds);
-    slow_reader("pipe", fds[0], fds[1]);
-    sockets(SOCK_STREAM, fds);
-    slow_reader("socket", fds[0], fds[1]);
-    broken();
-    nonblocking();
-    packets("datagrams", SOCK_DGRAM);
-    packets("packets", SOCK_SEQPACKET);
-    sockets(SOCK_DGRAM, fds);
-    full_queue("datagrams", fds);
-    named_sockets(fds);
-    full_queue("datagrams by name", fds);
-    sockets(SOCK_SEQPACKET, fds);
-    full_queue("packets", fds);
-    nothings();
-    events();
-    fifo();
-    terminal();
-    both_directions();
-    idle();
-    receive_timeout();
-    priorities(false);
-    priorities(true);
-    thread_priority();
+    CASE("pipe") {
+        pipes(fds);
+        reads("pipe", fds[0], fds[1]);
+    }
+    CASE("socket") {
+        sockets(SOCK_STREAM, fds);
+        reads("socket", fds[0], fds[1]);
+    }
+    CASE("slow-reader") {
+        pipes(fds);
+        slow_reader("pipe", fds[0], fds[1]);
+        sockets(SOCK_STREAM, fds);
+        slow_reader("socket", fds[0], fds[1]);
+    }
+    CASE("broken") broken();
+    CASE("nonblocking") nonblocking();
+    CASE("packets") {
+        packets("datagrams", SOCK_DGRAM);
+        packets("packets", SOCK_SEQPACKET);
+    }
+    CASE("full-queue") {
+        sockets(SOCK_DGRAM, fds);
+        full_queue("datagrams", fds);
+        named_sockets(fds);
+        full_queue("datagrams by name", fds);
+        sockets(SOCK_SEQPACKET, fds);
+        full_queue("packets", fds);
+    }
+    CASE("nothings") nothings();
+    CASE("events") events();
+    CASE("fifo") fifo();
+    CASE("terminal") terminal();
+    CASE("both-directions") both_directions();
+    CASE("idle") idle();
+    CASE("receive-timeout") receive_timeout();
+    CASE("priorities") {
+        priorities(false);
+        priorities(true);
+    }
+    CASE("thread-priority") thread_priority();
 }

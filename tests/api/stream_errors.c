@@ -286,18 +286,28 @@ static void slow_readers(void) {
 static void test(void) {
     int fds[2];
     buf = pages(LARGE);
-    need(pipe(fds) == 0, "pipe");
-    all_of("pipe", fds, true);
-    need(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0, "socketpair");
-    all_of("socket", fds, true);
-    need(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, fds) == 0, "socketpair");
-    offsets("packets", fds[0], fds[1]);
-    close_both(fds);
-    send_timeout();
-    if (pseudo_terminal(fds)) all_of("terminal", fds, false);
-    terminal_modes();
-    devices();
-    no_syncs();
-    slow_readers();
-    if (getenv("TEST_LONG")) most(); /* a second each */
+    CASE("pipe") {
+        need(pipe(fds) == 0, "pipe");
+        all_of("pipe", fds, true);
+    }
+    CASE("socket") {
+        need(socketpair(AF_UNIX, SOCK_STREAM, 0, fds) == 0, "socketpair");
+        all_of("socket", fds, true);
+    }
+    CASE("packets") {
+        need(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, fds) == 0, "socketpair");
+        offsets("packets", fds[0], fds[1]);
+        close_both(fds);
+    }
+    CASE("send-timeout") send_timeout();
+    CASE("terminal") {
+        if (pseudo_terminal(fds)) all_of("terminal", fds, false);
+    }
+    CASE("terminal-modes") terminal_modes();
+    CASE("devices") devices();
+    CASE("no-syncs") no_syncs();
+    CASE("slow-readers") slow_readers();
+    if (getenv("TEST_LONG")) { /* a second each */
+        CASE("most") most();
+    }
 }

@@ -223,15 +223,16 @@ static void *hog(void *arg) {
 }
 
 static void test(void) {
-    pthread_t thread;
-    int bad = 0;
-    both_directions();
-    many_pieces(ROUNDS);
-    say("-- with direct reads");
-    need(pthread_create(&thread, NULL, hog, &bad) == 0, "thread");
-    both_directions();
-    many_pieces(ROUNDS / 8);
-    stop = true;
-    pthread_join(thread, NULL);
-    say("direct reads: %d bad", bad);
+    CASE("both-directions") both_directions();
+    CASE("many-pieces") many_pieces(ROUNDS);
+    CASE("with-direct-reads") {
+        pthread_t thread;
+        int bad = 0;
+        need(pthread_create(&thread, NULL, hog, &bad) == 0, "thread");
+        both_directions();
+        many_pieces(ROUNDS / 8);
+        stop = true;
+        pthread_join(thread, NULL);
+        say("direct reads: %d bad", bad);
+    }
 }

@@ -602,29 +602,30 @@ static void test(void) {
     sigaction(SIGUSR1, &action, NULL);
     sem_init(&called, 0, 0);
     open_faults();
-    each_state();
-    running_write();
-    list(false);
-    by_callback();
-    list(true);
-    say("-- replaced");
-    for (int way = 0; way < 3; way++) replaced(way);
-    say("-- beside");
-    beside("read", false);
-    beside("write", true);
-    say("-- during");
-    during();
-    say("-- in the call");
-    in_the_call();
-    beside_declined();
-    say("-- waiting");
-    waiting("handler", false);
-    waiting("data in a pipe", true);
-    say("-- alone");
-    alone("aio_suspend, handler", false, HANDLER);
-    alone("aio_suspend, SA_RESTART", false, RESTART);
-    alone("aio_suspend, time limit", false, LIMIT);
-    alone("aio_suspend, pthread_cancel", false, CANCEL);
-    alone("LIO_WAIT, handler", true, HANDLER);
-    alone("LIO_WAIT, SA_RESTART", true, RESTART);
+    CASE("each-state") each_state();
+    CASE("running-write") running_write();
+    CASE("list-by-signal") list(false);
+    CASE("by-callback") by_callback();
+    CASE("list-by-thread") list(true);
+    CASE("replaced")
+        for (int way = 0; way < 3; way++) replaced(way);
+    CASE("beside") {
+        beside("read", false);
+        beside("write", true);
+    }
+    CASE("during") during();
+    CASE("in-the-call") in_the_call();
+    CASE("beside-declined") beside_declined();
+    CASE("waiting") {
+        waiting("handler", false);
+        waiting("data in a pipe", true);
+    }
+    CASE("alone") {
+        alone("aio_suspend, handler", false, HANDLER);
+        alone("aio_suspend, SA_RESTART", false, RESTART);
+        alone("aio_suspend, time limit", false, LIMIT);
+        alone("aio_suspend, pthread_cancel", false, CANCEL);
+        alone("LIO_WAIT, handler", true, HANDLER);
+        alone("LIO_WAIT, SA_RESTART", true, RESTART);
+    }
 }

@@ -540,18 +540,20 @@ static void one_submits(const char *what, int fd, bool waits_too) {
 
 static void test(void) {
     blocks = pages(READS * BLOCK);
-    at_once();
-    times();
-    invalid();
-    endless();
-    handlers();
-    cancellation();
-    cancellations_before();
-    no_cancellation_points();
-    overlapping();
-    same_pipe();
-    crowd();
-    one_submits("direct, one submits", scratch(O_RDONLY | O_DIRECT, 64 * BLOCK), false);
-    one_submits("direct, both wait", scratch(O_RDONLY | O_DIRECT, 64 * BLOCK), true);
-    one_submits("buffered, both wait", scratch(O_RDONLY, 64 * BLOCK), true);
+    CASE("at-once") at_once();
+    CASE("times") times();
+    CASE("invalid") invalid();
+    CASE("endless") endless();
+    CASE("handlers") handlers();
+    CASE("cancellation") cancellation();
+    CASE("cancellations-before") cancellations_before();
+    CASE("no-cancellation-points") no_cancellation_points();
+    CASE("overlapping") overlapping();
+    CASE("same-pipe") same_pipe();
+    CASE("crowd") crowd();
+    CASE("one-submits") {
+        one_submits("direct, one submits", scratch(O_RDONLY | O_DIRECT, 64 * BLOCK), false);
+        one_submits("direct, both wait", scratch(O_RDONLY | O_DIRECT, 64 * BLOCK), true);
+        one_submits("buffered, both wait", scratch(O_RDONLY, 64 * BLOCK), true);
+    }
 }

@@ -249,12 +249,16 @@ static void test(void) {
     struct sigaction action = {.sa_handler = on_signal};
     sigaction(SIGUSR1, &action, NULL);
     memory = pages(MOST * BLOCK);
-    for (enum way way = 0; way < WAYS; way++) pipe_rounds(way);
-    for (enum way way = 0; way < WAYS; way++) {
-        file_rounds("direct", O_DIRECT, way);
-        file_rounds("not cached", 0, way);
+    CASE("pipes")
+        for (enum way way = 0; way < WAYS; way++) pipe_rounds(way);
+    CASE("files")
+        for (enum way way = 0; way < WAYS; way++) {
+            file_rounds("direct", O_DIRECT, way);
+            file_rounds("not cached", 0, way);
+        }
+    CASE("behind-list") behind_list();
+    CASE("used-again") {
+        used_again("direct", O_DIRECT);
+        used_again("appended", O_APPEND);
     }
-    behind_list();
-    used_again("direct", O_DIRECT);
-    used_again("appended", O_APPEND);
 }

@@ -303,14 +303,16 @@ static void test(void) {
     const char *in_background = getenv("TEST_BACKGROUND");
     buf = pages(1 << 20);
     if (in_background) read_in_background(atoi(in_background));
-    modes();
-    nonblocking();
-    fifo_of_nobody();
-    fifo_of_others();
-    background();
-    beside_reader(false);
-    beside_reader(true);
-    inotify();
-    signal_descriptor();
-    devices();
+    CASE("modes") modes();
+    CASE("nonblocking") nonblocking();
+    CASE("fifo-of-nobody") fifo_of_nobody();
+    CASE("fifo-of-others") fifo_of_others();
+    CASE("background") background();
+    CASE("beside-reader") {
+        beside_reader(false);
+        beside_reader(true);
+    }
+    CASE("inotify") inotify();
+    CASE("signal-descriptor") signal_descriptor();
+    CASE("devices") devices();
 }

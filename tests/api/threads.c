@@ -114,7 +114,7 @@ static void fill(struct worker *w, struct area *area, int fd, off_t offset) {
     }
 }
 
-static void test(void) {
+static void at_once(void) {
     static struct worker workers[THREADS];
     pthread_t threads[THREADS];
     size_t size = (size_t)BLOCKS * BLOCK;
@@ -137,4 +137,8 @@ static void test(void) {
         pthread_join(threads[i], NULL);
         say("thread %d: %d requests, %d bad, %d wrong", i, w->requests, w->bad, w->wrong);
     }
+}
+
+static void test(void) {
+    CASE("at-once") at_once();
 }

@@ -126,7 +126,9 @@ static void own_numbers(void) {
     for (int i = 0; i < OTHERS; i++) {
         struct stat st;
         if (i % 2) touched += read(fds[i], &count, sizeof count) > 0;
-        else touched += fstat(fds[i], &st) != 0 || st.st_size != 0 || lseek(fds[i], 0, SEEK_CUR) != 0;
+        else
+            touched +=
+                fstat(fds[i], &st) != 0 || st.st_size != 0 || lseek(fds[i], 0, SEEK_CUR) != 0;
         close(fds[i]);
     }
     say("other files: %d bad, %d touched", bad, touched);
@@ -139,12 +141,15 @@ static void test(void) {
     sigaddset(&set, signo);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     memory = pages(BLOCK);
-    for (enum way way = FCLOSE; way < WAYS; way++) {
-        if (way == CLOSEFROM) use(NUMBER); /* the library has opened all that it needs */
-        under_files(way, 0);
-        under_files(way, O_DIRECT);
-        under_stream(way);
+    CASE("ways")
+        for (enum way way = FCLOSE; way < WAYS; way++) {
+            if (way == CLOSEFROM) use(NUMBER); /* the library has opened all that it needs */
+            under_files(way, 0);
+            under_files(way, O_DIRECT);
+            under_stream(way);
+        }
+    CASE("own-numbers") {
+        syscall(SYS_close_range, OWN_FROM, ~0u, 0);
+        own_numbers();
     }
-    syscall(SYS_close_range, OWN_FROM, ~0u, 0);
-    own_numbers();
 }

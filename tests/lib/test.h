@@ -1,6 +1,6 @@
 /* test.h - for the programs of tests/api: plain <aio.h> programs, run under glibc's AIO and under
  * the shim. tests/run compares what the two print, line by line; so print results, never addresses,
- * times or descriptor numbers.
+ * times or descriptor numbers. Programs of other rooms use it, too.
  *
  * A program defines test(). main() is here: it prepares a scratch directory (the working
  * directory), makes some requests first if TEST_WARM is set (the shim serves the first few of a
@@ -62,6 +62,24 @@ static inline void say(const char *format, ...) {
 
 /* One line that tests/run shows with TEST_LONG, and does not compare. */
 #define note(...) (getenv("TEST_NOTES") ? say("note: " __VA_ARGS__) : (void)0)
+
+/* A part of the test with a name: CASE("name") statement. A failure names the last one that began.
+ * With TEST_CASE, which tests/run sets, only that one runs; so each prepares what it needs, or
+ * test() does before the first. */
+#define CASE(name) if (case_begins(name))
+
+static const char *case_only; /* TEST_CASE */
+static bool case_ran;
+static char cases_left_out[2000];
+
+static inline bool case_begins(const char *name) {
+    bool begins = !case_only || !strcmp(case_only, name);
+    size_t used = strlen(cases_left_out);
+    if (begins) say("CASE %s", name);
+    else snprintf(cases_left_out + used, sizeof cases_left_out - used, " %s", name);
+    case_ran |= begins;
+    return begins;
+}
 
 /* Ends the program for a reason that is not the subject of the test (no memory, no scratch file).
  */
@@ -281,6 +299,7 @@ static inline void until_begun(int fd) {
 
 int main(void) {
     alarm(60);
+    case_only = getenv("TEST_CASE");
     if (getenv("TEST_WARM")) {
         int fd = scratch(O_RDONLY | O_DIRECT, 4096);
         char *buf = pages(4096);
@@ -292,6 +311,11 @@ int main(void) {
         close(fd);
     }
     test();
+    if (case_only && !case_ran &&
+        cases_left_out[0]) { /* one that is started for a part meets none */
+        say("no case %s; there are:%s", case_only, cases_left_out);
+        return 2;
+    }
     say("done");
     return 0;
 }

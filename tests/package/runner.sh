@@ -29,6 +29,33 @@ TEST_LIMIT=100 TEST_SLOW=1 tree/tests/run tells >out 2>&1 && fail "timeout ends 
 TEST_SLOW=4 ./slow >/dev/null || fail "alarm()"
 { TEST_SLOW=1 ./slow >/dev/null; } 2>/dev/null && fail "alarm() ends nothing"
 
+# cases: one alone, one that is none, and a difference or an end names where it shows
+cat >tree/tests/api/odd.c <<'C'
+#include "test.h"
+static void test(void) {
+    CASE("same") say("same");
+    CASE("differs") say(is_shim() ? "one" : "another");
+    CASE("dies") if (is_shim()) abort();
+    CASE("after") say("after");
+}
+C
+mkdir -p tree/build/tests/api
+gcc -std=gnu11 -I"$TESTS_TOP/tests/lib" -o tree/build/tests/api/odd tree/tests/api/odd.c
+cp "$KAIO_LIB" tree/build
+export TEST_LIMIT=100 TEST_SLOW=1
+tree/tests/run api/odd:same >out 2>&1 && grep -q '^5 passed, 0 failed' out || fail "one case: $(cat out)"
+tree/tests/run api/odd:other >out 2>&1 && fail "no such case: $(cat out)"
+grep -q 'no case other; there are: same differs dies after' out || fail "no such case: $(cat out)"
+tree/tests/run api/odd:differs >out 2>&1 && fail "a difference: $(cat out)"
+[ "$(grep -c '^FAIL api/odd:differs [a-z-]* (status 1)' out)" = 5 ] || fail "a difference: $(cat out)"
+tree/tests/run odd >out 2>&1 && fail "an end: $(cat out)"
+[ "$(grep -c '^FAIL api/odd:dies [a-z-]* (status 134)' out)" = 5 ] || fail "an end: $(cat out)"
+sed -i '/dies/d' tree/tests/api/odd.c
+gcc -std=gnu11 -I"$TESTS_TOP/tests/lib" -o tree/build/tests/api/odd tree/tests/api/odd.c
+tree/tests/run odd >out 2>&1 && fail "a difference among others: $(cat out)"
+[ "$(grep -c '^FAIL api/odd:differs [a-z-]* (status 1)' out)" = 5 ] || fail "a difference among others: $(cat out)"
+export TEST_LIMIT=1
+
 # beside other work
 loops=()
 for _ in $(seq $((5 * $(nproc)))); do
