@@ -11,7 +11,7 @@
  *
  * HELD: a loop device whose direct reads end when there is no ./log.hold (fuse/slowfs.c).
  */
-#include "test.h"
+#include "crowd.h"
 
 #include <poll.h>
 #include <stdatomic.h>
@@ -28,16 +28,6 @@ static sem_t go;
 static void limit_files(rlim_t n) {
     struct rlimit files = {n, n};
     need(setrlimit(RLIMIT_NOFILE, &files) == 0, "RLIMIT_NOFILE");
-}
-
-static pthread_t start(void *(*run)(void *), void *arg) {
-    pthread_attr_t attr;
-    pthread_t thread;
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, 128 << 10);
-    need(pthread_create(&thread, &attr, run, arg) == 0, "thread");
-    pthread_attr_destroy(&attr);
-    return thread;
 }
 
 static void fill_descriptors(void) {

@@ -2,7 +2,7 @@
  * for crowd.sh. A byte comes through a socketpair, and the main thread waits for the aio_read() of
  * it. THREADS: how many others. FOREIGN: another thread has made the requests that are waited for,
  * the others' too. Prints ns, the median of some rounds. */
-#include "test.h"
+#include "crowd.h"
 
 #include <stdatomic.h>
 #include <sys/resource.h>
@@ -35,15 +35,6 @@ static void *waits(void *arg) {
     waiting++;
     finish(&other->cb);
     return NULL;
-}
-
-static void start(void *(*run)(void *), void *arg) {
-    pthread_attr_t attr;
-    pthread_t thread;
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, 64 << 10);
-    need(pthread_create(&thread, &attr, run, arg) == 0, "thread");
-    pthread_attr_destroy(&attr);
 }
 
 static void submit(void) {

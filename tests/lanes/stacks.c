@@ -4,7 +4,7 @@
  * through workers, blockers and the reaper; setresuid() has each take a signal. For stacks.sh. */
 #include "test.h"
 #include "replace.h"
-#include "workload.h"
+#include "faultless.h"
 
 #ifndef TLS
 #define TLS 1
@@ -43,20 +43,6 @@ static long create(void *(*run)(void *), void *arg, const pthread_attr_t *given)
 static long at_call(const struct call *call) {
     if (call->nr != SYS_clone3) return GO_ON;
     return create((void *(*)(void *))call->args[0], (void *)call->args[1], (void *)call->args[2]);
-}
-
-static bool may_fail(const struct item *item, int err) {
-    (void)item, (void)err;
-    return false;
-}
-
-static bool may_be_unnotified(void) {
-    return false;
-}
-
-static bool is_done_all_the_same(const struct item *item) {
-    (void)item;
-    return false;
 }
 
 static size_t untouched(int i) {

@@ -7,7 +7,7 @@
  * pthread_create() takes for a stack is libc's. */
 #include "test.h"
 #include "replace.h"
-#include "workload.h"
+#include "faultless.h"
 
 enum { ROUNDS = 20, AT_ONCE = 600, THREADS = 40 };
 
@@ -16,20 +16,6 @@ static _Atomic unsigned maps;
 static long at_call(const struct call *call) {
     maps += call->nr == SYS_mmap;
     return GO_ON;
-}
-
-static bool may_fail(const struct item *item, int err) {
-    (void)item, (void)err;
-    return false;
-}
-
-static bool may_be_unnotified(void) {
-    return false;
-}
-
-static bool is_done_all_the_same(const struct item *item) {
-    (void)item;
-    return false;
 }
 
 static void wait_at_once(void) {
