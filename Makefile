@@ -92,16 +92,16 @@ $(GCC_ANALYZED) $(TIDIED): $(HEADERS) $(wildcard tools/*.h) shim/host/options.de
 
 build/analyze/%.gcc: %
 	@mkdir -p $(@D)
-	gcc -fanalyzer $(TOOL_CFLAGS) -O2 -c -o $@ $<
+	gcc -fanalyzer $(TOOL_CFLAGS) -Ishim -O2 -c -o $@ $<
 
 build/analyze/%.tidy: %
 	@mkdir -p $(@D)
-	clang-tidy --quiet $< -- $(TOOL_CFLAGS) 2>$@ || { cat $@; rm $@; false; }
+	clang-tidy --quiet $< -- $(TOOL_CFLAGS) -Ishim 2>$@ || { cat $@; rm $@; false; }
 
 # It cannot expand TAILQ_*() unless it sees them.
 analyze-cppcheck:
 	cppcheck --quiet --error-exitcode=1 --enable=warning,performance,portability --inline-suppr \
-		--std=c11 -D_GNU_SOURCE -DKAIO_VERSION='""' \
+		--std=c11 -D_GNU_SOURCE -DKAIO_VERSION='""' -Ishim \
 		--include=/usr/include/x86_64-linux-gnu/sys/queue.h shim tools
 
 BENCHES = $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
@@ -114,7 +114,7 @@ $(B)/tests/bench/%: tests/bench/%.c $(wildcard tests/bench/*.h) Makefile $(B)/fo
 	$(CC) $(CPPFLAGS) $(CFLAGS) -std=gnu11 -Wall -Wextra -Werror -pthread -o $@ $< -laio
 
 # The programs of tests/api in every setting: gcc and libaio are enough. scripts/test is for all.
-check: all $(filter $(B)/tests/api/%,$(TESTS))
+check: $(B)/libkaio.so $(filter $(B)/tests/api/%,$(TESTS))
 	tests/run api/
 
 PREFIX ?= /usr/local

@@ -88,6 +88,6 @@ static void waiting_for_room(void) {
 static void test(void) {
     alarm(20);
     data = pages(BLOCK);
-    waiting_for_room();
-    sleeping();
+    CASE("waiting-for-room") waiting_for_room();
+    CASE("sleeping") sleeping();
 }

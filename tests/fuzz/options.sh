@@ -4,7 +4,7 @@
 set -eu
 seconds=2
 [ -z "${TEST_LONG-}" ] || seconds=60
-clang -std=gnu11 -D_GNU_SOURCE -pthread -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+clang -std=gnu11 -D_GNU_SOURCE -I"$TESTS_TOP/shim" -I"$TESTS_TOP/shim" -pthread -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
     -o options "$TESTS_TOP/tests/fuzz/fuzzer/options.c"
 mkdir corpus
 i=0

@@ -13,8 +13,8 @@ rm -f include/sys/sdt.h include/*/sys/sdt.h
 own=$(gcc -print-file-name=include)
 compiler="gcc -nostdinc -isystem $own -isystem $PWD/include -isystem $PWD/include/$(gcc -print-multiarch)"
 # builds: what make does, by the number of compilations
-builds() { make -C tree CC="$compiler" "$@" build/shim/submit.o >log 2>&1 || fail "make $*: $(tail log)"; grep -c -e ' -c -o ' log || true; }
-probes() { if readelf -SW tree/build/shim/submit.o | grep -q '\.probes'; then echo yes; else echo no; fi; }
+builds() { make -C tree CC="$compiler" "$@" build/shim/core/rule.o >log 2>&1 || fail "make $*: $(tail log)"; grep -c -e ' -c -o ' log || true; }
+probes() { if readelf -SW tree/build/shim/core/rule.o | grep -q '\.probes'; then echo yes; else echo no; fi; }
 
 [ "$(builds)" = 1 ] && [ "$(probes)" = no ] || fail "without the header: $(tail -n 3 log)"
 [ "$(builds)" = 0 ] || fail "built anew for nothing: $(tail -n 3 log)"
