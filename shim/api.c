@@ -138,17 +138,17 @@ static int submit(struct aiocb *cb, enum kaio_op op) {
     return err || b.no_thread ? reject(cb, EAGAIN) : 0;
 }
 
-/* If the kernel has declined it in the call, a worker is called here, for who waits may start none.
- */
+/* A worker for what was declined in the call is called here, as who waits may start none. */
 static bool submit_short(struct aiocb *cb, enum kaio_op op) {
     struct kaio_batch b;
     enum kaio_short done = kaio_direct_submit(cb, op);
-    if (done != KAIO_SHORT_DECLINED) return done == KAIO_SHORT_DONE;
+    if (done == KAIO_SHORT_DONE || done == KAIO_SHORT_NOT) return done == KAIO_SHORT_DONE;
     int saved = errno;
     kaio_enter(&b);
+    if (done == KAIO_SHORT_REFUSED) kaio_direct_take_back(b.self);
     kaio_leave(&b);
     errno = saved;
-    return true;
+    return done == KAIO_SHORT_DECLINED;
 }
 
 static int read_one(struct aiocb *cb) {

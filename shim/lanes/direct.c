@@ -27,25 +27,12 @@
 #define STOCK_LOW (KAIO_STOCK / 2)
 #define BY_NAME   0100000 /* the kernel's O_LARGEFILE; libc's is 0 on x86-64 */
 
-/* The kernel has not taken it; the long way meets the same error and knows what to do. */
-static void take_back(struct kaio_thread *self) {
-    struct kaio_req *req = atomic_load_explicit(&self->submitting, memory_order_relaxed);
-    if (!req || self->calling) return; /* below in a handler's stack, the call goes on */
-    atomic_store_explicit(&self->submitting, NULL, memory_order_relaxed);
-    atomic_store_explicit(&kaio.flights[req->flight - 1], NULL, memory_order_relaxed);
-    req->flight = 0;
-    atomic_fetch_sub(&kaio.load, 1);
-    req->in_kernel = false;
-    kaio_req_free(req);
-}
-
 /* Under the lock, at the end of kaio_leave(). Not while the thread itself, below in a handler's
  * stack, is taking one. Uses only free requests; never allocates. The kernel must not signal a file
  * that the program has put on the number of the thread's eventfd after a raw close: each stock is
  * for an eventfd that has been looked at. */
 void kaio_direct_stock(struct kaio_thread *self) {
     struct kaio_req *req;
-    take_back(self);
     if (!self->direct || self->shared || self->calling || self->nstock > STOCK_LOW) return;
     if (!kaio_fd_is_marked(self->efd)) return;
     for (unsigned n = self->nstock; n < KAIO_STOCK && (req = TAILQ_FIRST(&kaio.free)); n++) {
@@ -133,25 +120,40 @@ static void begin(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, struc
     __atomic_store_n(&req->state, KAIO_SUBMITTED, __ATOMIC_RELEASE);
 }
 
-static bool submit(struct kaio_thread *self, struct aiocb *cb, enum kaio_op op,
-                   struct kaio_file *file, pid_t pid, bool *declined) {
+/* Under the lock, by the thread whose call the kernel has refused: the long way meets the same
+ * error and knows what to do. In a child, whose handler has made requests, it is none of the
+ * child's. */
+void kaio_direct_take_back(struct kaio_thread *self) {
+    struct kaio_req *req = atomic_load_explicit(&self->submitting, memory_order_relaxed);
+    atomic_store_explicit(&self->submitting, NULL, memory_order_relaxed);
+    atomic_store_explicit(&self->calling, NULL, memory_order_relaxed);
+    if (!req || !kaio.flights || kaio.flights[req->flight - 1] != req) return;
+    atomic_store_explicit(&kaio.flights[req->flight - 1], NULL, memory_order_relaxed);
+    req->flight = 0;
+    atomic_fetch_sub(&kaio.load, 1);
+    req->in_kernel = false;
+    kaio_req_free(req);
+}
+
+static enum kaio_short submit(struct kaio_thread *self, struct aiocb *cb, enum kaio_op op,
+                              struct kaio_file *file, pid_t pid) {
     struct kaio_req *_Atomic *flights = kaio.flights;
     unsigned n = kaio.nflights; /* 0 in a child */
     struct kaio_req *req = flights && n > 0 ? take(self, pid) : NULL;
-    if (!req) return false;
+    if (!req) return KAIO_SHORT_NOT;
     atomic_store_explicit(&self->submitting, req, memory_order_relaxed);
     req->flight = kaio_flight_place(flights, n, req);
     begin(req, cb, op, file, self->efd);
     struct iocb *iocb = &req->iocb;
     unsigned tail = kaio_context_tail();
     atomic_signal_fence(memory_order_seq_cst);
-    if (kaio.pid != pid) return false;
+    if (kaio.pid != pid) return KAIO_SHORT_NOT;
     bool taken = syscall(SYS_io_submit, kaio.ctx, 1l, &iocb) == 1;
-    if (kaio.pid != pid) return false;
+    if (kaio.pid != pid) return KAIO_SHORT_NOT;
     if (taken) atomic_store_explicit(&self->submitting, NULL, memory_order_relaxed);
-    *declined = taken && kaio_context_has_declined(iocb, tail);
+    bool declined = taken && kaio_context_has_declined(iocb, tail);
     end_calling(pid);
-    return taken;
+    return !taken ? KAIO_SHORT_REFUSED : declined ? KAIO_SHORT_DECLINED : KAIO_SHORT_DONE;
 }
 
 /* Without the lock. */
@@ -168,9 +170,10 @@ enum kaio_short kaio_direct_submit(struct aiocb *cb, enum kaio_op op) {
     /* Read by this thread's handlers and, under the lock, by others, to whom begin() releases it */
     atomic_store_explicit(&self->calling, cb, memory_order_relaxed);
     atomic_signal_fence(memory_order_seq_cst);
-    bool declined = false, done = submit(self, cb, op, file, pid, &declined);
+    enum kaio_short done = submit(self, cb, op, file, pid);
     atomic_signal_fence(memory_order_seq_cst);
-    atomic_store_explicit(&self->calling, NULL, memory_order_relaxed);
+    if (done != KAIO_SHORT_REFUSED)
+        atomic_store_explicit(&self->calling, NULL, memory_order_relaxed);
     errno = saved;
-    return declined ? KAIO_SHORT_DECLINED : done ? KAIO_SHORT_DONE : KAIO_SHORT_NOT;
+    return done;
 }

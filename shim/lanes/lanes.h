@@ -5,9 +5,11 @@
 #include "request/request.h"
 
 /* direct.c */
-/* Not, and nothing has been done; done; or done, and declined in the call: a worker is needed. */
-enum kaio_short { KAIO_SHORT_NOT, KAIO_SHORT_DONE, KAIO_SHORT_DECLINED };
+/* NOT: nothing has been done; REFUSED: it is to be taken back; DECLINED: done, but the kernel has
+ * declined it in the call, and a worker is needed. */
+enum kaio_short { KAIO_SHORT_NOT, KAIO_SHORT_REFUSED, KAIO_SHORT_DECLINED, KAIO_SHORT_DONE };
 enum kaio_short kaio_direct_submit(struct aiocb *cb, enum kaio_op op); /* without the lock */
+void kaio_direct_take_back(struct kaio_thread *self);
 void kaio_direct_stock(struct kaio_thread *self);
 void kaio_direct_forget(struct kaio_thread *thread); /* in a child */
 
