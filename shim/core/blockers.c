@@ -6,16 +6,8 @@
 #include "core/core.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
-#include <termios.h>
 #include <unistd.h>
 
 #define LOOK_MS 10 /* where nobody can wake it */
@@ -31,10 +23,17 @@ static bool blocker_begin(struct kaio_req *req) {
 }
 
 /* Until the stream is ready, or its limit is over, or cancel.c ends the request and so wakes us, or
- * others that wait for the same are woken. Answers poll()'s events. */
-static short blocker_sleep(struct kaio_req *req, uint64_t end) {
+ * others that wait for the same are woken. *ready: poll()'s events. False: while it was being
+ * offered aio_cancel() has told it to end (req->canceller), and it is not this thread's any more.
+ */
+static bool blocker_sleep(struct kaio_req *req, uint64_t end, short *ready) {
     struct kaio_batch b;
     kaio_enter(&b);
+    if (req->canceller) {
+        kaio_answer(&b, req, KAIO_SAYS, -EAGAIN);
+        kaio_leave(&b);
+        return false;
+    }
     kaio_thread_check(b.self);
     struct pollfd fds[2] = {{.fd = req->iocb.aio_fildes},
                             {.fd = kaio_thread_efd(b.self), .events = POLLIN}};
@@ -51,7 +50,8 @@ static short blocker_sleep(struct kaio_req *req, uint64_t end) {
     if (fds[1].fd < 0 || kaio_thread_polls(b.self, fds[1].fd)) syscall(SYS_poll, fds, 2l, (long)ms);
     atomic_store_explicit(&b.self->polled, 0, memory_order_relaxed);
     if (fds[1].revents) kaio_thread_drain(b.self);
-    return fds[0].revents;
+    *ready = fds[0].revents;
+    return true;
 }
 
 /* May wait for ever, unless it is ready. ready: what it became while we waited. */
@@ -80,8 +80,8 @@ void *kaio_blocker_main(void *arg) {
         bool waits = kaio_stream_must_wait(req, res, ready),
              late = waits && kaio_stream_ms_until(end) == 0;
         if (waits && !late) {
-            ready = blocker_sleep(req, end);
-            continue;
+            if (blocker_sleep(req, end, &ready)) continue;
+            break;
         }
         if (kaio_stream_is_refusal(res) && !late) res = blocker_run(req, ready);
         else if (res >= 0 || req->done) res = (long)req->done;

@@ -1,4 +1,4 @@
-/* submit.c - the rule: every request is offered to the kernel as an iocb that may not block; what
+/* rule.c - the rule: every request is offered to the kernel as an iocb that may not block; what
  * the kernel declines is waited for (streams) or worked off (files).
  *
  * Under the lock, on the thread that submits, or that reaped the event which decides. Only system
@@ -38,9 +38,18 @@ static bool may_be_stream(struct kaio_batch *b, struct kaio_req *req) {
     return req->file->kind != KAIO_FILE_LIKE && is_stream(b, req);
 }
 
+/* aio_cancel() has met it while it was being offered: it ends now, instead of waiting. */
+static bool was_cancelled(struct kaio_batch *b, struct kaio_req *req) {
+    if (!req->canceller) return false;
+    if (req->canceller != KAIO_EVERYONE) req->canceller->cancelled |= req->done == 0;
+    kaio_complete(b, req, -ECANCELED);
+    return true;
+}
+
 /* Idle streams take half of the context at most; the others wait in the reaper's epoll set. What
  * the kernel cannot poll gets a thread. */
 static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_poll) {
+    if (was_cancelled(b, req)) return;
     int flags = can_poll ? fcntl(req->iocb.aio_fildes, F_GETFL) : -1;
     if (flags >= 0 && flags & O_NONBLOCK) {
         kaio_complete(b, req, -EAGAIN);
@@ -55,18 +64,9 @@ static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_pol
     }
 }
 
-/* aio_cancel() has met it while it was being offered: it ends now, instead of waiting. */
-static bool was_cancelled(struct kaio_batch *b, struct kaio_req *req) {
-    if (!req->canceller) return false;
-    if (req->canceller != KAIO_EVERYONE) req->canceller->cancelled |= req->done == 0;
-    kaio_complete(b, req, -ECANCELED);
-    return true;
-}
-
 static void declined(struct kaio_batch *b, struct kaio_req *req, enum kaio_reason reason) {
     kaio.declined[reason]++;
     KAIO_PROBE(decline, req->cb, reason);
-    if (req->in_line && was_cancelled(b, req)) return;
     if (req->in_line) {
         stream_wait(b, req, reason == KAIO_R_AGAIN || reason == KAIO_R_SHORT);
     } else if (req->op <= KAIO_WRITE && is_stream(b, req)) {

@@ -162,12 +162,16 @@ static unsigned will_end(void) {
     return all > others ? all - others : 0;
 }
 
-/* io_submit() did not take this request; err 0: because of one before it. */
-static void refused(struct kaio_batch *b, struct kaio_req *req, int err) {
-    bool cancelled = is_cancelled(req);
+static void leave_kernel(struct kaio_req *req) {
     kaio.polls -= kaio_kernel_is_poll(req);
     atomic_fetch_sub(&kaio.load, 1);
     req->in_kernel = false;
+}
+
+/* io_submit() did not take this request; err 0: because of one before it. */
+static void refused(struct kaio_batch *b, struct kaio_req *req, int err) {
+    bool cancelled = is_cancelled(req);
+    leave_kernel(req);
     if (req->state == KAIO_ZOMBIE) kaio_req_free(req);
     if (cancelled) return;
     kaio_req_move(req, KAIO_OFFERED);
@@ -212,6 +216,11 @@ void kaio_kernel_submit(struct kaio_batch *b) {
     struct kaio_req *req;
     while (n < most && (req = TAILQ_FIRST(&b->offer))) {
         TAILQ_REMOVE(&b->offer, req, link);
+        if (kaio_kernel_is_poll(req) && req->canceller) { /* it has been told to end meanwhile */
+            leave_kernel(req);
+            kaio_answer(b, req, KAIO_SAYS, -EAGAIN);
+            continue;
+        }
         kaio_req_move(req, kaio_kernel_is_poll(req) ? KAIO_POLLING : KAIO_SUBMITTED);
         if (req->op == KAIO_WRITE) kaio_raised_before(&b->raised, &b->mask);
         renumber(req);
@@ -219,6 +228,7 @@ void kaio_kernel_submit(struct kaio_batch *b) {
         files[n] = req->file; /* an accepted request may be gone when io_submit() returns */
         kaio_file_unsubmitted(files[n++], 1);
     }
+    if (n == 0) return;
     kaio.submits++;
     kaio.submitted += (uint64_t)n;
     kaio_unlock();

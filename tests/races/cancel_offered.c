@@ -10,7 +10,7 @@
 static atomic_bool stops, stopped;
 static int pair[2];
 
-/* Of the thread that offers again, the reaper: what it finds has gone meanwhile. */
+/* Of the thread that offers again, the reaper or a blocker: what it finds has gone meanwhile. */
 static long at_call(const struct call *call) {
     if (call->nr != SYS_preadv2 || call->args[0] != pair[0] || !stops) return GO_ON;
     stopped = true;
@@ -38,9 +38,12 @@ static void fill(int fd) {
     while (send(fd, data, sizeof data, MSG_DONTWAIT) > 0) continue;
 }
 
-static void round_of(bool all) {
+/* limited: reads have a time limit, and so a blocker. */
+static void round_of(bool all, bool limited) {
+    struct timeval limit = {60, 0};
     char byte = 0, out = 'o', later;
     need(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0, "socketpair");
+    if (limited) setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     fill(pair[0]);
     struct aiocb in = request(pair[0], &byte, 1, 0), writes = request(pair[0], &out, 1, 0),
                  next = request(pair[0], &later, 1, 0);
@@ -67,5 +70,5 @@ static void round_of(bool all) {
 static void test(void) {
     alarm(20);
     replace_begin();
-    for (int i = 0; i < 4; i++) round_of(i % 2);
+    for (int i = 0; i < 4; i++) round_of(i % 2, i / 2);
 }
