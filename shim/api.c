@@ -69,6 +69,7 @@ static void load(void) {
     if (atomic_load_explicit(&is_loaded, memory_order_acquire)) return;
     static const struct kaio_loops loops = {kaio_worker_main, kaio_reaper_main, kaio_blocker_main};
     static const char *const modes[] = {"auto", "kernel", "worker", "off"};
+    int saved = errno;
     kaio_clock_load();
     next_load();
     kaio_output_load(kaio_config.log);
@@ -78,6 +79,7 @@ static void load(void) {
     kaio_thread_load(kaio_engine_key_ended);
     pthread_atfork(NULL, NULL, kaio_engine_forked);
     kaio_log("active: mode %s", modes[kaio_config.mode]);
+    errno = saved;
     /* release: pairs with the acquire above */
     atomic_store_explicit(&is_loaded, true, memory_order_release);
 }
