@@ -12,6 +12,11 @@ B = build/$(if $(findstring thread,$(SANITIZE)),tsan,asan)
 CFLAGS = -O1 -g -fno-omit-frame-pointer -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -Wno-tsan
 FORTIFY = 0
 endif
+# make DEBUG=1: what must be so is asserted (KAIO_ASSERT), in build/debug. The tests use it in one setting.
+ifdef DEBUG
+B = build/debug
+CPPFLAGS += -DKAIO_DEBUG
+endif
 FORTIFY ?= 2
 KAIO_CFLAGS = -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -ftls-model=initial-exec \
 	-Ishim -Wall -Wextra -Werror -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=$(FORTIFY) -pthread
@@ -72,6 +77,7 @@ $(B)/kaio-top: tools/kaio-top.c tools/top.c tools/pages.c tools/printable.c shim
 TESTS = $(patsubst %.c,$(B)/%,$(filter-out tests/apps/% tests/bench/%,$(wildcard tests/*/*.c)))
 
 tests: $(TESTS)
+	$(MAKE) -s DEBUG=1 build/debug/libkaio.so
 
 $(B)/tests/%: tests/%.c $(filter-out tests/bench/%,$(wildcard tests/*/*.h)) shim/observe/stats.h Makefile $(B)/found
 	@mkdir -p $(@D)

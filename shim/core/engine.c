@@ -188,6 +188,8 @@ void kaio_leave(struct kaio_batch *b) {
     } while (kaio_decide(b) || submit(b) || wake() || notify(b) || kaio_reaper_start(b) ||
              kaio_blocker_create(b) || kaio_worker_call(b) || end_covered(b) || run(b) ||
              kaio_decide(b) || stand_aside_for(more));
+    KAIO_ASSERT(TAILQ_EMPTY(&b->answers) && TAILQ_EMPTY(&b->begin) && TAILQ_EMPTY(&b->offer) &&
+                TAILQ_EMPTY(&b->run));
     bool raised = b->raised.writes && kaio.raised != b->raised.seen;
     if (__builtin_expect(kaio_stats_on, false)) kaio_stats_update();
     kaio_direct_stock(b->self);

@@ -1,4 +1,4 @@
-/* complete.c - the one end of every request: result, status, wake-ups, what waited behind it.
+/* finish.c - the one end of every request: result, status, wake-ups, what waited behind it.
  *
  * Under the lock, on whichever thread learned the result. Nothing is allocated here. The status
  * store is the last touch of the aiocb (but see below): from then on it is the program's again.
@@ -16,7 +16,7 @@
 static long publish(struct kaio_req *req, long res) {
     struct aiocb *cb = req->cb;
     if (!cb) return res; /* fsync()'s: only its list is waited for */
-    /* release: pairs with the acquire in look() in interpose.c, which the signal may lead to */
+    /* release: pairs with the acquire in look() in api.c, which the signal may lead to */
     atomic_store_explicit(&kaio.sending, true, memory_order_release);
     /* relaxed: aio_return() may be called too early */
     __atomic_store_n(&cb->__return_value, res < 0 ? -1 : res, __ATOMIC_RELAXED);
@@ -49,6 +49,7 @@ static void lio_end(struct kaio_batch *b, struct kaio_lio *lio) {
 }
 
 void kaio_complete_item(struct kaio_batch *b, struct kaio_lio *lio, bool failed) {
+    KAIO_ASSERT(lio->pending > 0);
     lio->failed |= failed;
     /* relaxed: is_over() in wait.c looks without the lock, and later with it */
     __atomic_store_n(&lio->pending, lio->pending - 1, __ATOMIC_RELAXED);

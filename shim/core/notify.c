@@ -1,8 +1,8 @@
 /* notify.c - telling the program: SIGEV_SIGNAL, SIGEV_THREAD, SIGEV_THREAD_ID.
  *
- * Signals are sent by whoever ends the request, under the lock (see complete.c). Threads are
+ * Signals are sent by whoever ends the request, under the lock (see finish.c). Threads are
  * started without the lock: by workers and the reaper, and by a call whose own request has ended in
- * it (notify() in lifecycle.c). Nothing is allocated for them (but by pthread_create(), a stack):
+ * it (notify() in engine.c). Nothing is allocated for them (but by pthread_create(), a stack):
  * the new thread takes what it is to call from the request or the list, and frees that.
  */
 #include "core/core.h"

@@ -37,6 +37,7 @@ static void sync_ended(struct kaio_req *sync, long res) {
         file->covers = 0;
         return;
     }
+    KAIO_ASSERT(!file->ending);
     file->ending = true;
     file->ending_lane = sync->lane;
     TAILQ_INSERT_TAIL(&kaio.ending, file, ends);
@@ -106,6 +107,7 @@ void kaio_order_start(struct kaio_batch *b, struct kaio_req *req) {
 
 void kaio_order_end(struct kaio_batch *b, struct kaio_req *req, long res) {
     if (req->counted) { /* not if it ends while held */
+        KAIO_ASSERT(req->file->active[req->epoch] > 0);
         req->file->active[req->epoch]--;
         if (is_sync(req)) sync_ended(req, res);
     }

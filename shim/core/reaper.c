@@ -5,7 +5,7 @@
  * Edge-triggered, so it never reads an eventfd and never takes a wake-up from another thread. Its
  * set holds
  *   - its own eventfd: flagged in those iocbs, and written by kaio_reaper_hand();
- *   - the streams that wait and for which the context has no room (kaio_reaper_poll());
+ *   - the streams that wait and for which the context has no room (lanes/stream.c);
  *   - while kaio.owed > 0, every thread's eventfd: an aio_fsync is held behind their requests, more
  *     requests wait for room in the context, or a thread waits for another thread's requests.
  */

@@ -14,7 +14,7 @@
  * A wait may be left sideways: siglongjmp() out of a handler, an exception, a cancellation. So it
  * keeps nothing on its stack that another thread follows, and no handler for unwinding. What it has
  * entered stands in the thread's record (struct kaio_level), where the thread's next wait finds it,
- * or its end (kaio_wait_abandon()).
+ * or its end (kaio_level_abandon()).
  */
 #include "core/core.h"
 
@@ -216,7 +216,7 @@ static bool arm(struct kaio_batch *b, struct wait *w) {
 }
 
 /* Without the lock, if all of the list are this very thread's: whoever ends one from here on sees
- * it asleep (wake_submitter() in complete.c), or the kernel signals its eventfd. False, too, if one
+ * it asleep (wake_submitter() in finish.c), or the kernel signals its eventfd. False, too, if one
  * has ended: another thread may be about to use its aiocb again; nobody would wake this one. */
 static bool arm_own(struct wait *w) {
     struct kaio_thread *self = kaio_self;

@@ -1,5 +1,5 @@
-/* worker.c - threads that do with pread(), pwrite() and fsync() what the kernel would not do
- * without waiting: what queue.c has for them.
+/* workers.c - the loop of the threads that do with pread(), pwrite() and fsync() what the kernel
+ * would not do without waiting: what queue.c has for them.
  *
  * They start on demand, look around before they sleep if their requests are short (waking a thread
  * is the dearest thing here), and end after an idle second. kaio_leave() calls them, once per

@@ -39,6 +39,13 @@
 #define KAIO_TRANSFER_MAX 0x7ffff000  /* MAX_RW_COUNT: what one call transfers at most */
 #define KAIO_SIGSET       8           /* bytes of the kernel's sigset_t */
 
+/* What must be so, in a build of the tests' (make DEBUG=1). */
+#ifdef KAIO_DEBUG
+#define KAIO_ASSERT(what) ((what) ? (void)0 : __builtin_trap())
+#else
+#define KAIO_ASSERT(what) ((void)0)
+#endif
+
 enum kaio_op { KAIO_READ, KAIO_WRITE, KAIO_INVALID, KAIO_FSYNC, KAIO_FDSYNC, KAIO_BARRIER };
 
 /* What a descriptor is, as far as it matters here. */
@@ -126,7 +133,7 @@ struct kaio_global {
     _Atomic pid_t pid;           /* direct.c: without the lock */
     struct kaio_thread *wake;    /* threads to wake; the next kaio_leave() does */
     struct kaio_waiting waiting; /* threads that wait for requests of others */
-    atomic_bool sending; /* complete.c: the end of some request is published, but may yet change */
+    atomic_bool sending; /* finish.c: the end of some request is published, but may yet change */
     unsigned raised;     /* EPIPE and EFBIG seen: signals that writes have raised */
     /* request.c */
     struct kaio_req *chunks[KAIO_POOL_CHUNKS];
@@ -161,11 +168,11 @@ struct kaio_global {
     unsigned workers, busy, idle, looking; /* all; with requests; asleep in kaio.work; still up */
     unsigned called, starting;             /* woken or started, but not here yet */
     bool worker_failed;                    /* to start, and the log has said so */
-    atomic_uint work; /* changed under the lock; sleep_for_work() in worker.c sleeps on it */
+    atomic_uint work; /* changed under the lock; sleep_for_work() in workers.c sleeps on it */
     /* reaper.c */
     struct kaio_thread *reaper;
     bool efd_failed;           /* a thread has none, and the log has said so */
-    struct kaio_reqs blockers; /* blocker.c: their threads are to be started */
+    struct kaio_reqs blockers; /* stream.c: their threads are to be started */
     struct kaio_reqs handover; /* SIGEV_THREAD notifications that others must not start */
     struct kaio_lios handover_lists;
     atomic_bool lost; /* a notification; the log has said so */
@@ -215,6 +222,7 @@ void kaio_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void *kaio_alloc(size_t size); /* zeroed pages, never freed; NULL: no memory */
 bool kaio_memory_mark(void);   /* a child finds kaio wiped; false: it will not */
 void kaio_lock(void);
+bool kaio_is_locked(void); /* by this thread; for KAIO_ASSERT() */
 void kaio_unlock(void);
 void kaio_stand_aside(void); /* drops the lock if others wait for it; takes it again */
 

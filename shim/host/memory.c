@@ -40,6 +40,12 @@ void kaio_lock(void) {
     atomic_fetch_add_explicit(&kaio.lock_turns, 1, memory_order_relaxed);
 }
 
+#ifdef KAIO_DEBUG
+bool kaio_is_locked(void) {
+    return kaio.lock.__data.__owner == gettid(); /* glibc's */
+}
+#endif
+
 void kaio_unlock(void) {
     pthread_mutex_unlock(&kaio.lock);
 }

@@ -2,7 +2,7 @@
  * and how those of the library are started.
  *
  * Under the lock, but for kaio_thread_load(), kaio_thread_start(), kaio_thread_drain(),
- * kaio_thread_watch() and kaio_thread_ended(). A record serves the next thread when its own has
+ * kaio_thread_watch() and kaio_thread_give_back(). A record serves the next thread when its own has
  * ended, of which we are told; or, if it only ever made calls that may not allocate, when another
  * record would have to be made and the kernel knows no such thread. It is never freed.
  */
@@ -89,7 +89,7 @@ static struct kaio_thread *first_gone(void) {
 
 struct kaio_thread *kaio_thread_record(void) {
     struct kaio_thread *thread = kaio_threads;
-    /* acquire: pairs with the release in kaio_thread_ended() */
+    /* acquire: pairs with the release in kaio_thread_give_back() */
     while (thread && atomic_exchange_explicit(&thread->taken, true, memory_order_acquire))
         thread = thread->next;
     if (!thread) thread = first_gone();

@@ -3,7 +3,7 @@
  * the same answers in half the time. tmpfs has no RWF_NOWAIT and never waits.
  *
  * kaio_copy() is called without the lock by kaio_leave(), and its answer is taken like an event's
- * (kaio_submit_result()). kaio_copy_read() is the short way of an aio_read() that wants no
+ * (kaio_answer()). kaio_copy_read() is the short way of an aio_read() that wants no
  * notification: no lock, no request, signals open, and the read has ended before the call returns,
  * so no sync, close() or cancellation can miss it. What is not all there goes the long way.
  */
@@ -117,7 +117,7 @@ bool kaio_copy_read(struct aiocb *cb) {
     if (__builtin_expect(kaio_stats_on, false)) kaio_stats_copied(n);
     KAIO_PROBE(complete, cb, KAIO_BY_CALLER, res);
     __atomic_store_n(&cb->__return_value, res, __ATOMIC_RELAXED);
-    /* release: pairs with the acquire in aio_error(), like the status store in complete.c */
+    /* release: pairs with the acquire in aio_error(), like the status store in finish.c */
     __atomic_store_n(&cb->__error_code, 0, __ATOMIC_RELEASE);
     uint64_t copied = atomic_load_explicit(&self->copied, memory_order_relaxed);
     atomic_store_explicit(&self->copied, copied + 1, memory_order_relaxed); /* stats.c reads it */

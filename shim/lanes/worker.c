@@ -17,7 +17,7 @@ static bool has_become_stream(const struct kaio_req *req) {
 
 /* A stream's read() may end by EINTR though signals are blocked: of a socket with a time limit, by
  * SIGSTOP (signal(7)), and of some devices. close() waits only until it has begun. The lock: under
- * it let_go() in file.c sees a thread asleep in its call and gives the number away. */
+ * it let_go() in core/close.c sees a thread asleep in its call and gives the number away. */
 static bool may_call_again(const struct kaio_req *req) {
     if (!req->in_line) return true;
     kaio_lock();

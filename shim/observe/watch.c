@@ -1,5 +1,5 @@
 /* watch.c - watching the program at its calls, for KAIO_STATS and KAIO_RECORD: called by
- * interpose.c in every mode, so that glibc's AIO (KAIO_MODE=off) is measured in the same way.
+ * api.c in every mode, so that glibc's AIO (KAIO_MODE=off) is measured in the same way.
  *
  * What a request takes is counted from the beginning of the call that submits it to the moment when
  * the program first learns of its end, from aio_error() or aio_return(). Meanwhile its aiocb's

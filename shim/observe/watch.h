@@ -1,6 +1,5 @@
-/* watch.h - what is there for KAIO_STATS and KAIO_RECORD; the second half of kaio.h, which includes
- * it. Everything is off unless asked for, and then costs its callers a branch on kaio_watching or
- * kaio_stats_on.
+/* watch.h - what is there for KAIO_STATS and KAIO_RECORD. Off
+ * unless asked for; then it costs its callers a branch on kaio_watching or kaio_stats_on.
  */
 #ifndef KAIO_WATCH_H
 #define KAIO_WATCH_H

@@ -85,7 +85,7 @@ struct kaio_file *kaio_file_used(int fd) {
 
 /* From here on the number means another file, of which nothing is known. */
 void kaio_file_detach(struct kaio_file *file, int fd) {
-    if (kaio_file_used(fd) != file) return;
+    if (!file || kaio_file_used(fd) != file) return;
     atomic_store_explicit(number_of(fd), NULL, memory_order_relaxed);
     __atomic_store_n(&file->generation, file->generation + 1, __ATOMIC_RELAXED);
     TAILQ_INSERT_TAIL(&kaio.gone_files, file, gone);
@@ -106,6 +106,7 @@ bool kaio_file_trusts(struct kaio_file *file) {
 }
 
 void kaio_file_unsubmitted(struct kaio_file *file, int change) {
+    KAIO_ASSERT(kaio_is_locked() && (int)file->unsubmitted + change >= 0);
     /* relaxed: is_over() in wait.c looks without the lock, and later with it */
     __atomic_store_n(&file->unsubmitted, file->unsubmitted + (unsigned)change, __ATOMIC_RELAXED);
     if (file->unsubmitted == 0) { /* close() sleeps in wait.c */

@@ -11,7 +11,8 @@ uint32_t kaio_flight_place(struct kaio_req *_Atomic *flights, unsigned n, struct
     }
 }
 
-/* Under the lock. What kaio_req_get(), kaio_file_start() and kaio_kernel_submit() do for others. */
+/* Under the lock. What kaio_req_get(), kaio_order_start() and kaio_kernel_submit() do for others.
+ */
 void kaio_flight_count(struct kaio_req *req) {
     atomic_store_explicit(&kaio.flights[req->flight - 1], NULL, memory_order_relaxed);
     req->flight = 0;

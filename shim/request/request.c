@@ -1,7 +1,8 @@
 /* request.c - the pool of requests, the way from an aiocb to its request, and every state change.
  *
- * Everything here runs under the lock. Memory is taken in chunks that are never given back, so a
- * stale index always leads to a readable request; it is then compared with the aiocb.
+ * Under the lock, but for kaio_req_glance() and, by lanes/direct.c, kaio_req_fill(). Memory is
+ * taken in chunks that are never given back, so a stale index always leads to a readable request;
+ * it is then compared with the aiocb.
  */
 #include "request/request.h"
 
@@ -141,8 +142,28 @@ static void wake_canceller(void) {
     syscall(SYS_futex, &kaio.offered, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
+#ifdef KAIO_DEBUG
+#define TO(state) (1u << KAIO_##state)
+/* What may follow each state. */
+static const unsigned next_states[] = {
+    [KAIO_FREE] = TO(OFFERED) | TO(HELD), /* and SUBMITTED, by begin() in lanes/direct.c */
+    [KAIO_HELD] = TO(OFFERED) | TO(DONE),
+    [KAIO_BACKLOG] = TO(OFFERED) | TO(BACKLOG) | TO(DONE),
+    [KAIO_OFFERED] = TO(OFFERED) | TO(BACKLOG) | TO(SUBMITTED) | TO(POLLING) | TO(LINED) |
+                     TO(QUEUED) | TO(RUNNING) | TO(DONE),
+    [KAIO_SUBMITTED] = TO(OFFERED) | TO(FREE), /* FREE: a short call that was refused */
+    [KAIO_LINED] = TO(OFFERED) | TO(DONE),
+    [KAIO_POLLING] = TO(OFFERED) | TO(RUNNING) | TO(DONE),
+    [KAIO_QUEUED] = TO(RUNNING) | TO(DONE),
+    [KAIO_RUNNING] = TO(OFFERED) | TO(DONE),
+    [KAIO_DONE] = TO(FREE) | TO(ZOMBIE),
+    [KAIO_ZOMBIE] = TO(FREE),
+};
+#endif
+
 void kaio_req_move(struct kaio_req *req, enum kaio_state state) {
     enum kaio_state old = req->state;
+    KAIO_ASSERT(kaio_is_locked() && next_states[old] & 1u << state);
     bool awaited = req->canceller && kaio_req_is_offered(req);
     kaio.owed += (unsigned)is_owed(state) - (unsigned)is_owed(old);
     kaio_file_unsubmitted(req->file, is_unsubmitted(req, state) - is_unsubmitted(req, old));

@@ -97,7 +97,7 @@ struct kaio_file {
     uint8_t kind;    /* enum kaio_kind, of the descriptor when last looked */
     bool anonymous;  /* a stream without a type: eventfd, signalfd, ... */
     bool socket;
-    atomic_bool direct;    /* submit.c: O_DIRECT when last asked, */
+    atomic_bool direct;    /* rule.c: O_DIRECT when last asked, */
     _Atomic uint8_t trust; /* and for how many more reads that is believed; both hints */
     atomic_bool memory;    /* tmpfs: has no RWF_NOWAIT, and waits for nothing */
     /* how often the record has lost its number; requests keep that of their start: are they still
@@ -105,7 +105,7 @@ struct kaio_file {
     uint32_t generation;
     atomic_bool hot;      /* copy.c: the last small read found its data in memory; a hint */
     _Atomic uint8_t cold; /* 1 << op: the last small one waited for the device; not offered */
-    atomic_bool slow;     /* worker.c: its last request for a worker waited; a hint */
+    atomic_bool slow;     /* workers.c: its last request for a worker waited; a hint */
 };
 
 /* A lio_listio() call. */
@@ -193,7 +193,7 @@ static inline bool kaio_is_calling(const struct kaio_thread *thread, const struc
 }
 
 /* aio_error()'s answer; to a handler that has interrupted that call, what cb said before.
- * acquire: pairs with the status store in publish() in complete.c */
+ * acquire: pairs with the status store in publish() in finish.c */
 static inline int kaio_status(const struct aiocb *cb) {
     int status = __atomic_load_n(&cb->__error_code, __ATOMIC_ACQUIRE);
     if (status == EINPROGRESS && kaio_self && kaio_is_calling(kaio_self, cb))

@@ -12,8 +12,10 @@ seconds=12 least=0 failures=0 runs=0 total=0
 
 # run SETTING SEED OPS WITHOUT
 run() {
+    local lib=$KAIO_LIB
+    [[ $1 != *KAIO_DEPTH* ]] || lib=$TESTS_TOP/build/debug/libkaio.so # it asserts
     # shellcheck disable=SC2086 # several words
-    timeout -k 1 100 env $1 LD_PRELOAD="$KAIO_LIB" "$fuzz" "$2" "$3" "$4" >log 2>&1
+    timeout -k 1 100 env $1 LD_PRELOAD="$lib" "$fuzz" "$2" "$3" "$4" >log 2>&1
 }
 
 # What depends on the moment may need several tries.

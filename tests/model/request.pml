@@ -1,5 +1,5 @@
 /* request.pml - a stream's request: its end against aio_cancel() and the reuse of its memory.
- * shim/kernel.c, cancel.c, complete.c, request.c.
+ * shim/lanes/kernel.c, core/cancel.c, core/finish.c, request/request.c.
  *
  * Two threads make a request each, as a POLL iocb, and when it has ended another under the same
  * aiocb; a third cancels, any of them at any time. The kernel takes an iocb or refuses it; a poll ends when

@@ -1,4 +1,4 @@
-/* waiting.pml - waiting and reaping: shim/wait.c, complete.c, kaio_leave(), reaper.c's watching.
+/* waiting.pml - waiting and reaping: shim/core/wait.c, finish.c, kaio_leave(), host/epoll.c's watching.
  *
  * Request 0 is in the kernel, under thread 0's eventfd; request 1 is a worker's. Thread 0 has made
  * both and waits without the lock (arm_own()), thread 1 waits under the lock (arm()), a third only
