@@ -222,7 +222,7 @@ void kaio_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void *kaio_alloc(size_t size); /* zeroed pages, never freed; NULL: no memory */
 bool kaio_memory_mark(void);   /* a child finds kaio wiped; false: it will not */
 void kaio_lock(void);
-bool kaio_is_locked(void); /* by this thread; for KAIO_ASSERT() */
+bool kaio_is_locked(void); /* by somebody; for KAIO_ASSERT() */
 void kaio_unlock(void);
 void kaio_stand_aside(void); /* drops the lock if others wait for it; takes it again */
 
