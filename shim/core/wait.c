@@ -47,7 +47,7 @@ static bool in_progress(const struct aiocb *cb) {
 
 static bool any_done(const struct wait *w) {
     bool none = true;
-    for (int i = 0; i < w->n; i++) {
+    for (int i = 0; w->list && i < w->n; i++) {
         if (w->list[i] && !in_progress(w->list[i])) return true;
         none = none && !w->list[i];
     }
@@ -188,7 +188,7 @@ static void arm_list(struct wait *w) {
 /* Many at a time, then others have the lock: whoever ends one finds this thread asleep. False: one
  * has ended, or is none of ours. */
 static bool arm_any(struct wait *w) {
-    for (int i = 0; i < w->n; i++) {
+    for (int i = 0; w->list && i < w->n; i++) {
         if (i % KAIO_HOLD == KAIO_HOLD - 1) kaio_stand_aside();
         if (!w->list[i]) continue;
         struct kaio_req *req = in_progress(w->list[i]) ? kaio_req_find(w->list[i]) : NULL;
@@ -234,7 +234,7 @@ static bool arm_own(struct wait *w) {
      * with that in kaio_thread_efd(): an eventfd that it has got by now is what it must sleep on */
     atomic_thread_fence(memory_order_seq_cst);
     if (self->efd != efd) return false;
-    for (int i = 0; i < w->n; i++) {
+    for (int i = 0; w->list && i < w->n; i++) {
         if (!w->list[i]) continue;
         struct kaio_req *req = in_progress(w->list[i]) ? kaio_req_glance(w->list[i]) : NULL;
         if (!req || __atomic_load_n(&req->submitter, __ATOMIC_RELAXED) != self) return false;
