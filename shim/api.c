@@ -1,23 +1,25 @@
-/* interpose.c - the exported functions: validate, forward, set errno.
+/* api.c - the exported functions: check, forward, set errno.
  *
- * The walk of a request, file by file:
- *   interpose.c  the call                   lifecycle.c  enter (lock, signals) and leave
- *   request.c    aiocb -> request           file.c       held back? (sync, KAIO_ORDER=fd)
- *   submit.c     offer, wait or work        kernel.c     io_submit(), the ring of events
- *   direct.c     the same, without the lock copy.c       small buffered requests
- *   queue.c      what the kernel declined   worker.c     threads for it
- *   blocker.c    unpollable streams         thread.c     records of threads, starting them
- *   complete.c   result, status, wake-ups   notify.c     signal or thread
- *   reaper.c     the background thread      wait.c       aio_suspend(), LIO_WAIT
- *   cancel.c     aio_cancel(), close()      nap.c        where nobody can wake it
- *   watch.c      KAIO_STATS: at the calls   stats.c      inside; the report (json.c)
- *   share.c      KAIO_STATS=live            record.c     KAIO_RECORD
- *   fd.c         our own descriptors        raised.c     signals of a write
- *   config.c     KAIO_*                     clock.c      time, as nobody fakes it
- *   output.c     log, report                spin.c       a look around before sleep
+ * The walk of a request, file by file (README.md beside this has it in words):
+ *   api.c                  the call             core/engine.c   enter (lock, signals) and leave
+ *   lanes/direct.c, copy.c the short ways       request/        aiocb -> request, its file, queues
+ *   core/order.c           held back? (sync)    core/rule.c     offer, wait or work
+ *   lanes/kernel.c         iocbs and events     lanes/copy.c    small buffered requests, streams
+ *   lanes/worker.c         calls that may wait  lanes/stream.c  who waits for a stream
+ *   core/workers.c, reaper.c, blockers.c        the loops of our threads; core/calls.c starts them
+ *   core/rule.c            answers: what next   core/finish.c   result, status, wake-ups, lists
+ *   core/notify.c          signal or thread     core/wait.c     aio_suspend(), LIO_WAIT
+ *   core/cancel.c          aio_cancel()         core/close.c    fsync(), close(), dup2()
+ *   observe/               KAIO_STATS, KAIO_RECORD              host/  threads, descriptors, time
  *
- * Nothing else in the library touches errno for the program, and nothing else is visible outside.
+ * Nothing else is visible outside. errno is set for the program here only: what is below answers
+ * -errno. What its own system calls leave in errno is put back, there or here.
  * KAIO_MODE=off forwards every call to the next definition in line, which is glibc's.
+ *
+ * Above each function: what it takes and answers, its errors, and where that is written. "Handler":
+ * may it be called in a signal handler, whatever that has interrupted (POSIX, 2.4.3)? Exceptions
+ * are among README.md's limits. Each AIO function but aio_init() has a second name for the same,
+ * with 64 at its end (large files).
  */
 #include "core/core.h"
 
@@ -159,6 +161,10 @@ static int read_one(struct aiocb *cb) {
     return kaio_copy_read(cb) || submit_short(cb, KAIO_READ) ? 0 : submit(cb, KAIO_READ);
 }
 
+/* Begins to read cb->aio_nbytes at cb->aio_offset of cb->aio_fildes. 0: it is in progress, or has
+ * ended already; all further errors are aio_error()'s. -1, and the error in cb, too, as in glibc:
+ * EINVAL (aio_reqprio is not 0 to 20), EAGAIN (no memory, 262,144 requests in progress, or no
+ * thread for it). POSIX aio_read(), aio_read(3). Handler: no, it may start a thread. */
 EXPORT int aio_read(struct aiocb *cb) {
     bool off = is_off();
     return WATCHED(&cb, 1, KAIO_READ, off ? NEXT(aio_read)(cb) : read_one(cb));
@@ -171,6 +177,8 @@ static int write_one(struct aiocb *cb) {
     return submit_short(cb, KAIO_WRITE) ? 0 : submit(cb, KAIO_WRITE);
 }
 
+/* The same for writing; O_APPEND: at the end, in call order. Results, errors and handler as of
+ * aio_read(). No SIGPIPE or SIGXFSZ comes: EPIPE and EFBIG do. POSIX aio_write(), aio_write(3). */
 EXPORT int aio_write(struct aiocb *cb) {
     bool off = is_off();
     return WATCHED(&cb, 1, KAIO_WRITE, off ? NEXT(aio_write)(cb) : write_one(cb));
@@ -185,6 +193,10 @@ static int sync_one(int op, struct aiocb *cb) {
     return submit(cb, op == O_SYNC ? KAIO_FSYNC : KAIO_FDSYNC);
 }
 
+/* Begins fsync() (op O_SYNC) or fdatasync() (O_DSYNC) of what was asked for on cb->aio_fildes
+ * before, and of nothing later. 0: it is in progress; its own errors are aio_error()'s. -1: EINVAL
+ * (op), EBADF (not open; as in glibc, it need not be open for writing), EAGAIN (as aio_read()).
+ * POSIX aio_fsync(), aio_fsync(3). Handler: no. */
 EXPORT int aio_fsync(int op, struct aiocb *cb) {
     bool off = is_off();
     return WATCHED(&cb, 1, op == O_DSYNC ? KAIO_FDSYNC : KAIO_FSYNC,
@@ -220,11 +232,17 @@ static __attribute__((noinline)) int error_seen(const struct aiocb *cb) {
     return status;
 }
 
+/* EINPROGRESS; 0: it has ended well; else the errno of its read(), write() or fsync(), or
+ * ECANCELED. Of an aiocb that was never submitted: what lies in it. errno stays. POSIX aio_error(),
+ * aio_error(3). Handler: yes. */
 EXPORT int aio_error(const struct aiocb *cb) {
     return __builtin_expect(kaio_stats_on, false) ? error_seen(cb) : error_of(cb);
 }
 EXPORT_64(aio_error);
 
+/* Of a request that has ended: bytes, 0 (a sync, end of file), or -1: why, aio_error() says; errno
+ * stays. Nothing is given back, so it may be called again. Before the end the answer means nothing.
+ * POSIX aio_return(), aio_return(3). Handler: yes. */
 EXPORT ssize_t aio_return(struct aiocb *cb) {
     if (__builtin_expect(kaio_stats_on, false)) error_seen(cb);
     if (is_off()) return NEXT(aio_return)(cb);
@@ -233,6 +251,11 @@ EXPORT ssize_t aio_return(struct aiocb *cb) {
 }
 EXPORT_64(aio_return);
 
+/* Waits until one of the list has ended; NULLs are passed over, and 0 comes at once if there is
+ * nothing else. timeout: of CLOCK_MONOTONIC; NULL: none. 0, or -1: EAGAIN (time is up), EINTR (a
+ * handler has run; one with SA_RESTART only if there is a timeout), EINVAL (n < 0, as in glibc;
+ * tv_nsec outside 0 to 999,999,999, unless one has ended). A cancellation point. POSIX
+ * aio_suspend(), aio_suspend(3). Handler: yes. */
 EXPORT int aio_suspend(const struct aiocb *const list[], int n, const struct timespec *timeout) {
     if (is_off()) return NEXT(aio_suspend)(list, n, timeout);
     if (n < 0) return answer(-EINVAL);
@@ -243,6 +266,10 @@ EXPORT int aio_suspend(const struct aiocb *const list[], int n, const struct tim
 }
 EXPORT_64(aio_suspend);
 
+/* Cancels cb, or with NULL all requests of fd that were made before. What is cancelled ends with
+ * ECANCELED and its notification. AIO_CANCELED: all; AIO_NOTCANCELED: some go on; AIO_ALLDONE:
+ * there were none in progress. -1: EBADF (fd is not open), EINVAL (cb is of another descriptor, or
+ * says EINPROGRESS and is none of ours). POSIX aio_cancel(), aio_cancel(3). Handler: no. */
 EXPORT int aio_cancel(int fd, struct aiocb *cb) {
     if (is_off()) return NEXT(aio_cancel)(fd, cb);
     if (fcntl(fd, F_GETFL) < 0) return answer(-EBADF);
@@ -342,6 +369,13 @@ static int list_all(int mode, struct aiocb *const list[], int n, struct sigevent
     errno = saved;
     return answer(res);
 }
+
+/* Begins all n items, which aio_lio_opcode says; NULLs and LIO_NOP are passed over. LIO_NOWAIT:
+ * sigev (or NULL) is told when all have ended. LIO_WAIT: waits for that; no cancellation point. 0,
+ * or -1: EINVAL (mode, n < 0, an item's aio_reqprio), EAGAIN (as aio_read(), some item), and of
+ * LIO_WAIT EIO (some item has failed), EINTR (a handler without SA_RESTART has run; the items go
+ * on). Each item's own error is aio_error()'s; an unknown opcode is one, EINVAL. There is no
+ * AIO_LISTIO_MAX. POSIX lio_listio(), lio_listio(3). Handler: no. */
 EXPORT int lio_listio(int mode, struct aiocb *const list[], int n, struct sigevent *sigev) {
     bool off = is_off();
     if ((mode != LIO_WAIT && mode != LIO_NOWAIT) || n < 0) return answer(-EINVAL);
@@ -350,7 +384,8 @@ EXPORT int lio_listio(int mode, struct aiocb *const list[], int n, struct sigeve
 }
 EXPORT_64(lio_listio);
 
-/* glibc's hints for its thread pool; KAIO_WORKERS and KAIO_DEPTH take their place. */
+/* glibc's hints for its thread pool, which has no part in this; KAIO_WORKERS and KAIO_DEPTH take
+ * their place. No result, no errors. GNU, aio_init(3). Handler: no. */
 EXPORT void aio_init(const struct aioinit *init) {
     if (is_off()) NEXT(aio_init)(init);
 }
@@ -366,16 +401,23 @@ static void sync_requests(int fd) {
     errno = saved;
 }
 
+/* Waits for the requests of fd made so far, then libc's: its result and errors. Streams are not
+ * waited for. The wait is no cancellation point, libc's call is. POSIX fsync() ("all currently
+ * queued I/O operations"), fsync(2). Handler: yes, as POSIX says, here and of fdatasync(). */
 EXPORT int fsync(int fd) {
     if (has_requests()) sync_requests(fd);
     return NEXT(fsync)(fd);
 }
 
+/* The same with libc's fdatasync(). POSIX fdatasync(), fdatasync(2). */
 EXPORT int fdatasync(int fd) {
     if (has_requests()) sync_requests(fd);
     return NEXT(fdatasync)(fd);
 }
 
+/* Before libc's close(): waits until no request needs the number any more, and ends those that wait
+ * for a stream with ECANCELED. -1: EBADF for a descriptor of the library's own; else libc's result
+ * and errors. The wait is no cancellation point. POSIX close(), close(2). Handler: yes. */
 EXPORT int close(int fd) {
     if (has_requests()) {
         if (kaio_fd_is_ours(fd)) return answer(-EBADF);
@@ -403,6 +445,9 @@ static int close_others(unsigned first, unsigned last, int flags) {
     return res == 0 && first <= last ? close_range_next(first, last, flags) : res;
 }
 
+/* The same for each number from first to last. Those of the library's own stay open. With
+ * CLOSE_RANGE_CLOEXEC nothing is closed, so it is libc's alone. 0, or -1 and its errors; ENOSYS
+ * before Linux 5.9. close_range(2); glibc 2.34. Handler: as close(). */
 EXPORT int close_range(unsigned first, unsigned last, int flags) {
     bool closes = first <= last && !(flags & ~(int)CLOSE_RANGE_UNSHARE);
     if (!has_requests() || !closes || getpid() != kaio.pid)
@@ -413,7 +458,9 @@ EXPORT int close_range(unsigned first, unsigned last, int flags) {
     return close_others(first, last, flags);
 }
 
-/* Before Linux 5.9 there is no close_range(). */
+/* The same for all numbers from low on. No result, no errors; errno stays. Before Linux 5.9 there
+ * is no close_range(): one by one, up to RLIMIT_NOFILE. closefrom(3); glibc 2.34. Handler: as
+ * close(). */
 EXPORT void closefrom(int low) {
     unsigned first = low > 0 ? (unsigned)low : 0;
     int saved = errno;
@@ -433,11 +480,16 @@ static void make_way(int from, int to) {
     errno = saved;
 }
 
+/* Before libc's dup2(): if it will close `to`, waits as close() does. A descriptor of the library's
+ * own on that number moves to another. Libc's result and errors. POSIX dup2(), dup2(2). Handler:
+ * yes. */
 EXPORT int dup2(int from, int to) {
     make_way(from, to);
     return NEXT(dup2)(from, to);
 }
 
+/* The same; flags: 0 or O_CLOEXEC, else EINVAL, as when from is to. POSIX.1-2024 dup3(), dup2(2);
+ * Linux 2.6.27. Handler: as dup2(). */
 EXPORT int dup3(int from, int to, int flags) {
     if (!(flags & ~O_CLOEXEC)) make_way(from, to);
     return NEXT(dup3)(from, to, flags);
