@@ -1,7 +1,7 @@
 /* config.c - the KAIO_* environment variables.
  *
  * The table in options.def is the only place that names an option. kaio_config_load() runs once,
- * from kaio_load(), before there is a second thread of ours; afterwards everything here is only
+ * from load() in api.c, before there is a second thread of ours; afterwards everything here is only
  * read.
  */
 #include "host/host.h"

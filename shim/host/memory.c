@@ -21,8 +21,8 @@ void *kaio_alloc(size_t size) {
 }
 
 /* Before the lock is taken for the first time: a child that is forked meanwhile by another thread
- * must not find it taken. Whoever else comes for the first time does it again. Not in kaio_load():
- * programs without requests need not pay for it. */
+ * must not find it taken. Whoever else comes for the first time does it again. Not in load() in
+ * api.c: programs without requests need not pay for it. */
 bool kaio_memory_mark(void) {
     return madvise(&kaio, sizeof kaio, MADV_WIPEONFORK) == 0;
 }

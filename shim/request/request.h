@@ -5,7 +5,8 @@
 #include "host/host.h"
 #include "observe/watch.h"
 
-/* Where a request is. Only kaio_req_move() changes it, under the lock. */
+/* Where a request is. kaio_req_move() changes it, under the lock; and
+ * begin() in lanes/direct.c, of a request that nobody else knows. */
 enum kaio_state {
     KAIO_FREE,    /* in kaio.free; belongs to nobody */
     KAIO_HELD,    /* in file->held: waits for earlier requests of its descriptor */
