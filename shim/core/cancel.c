@@ -117,7 +117,7 @@ int kaio_cancel(int fd, struct aiocb *cb) {
     int answer = AIO_ALLDONE;
     kaio_enter(&b);
     kaio_reap(&b);
-    b.self->cancelled = false;
+    b.self->met = AIO_ALLDONE;
     uint64_t serial = kaio.serial;
     struct kaio_file *file = kaio_file_used(fd);
     if (cb) await_offer(&b, kaio_req_find(cb));
@@ -127,7 +127,7 @@ int kaio_cancel(int fd, struct aiocb *cb) {
     if (req) answer = cancel_one(&b, req);
     else if (!cb && file && file == kaio_file_used(fd)) answer = cancel_all(&b, file, fd, serial);
     else if (cb && kaio_status(cb) == EINPROGRESS) answer = -EINVAL; /* says so, but is not */
-    if (b.self->cancelled) answer = worse(answer, AIO_CANCELED);
+    if (answer >= 0) answer = worse(answer, b.self->met);
     kaio_leave(&b);
     return answer;
 }

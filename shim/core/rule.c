@@ -41,7 +41,8 @@ static bool may_be_stream(struct kaio_batch *b, struct kaio_req *req) {
 /* aio_cancel() has met it while it was being offered: it ends now, instead of waiting. */
 static bool was_cancelled(struct kaio_batch *b, struct kaio_req *req) {
     if (!req->canceller) return false;
-    if (req->canceller != KAIO_EVERYONE) req->canceller->cancelled |= req->done == 0;
+    if (req->canceller != KAIO_EVERYONE && req->canceller->met != AIO_NOTCANCELED)
+        req->canceller->met = req->done > 0 ? AIO_NOTCANCELED : AIO_CANCELED;
     kaio_complete(b, req, -ECANCELED);
     return true;
 }

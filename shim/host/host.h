@@ -105,9 +105,9 @@ struct kaio_thread {
     /* enum kaio_sleep. Whoever turns it to KAIO_AWAKE wakes the thread; futex(2) sleeps on it */
     _Atomic unsigned sleep;
     atomic_bool unflagged; /* some request of it went without an eventfd; only grows */
-    bool cancelled;        /* aio_cancel(): what it has met while it was being offered */
-    _Atomic int polled;    /* the number of its eventfd while it sleeps there; 0: it does not */
-    bool to_wake;          /* it is in kaio.wake, */
+    int met; /* aio_cancel(): what has become of those that it met while they were being offered */
+    _Atomic int polled; /* the number of its eventfd while it sleeps there; 0: it does not */
+    bool to_wake;       /* it is in kaio.wake, */
     struct kaio_thread *wake_next;
     bool listed; /* in kaio.waiting: it waits for requests that other threads have made, too */
     bool owes;   /* counted in kaio.owed */
