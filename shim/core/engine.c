@@ -88,7 +88,7 @@ void kaio_enter(struct kaio_batch *b) {
     if (!kaio.started) begin();
     bool first = !kaio_self;
     b->self = kaio_thread_self();
-    if (first) kaio_level_abandon(b->self); /* of the record's owner before */
+    if (first && !b->self->shared) kaio_level_abandon(b->self); /* of the record's owner before */
 }
 
 void kaio_enter_careful(struct kaio_batch *b) {

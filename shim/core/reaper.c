@@ -2,12 +2,8 @@
  *
  * It starts with the first iocb whose completion has consequences (a notification, a stream's next
  * step), sleeps in epoll_wait(), and ends after a second without anything in the kernel.
- * Edge-triggered, so it never reads an eventfd and never takes a wake-up from another thread. Its
- * set holds
- *   - its own eventfd: flagged in those iocbs, and written by kaio_reaper_hand();
- *   - the streams that wait and for which the context has no room (lanes/stream.c);
- *   - while kaio.owed > 0, every thread's eventfd: an aio_fsync is held behind their requests, more
- *     requests wait for room in the context, or a thread waits for another thread's requests.
+ * What is in the set, host/epoll.c says. It never reads an eventfd, so it never takes a wake-up
+ * from another thread.
  */
 #include "core/core.h"
 
@@ -72,7 +68,7 @@ void *kaio_reaper_main(void *self) {
     for (bool first = true;; first = false) {
         struct kaio_batch b;
         kaio_enter(&b);
-        if (first) kaio_level_abandon(b.self); /* of the record's owner before */
+        if (first && !b.self->shared) kaio_level_abandon(b.self); /* of the record's owner before */
         stream_ready(&b, &ev);
         unclog(&b);
         if (kaio.watching && kaio.owed == 0) kaio_reaper_unwatch();
