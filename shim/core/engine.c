@@ -214,7 +214,7 @@ void kaio_reap(struct kaio_batch *b) {
 /* A wait that was left sideways may have taken a count for which nobody else looks. */
 static void end_waits(struct kaio_thread *thread) {
     struct kaio_batch b;
-    if (thread->levels == 0) return;
+    if (thread->levels == 0 || thread->shared) return; /* another's wait goes on there */
     kaio_enter(&b);
     kaio_level_abandon(thread);
     kaio_leave(&b);

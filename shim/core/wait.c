@@ -233,7 +233,7 @@ static bool arm_own(struct wait *w) {
     /* seq_cst: pairs with the fence in wake_submitter(); only then are the statuses looked at. And
      * with that in kaio_thread_efd(): an eventfd that it has got by now is what it must sleep on */
     atomic_thread_fence(memory_order_seq_cst);
-    if (self->efd != efd) return false;
+    if (self->efd != efd || self->shared) return false;
     for (int i = 0; w->list && i < w->n; i++) {
         if (!w->list[i]) continue;
         struct kaio_req *req = in_progress(w->list[i]) ? kaio_req_glance(w->list[i]) : NULL;

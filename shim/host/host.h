@@ -120,7 +120,7 @@ struct kaio_thread {
     struct kaio_req
         *_Atomic submitting; /* taken from there, by the call that goes on; NULL: none */
     bool direct;             /* it makes direct reads, and needs a stock */
-    bool shared; /* there was no memory for a record each: no stock, no sleep but naps */
+    atomic_bool shared; /* there was no memory for a record each: no stock, no sleep but naps */
     const struct aiocb *_Atomic calling; /* which it is submitting; NULL: none */
     int before;                          /* and the status that this had before */
 };

@@ -63,7 +63,10 @@ static struct kaio_thread *thread_new(void) {
     if (left == 0 && (chunk = kaio_alloc(PAGE))) left = PAGE / sizeof *chunk;
     if (left == 0) { /* no memory: shares a record; who sleeps on it is to nap from now on */
         kaio_threads->shared = true;
-        kaio_thread_wake_later(kaio_threads);
+        /* seq_cst: pairs with the fence in arm_own(); either it is seen there, or asleep here. At
+         * once: whoever shares the record may say next that it is awake */
+        atomic_thread_fence(memory_order_seq_cst);
+        kaio_thread_wake(kaio_threads);
         return kaio_threads;
     }
     struct kaio_thread *thread = &chunk[--left];
