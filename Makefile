@@ -76,7 +76,9 @@ $(B)/kaio-top: tools/kaio-top.c tools/top.c tools/pages.c tools/printable.c shim
 # Programs of tests/apps are built by their scripts, which know whether they can be.
 TESTS = $(patsubst %.c,$(B)/%,$(filter-out tests/apps/% tests/bench/%,$(wildcard tests/*/*.c)))
 
-tests: $(TESTS)
+tests: $(TESTS) build-debug
+
+build-debug:
 	$(MAKE) -s DEBUG=1 build/debug/libkaio.so
 
 $(B)/tests/%: tests/%.c $(filter-out tests/bench/%,$(wildcard tests/*/*.h)) shim/observe/stats.h Makefile $(B)/found
@@ -120,7 +122,7 @@ $(B)/tests/bench/%: tests/bench/%.c $(wildcard tests/bench/*.h) Makefile $(B)/fo
 	$(CC) $(CPPFLAGS) $(CFLAGS) -std=gnu11 -Wall -Wextra -Werror -pthread -o $@ $< -laio
 
 # The programs of tests/api in every setting: gcc and libaio are enough. scripts/test is for all.
-check: $(B)/libkaio.so $(filter $(B)/tests/api/%,$(TESTS))
+check: $(B)/libkaio.so build-debug $(filter $(B)/tests/api/%,$(TESTS))
 	tests/run api/
 
 PREFIX ?= /usr/local
@@ -155,4 +157,4 @@ clean:
 
 FORCE:
 
-.PHONY: FORCE all tests analyze analyze-gcc analyze-cppcheck analyze-tidy bench check install uninstall deb clean
+.PHONY: FORCE all tests build-debug analyze analyze-gcc analyze-cppcheck analyze-tidy bench check install uninstall deb clean

@@ -39,9 +39,10 @@ static void test(void) {
     CASE("after") say("after");
 }
 C
-mkdir -p tree/build/tests/api
+mkdir -p tree/build/tests/api tree/build/debug
 gcc -std=gnu11 -I"$TESTS_TOP/tests/lib" -o tree/build/tests/api/odd tree/tests/api/odd.c
 cp "$KAIO_LIB" tree/build
+cp "$TESTS_TOP/build/debug/libkaio.so" tree/build/debug
 export TEST_LIMIT=100 TEST_SLOW=1
 tree/tests/run api/odd:same >out 2>&1 && grep -q '^5 passed, 0 failed' out || fail "one case: $(cat out)"
 tree/tests/run api/odd:other >out 2>&1 && fail "no such case: $(cat out)"
