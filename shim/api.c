@@ -70,7 +70,7 @@ static atomic_bool is_loaded;
 static void load(void) {
     if (atomic_load_explicit(&is_loaded, memory_order_acquire)) return;
     static const struct kaio_loops loops = {kaio_worker_main, kaio_reaper_main, kaio_blocker_main};
-    static const char *const modes[] = {"auto", "kernel", "worker", "off"};
+    static const char *const modes[] = {"auto", "worker", "off"};
     int saved = errno;
     kaio_clock_load();
     next_load();

@@ -1,8 +1,8 @@
 /* cancel.c - aio_cancel(), and what close() does to streams. Under the lock.
  *
  * Everything that has not begun can be cancelled: it is taken off the list that its state names and
- * ends like any request, with ECANCELED and its notification. A poll is told to end, in the kernel
- * or in its blocker, which then finds a zombie. In the kernel or in a worker's hands: not
+ * ends like any request, with ECANCELED and its notification. Of a poll nobody is told but a
+ * blocker, which then finds a zombie. In the kernel or in a worker's hands: not
  * cancelled. Nor is what has transferred a part: a stream's ends now, with that count; a file's
  * goes on.
  */
@@ -20,7 +20,7 @@ static int cancel_one(struct kaio_batch *b, struct kaio_req *req) {
     switch (req->state) {
     case KAIO_HELD: TAILQ_REMOVE(&req->file->held, req, link); break;
     case KAIO_BACKLOG:
-        if (req->done > 0 && !req->in_line) return AIO_NOTCANCELED;
+        if (req->done > 0) return AIO_NOTCANCELED;
         kaio_kernel_unqueue(req);
         break;
     case KAIO_QUEUED:
@@ -29,8 +29,7 @@ static int cancel_one(struct kaio_batch *b, struct kaio_req *req) {
         break;
     case KAIO_POLLING:
         if (req->blocker) kaio_stream_cancel(req);
-        else if (req->epolled) kaio_stream_unpoll(req);
-        else kaio_kernel_unpoll(req);
+        else kaio_stream_unpoll(req);
         break;
     case KAIO_LINED: break;
     case KAIO_OFFERED:
@@ -52,8 +51,7 @@ static int worse(int a, int b) {
 /* Could cancel_one() end it? */
 static bool may_cancel(const struct kaio_req *req) {
     if (req->op == KAIO_BARRIER) return false;
-    if (req->state == KAIO_QUEUED) return req->done == 0;
-    if (req->state == KAIO_BACKLOG) return req->done == 0 || req->in_line;
+    if (req->state == KAIO_QUEUED || req->state == KAIO_BACKLOG) return req->done == 0;
     return req->state == KAIO_HELD || req->state == KAIO_LINED || req->state == KAIO_POLLING;
 }
 

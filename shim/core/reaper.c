@@ -13,18 +13,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#define IDLE_MS  1000
-#define STUCK_NS 900000000 /* less than IDLE_MS */
-#define LOOK_MS  1         /* where some eventfd is not in the set, or not to be had */
-
-/* Of an eventfd: leave has reaped. Requests are never unmapped; if this one has been replaced since
- * by another that polls, that one is offered once more than it need be. */
-static void stream_ready(struct kaio_batch *b, const struct epoll_event *ev) {
-    struct kaio_req *req = ev->data.ptr;
-    if (ev->events == 0 || !req || !req->epolled) return;
-    kaio_stream_unpoll(req);
-    kaio_answer(b, req, KAIO_READY, ev->events);
-}
+#define IDLE_MS    1000
+#define STUCK_NS   900000000 /* less than IDLE_MS */
+#define SWEEP_NS   1000000000ul
+#define SWEEP_MANY 4096 /* requests that add another second */
+#define LOOK_MS    1    /* where some eventfd is not in the set, or not to be had */
 
 /* Nothing in the kernel, nothing owed: it goes, or the process would not end with its last thread.
  */
@@ -61,22 +54,38 @@ static void unclog(struct kaio_batch *b) {
     }
 }
 
+/* Each second, more seldom if there are many. True: there is more to do now. */
+static bool sweep(struct kaio_batch *b) {
+    static uint64_t begun_ns; /* the reaper's own, here and below */
+    static uint32_t next;
+    static bool sweeping;
+    uint64_t now = kaio_now_ns();
+    if (!sweeping && now - begun_ns >= SWEEP_NS * (1 + kaio.epolled / SWEEP_MANY)) {
+        begun_ns = now;
+        next = 0;
+        sweeping = true;
+    }
+    if (sweeping) sweeping = kaio.epolled > 0 && kaio_stream_sweep(b, &next);
+    return sweeping;
+}
+
 void *kaio_reaper_main(void *self) {
     kaio_is_ours = true;
     kaio_self = self;
-    struct epoll_event ev = {.events = 0};
+    struct epoll_event ev[KAIO_HOLD];
+    long n = 0;
     for (bool first = true;; first = false) {
         struct kaio_batch b;
         kaio_enter(&b);
         if (first && !b.self->shared) kaio_level_abandon(b.self); /* of the record's owner before */
-        stream_ready(&b, &ev);
+        for (long i = 0; i < n; i++) kaio_stream_event(&b, &ev[i]);
+        if (kaio_reaper_renew()) kaio_stream_poll_again(&b);
         unclog(&b);
         if (kaio.watching && kaio.owed == 0) kaio_reaper_unwatch();
-        bool more = kaio.stuck && kaio_kernel_waiting();
+        bool more = sweep(&b) || (kaio.stuck && kaio_kernel_waiting());
         int ms = more ? 0 : kaio.blind || kaio.reaper->efd < 0 ? LOOK_MS : IDLE_MS;
         kaio_leave(&b);
-        ev.events = 0;
-        long n = syscall(SYS_epoll_wait, kaio_epoll_set(), &ev, 1l, (long)ms);
+        n = syscall(SYS_epoll_wait, kaio_epoll_set(), ev, (long)KAIO_HOLD, (long)ms);
         if (n < 0) kaio_clock_nap(LOOK_MS * 1000000l, false); /* there is no set */
         if (n <= 0 && retire()) return NULL;
     }

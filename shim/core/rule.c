@@ -15,8 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define TRUST         32          /* reads of a file before its flags are asked again */
-#define ADDRESS_SPACE (1ul << 47) /* x86-64: no buffer is larger; iocbs would clamp the length */
+#define TRUST 32 /* reads of a file before its flags are asked again */
 
 /* If the number means another kind than it did, it means another file: nothing that is known of it
  * holds any more. */
@@ -47,22 +46,13 @@ static bool was_cancelled(struct kaio_batch *b, struct kaio_req *req) {
     return true;
 }
 
-/* Idle streams take half of the context at most; the others wait in the reaper's epoll set. What
- * the kernel cannot poll gets a thread. */
+/* In the reaper's epoll set; what that does not take, or has a time limit, gets a thread. */
 static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_poll) {
     if (was_cancelled(b, req)) return;
     int flags = can_poll ? fcntl(req->iocb.aio_fildes, F_GETFL) : -1;
-    if (flags >= 0 && flags & O_NONBLOCK) {
-        kaio_complete(b, req, -EAGAIN);
-        return;
-    }
-    can_poll = can_poll && !kaio_stream_has_limit(req); /* poll() by itself has no limit */
-    if (can_poll && kaio_context_ready() && !kaio.stuck && kaio.polls < kaio.depth / 2) {
-        kaio.by_stream++;
-        kaio_kernel_poll(b, req);
-    } else if (!can_poll || !kaio_context_ready() || !kaio_stream_poll(b, req)) {
+    if (flags >= 0 && flags & O_NONBLOCK) kaio_complete(b, req, -EAGAIN);
+    else if (!can_poll || kaio_stream_has_limit(req) || !kaio_stream_poll(b, req))
         kaio_stream_block(b, req);
-    }
 }
 
 static void declined(struct kaio_batch *b, struct kaio_req *req, enum kaio_reason reason) {
@@ -72,12 +62,8 @@ static void declined(struct kaio_batch *b, struct kaio_req *req, enum kaio_reaso
         stream_wait(b, req, reason == KAIO_R_AGAIN || reason == KAIO_R_SHORT);
     } else if (req->op <= KAIO_WRITE && is_stream(b, req)) {
         kaio_begin(b, req); /* it was no stream when it was offered: in turn, as one */
-    } else if (kaio_config.mode == KAIO_KERNEL && !req->blocking && reason != KAIO_R_CONTEXT &&
-               reason != KAIO_R_APPEND) {
-        req->blocking = true;
-        kaio_kernel_offer(b, req);
     } else {
-        kaio_worker_queue(b, req);
+        kaio_queue_add(req);
     }
 }
 
@@ -95,7 +81,6 @@ static enum kaio_reason decline_file(struct kaio_req *req, bool *copy) {
     }
     int fd = req->iocb.aio_fildes, flags = fcntl(fd, F_GETFL);
     if (flags >= 0 && flags & O_APPEND && req->op == KAIO_WRITE) return KAIO_R_APPEND;
-    if (kaio_config.mode == KAIO_KERNEL) return KAIO_REASONS;
     if (file->memory && !kaio_copy_is_memory(fd)) file->memory = false;
     bool direct = flags >= 0 && flags & O_DIRECT && !file->memory;
     file->direct = direct;
@@ -109,20 +94,17 @@ static enum kaio_reason decline_file(struct kaio_req *req, bool *copy) {
     return waits ? KAIO_R_AGAIN : KAIO_REASONS;
 }
 
-/* What is known to be declined before it is offered; KAIO_REASONS: nothing. *copy: no need of the
- * context. */
+/* Of a file: what is known to be declined before it is offered; KAIO_REASONS: nothing. *copy: no
+ * need of the context. */
 static enum kaio_reason decline_early(struct kaio_req *req, bool *copy) {
     *copy = false;
     if (kaio_config.mode == KAIO_WORKER) return KAIO_R_CONTEXT;
     if (req->file->refused & 1u << req->op) return KAIO_R_UNSUPP;
     enum kaio_reason reason = KAIO_REASONS;
-    if (req->op <= KAIO_WRITE && !req->in_line) reason = decline_file(req, copy);
-    if (req->in_line && req->nbytes >= ADDRESS_SPACE) return KAIO_R_ERROR; /* EFAULT for read() */
-    bool copies = kaio_config.mode == KAIO_AUTO && !req->blocking && req->nbytes > 0;
-    if (req->in_line && copies && req->offset >= 0) *copy = true;
+    if (req->op <= KAIO_WRITE) reason = decline_file(req, copy);
     if (reason != KAIO_REASONS || *copy) return reason;
-    bool few = kaio_config.mode == KAIO_AUTO && !kaio.ctx && kaio.declined[KAIO_R_FEW] < KAIO_FEW;
-    if (few && !req->in_line) return KAIO_R_FEW;
+    if (kaio_config.mode == KAIO_AUTO && !kaio.ctx && kaio.declined[KAIO_R_FEW] < KAIO_FEW)
+        return KAIO_R_FEW;
     return kaio_context_ready() ? KAIO_REASONS : KAIO_R_CONTEXT;
 }
 
@@ -154,11 +136,14 @@ static void begin(struct kaio_batch *b, struct kaio_req *req) {
     if (req->op <= KAIO_WRITE && !req->in_line && may_be_stream(b, req) && !kaio_order_line_up(req))
         return;
     if (req->in_line && kaio_stream_misleads(req)) {
-        req->blocking = req->file->socket;
         kaio_stream_block(b, req);
         return;
     }
     if (was_cancelled(b, req)) return;
+    if (req->in_line) {
+        kaio_copy_offer(b, req);
+        return;
+    }
     bool copy;
     enum kaio_reason reason = decline_early(req, &copy);
     if (reason != KAIO_REASONS) declined(b, req, reason);
@@ -212,7 +197,7 @@ static bool is_doubtful(long res) {
  * a read of what is not in memory (preadv2(2), BUGS). Streams wait for nothing but their peers. */
 static bool is_part(const struct kaio_req *req, long res) {
     if (req->done >= req->nbytes) return false;
-    return (res > 0 || !(req->in_line || req->blocking)) && has_rest(req);
+    return (res > 0 || !req->in_line) && has_rest(req);
 }
 
 /* The kernel's answer to an offer: res as in the event, or what io_submit() failed with. Errors
@@ -227,9 +212,6 @@ static void result(struct kaio_batch *b, struct kaio_req *req, long res) {
         unsupported(b, req);
     } else if (res == -ESPIPE && req->file->kind != KAIO_STREAM && is_stream(b, req)) {
         kaio_begin(b, req);
-    } else if (res == -ESPIPE && req->file->kind == KAIO_STREAM && req->offset) {
-        req->offset = 0;
-        kaio_kernel_offer(b, req);
     } else if (is_doubtful(res)) {
         declined(b, req, KAIO_R_ERROR);
     } else if (res < 0) {
@@ -246,7 +228,6 @@ static void answered(struct kaio_batch *b, struct kaio_req *req) {
     case KAIO_FINAL: kaio_complete(b, req, req->res); break;
     case KAIO_SAYS: result(b, req, req->res); break;
     case KAIO_READY: ready(b, req, (unsigned)req->res); break;
-    case KAIO_UNPOLLABLE: stream_wait(b, req, false); break; /* a thread waits for it */
     }
 }
 

@@ -165,7 +165,8 @@ static bool is_soon(const struct kaio_req *req) {
 
 /* Does no eventfd, or one that is lost, tell that it has ended? */
 static bool is_unflagged(const struct kaio_req *req) {
-    if (!req->in_kernel && req->state != KAIO_BACKLOG) return false;
+    if (req->state != KAIO_SUBMITTED && req->state != KAIO_OFFERED && req->state != KAIO_BACKLOG)
+        return false;
     return !(req->iocb.u.c.flags & IOCB_FLAG_RESFD) || req->owner->efd == KAIO_LOST;
 }
 

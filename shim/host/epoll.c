@@ -3,7 +3,7 @@
  * Under the lock. Edge-triggered, so nobody reads an eventfd for it. The set holds
  *   - the reaper's own eventfd: flagged in iocbs whose end has consequences, and written by
  *     kaio_reaper_kick();
- *   - the streams that wait and for which the context has no room (lanes/stream.c);
+ *   - the streams that wait for their peers (lanes/stream.c);
  *   - while kaio.owed > 0, every thread's eventfd: an aio_fsync is held behind their requests, more
  *     requests wait for room in the context, or a thread waits for another thread's requests.
  */
@@ -17,6 +17,10 @@
  */
 int kaio_epoll_set(void) {
     return kaio_fd_is_marked(kaio_epfd) ? kaio_epfd : -1;
+}
+
+static int set_new(void) {
+    return kaio_fd_raise((int)syscall(SYS_epoll_create1, EPOLL_CLOEXEC));
 }
 
 static void watch(struct kaio_thread *thread) {
@@ -37,6 +41,17 @@ void kaio_reaper_unwatch(void) {
     kaio.watching = false;
 }
 
+/* In each round of the reaper's. Who waited there is to wait elsewhere, if there is no new one. */
+bool kaio_reaper_renew(void) {
+    if (kaio_epoll_set() >= 0) return false;
+    kaio_epfd = set_new();
+    for (int i = 0; i <= KAIO_EFDS; i++)
+        if (kaio_efds[i]) kaio_efds[i]->watched = false;
+    watch(kaio.reaper);
+    kaio.watching = false; /* kaio_leave() watches again */
+    return true;
+}
+
 /* A careful caller cannot have it started; the next one that can does so. */
 bool kaio_reaper_ready(bool careful) {
     if (kaio.reaper) return true;
@@ -46,7 +61,7 @@ bool kaio_reaper_ready(bool careful) {
     }
     struct kaio_thread *thread = kaio_thread_record();
     if (!kaio_fd_is_marked(thread->efd)) thread->efd = -1; /* closed unseen, a new one is as good */
-    kaio_epfd = kaio_fd_raise((int)syscall(SYS_epoll_create1, EPOLL_CLOEXEC));
+    kaio_epfd = set_new();
     kaio.reaper = thread; /* has a place of its own in kaio_efds */
     kaio.blind = kaio_thread_efd(thread) < 0;
     watch(thread);

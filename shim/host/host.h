@@ -151,17 +151,16 @@ struct kaio_global {
     struct kaio_ring *_Atomic ring; /* NULL: io_getevents() */
     int setup_error;                /* of io_setup(); final */
     atomic_uint depth; /* iocbs in the kernel at most; learned downwards. direct.c: a hint */
-    /* The process, and how many requests are offered, submitted and polling, and of those how many
+    /* The process, and how many requests are offered and submitted, and of those how many
      * whose call of direct.c has not returned: one word, so that a call which goes on in a child
      * counts nothing there. See kaio_load_of(). */
     _Atomic uint64_t load;
     struct kaio_req *_Atomic *_Atomic flights; /* direct.c: those submitted the short way */
     unsigned nflights;
-    unsigned polls;            /* POLL iocbs, also in the backlog or a batch */
     unsigned epolled;          /* in the reaper's epoll set */
     struct kaio_files backlog; /* with requests for which the context has no room, in turn */
     bool stuck; /* the context is full, and nothing in it ends: nobody waits for room */
-    uint64_t ends, ends_seen, quiet_since; /* reaper.c: events, polls' apart; in ns */
+    uint64_t ends, ends_seen, quiet_since; /* reaper.c: events; in ns */
     /* worker.c */
     struct kaio_files ready; /* with requests to take */
     atomic_uint nready;      /* length of ready; spinning workers read it without the lock */
@@ -194,7 +193,7 @@ extern __thread struct kaio_thread *kaio_self; /* NULL until the thread first en
 extern __thread bool kaio_is_ours;             /* a worker or the reaper: signals stay blocked */
 
 /* config.c */
-enum kaio_mode { KAIO_AUTO, KAIO_KERNEL, KAIO_WORKER, KAIO_OFF };
+enum kaio_mode { KAIO_AUTO, KAIO_WORKER, KAIO_OFF };
 #define KAIO_PATH_MAX 1024
 struct kaio_config {
     int mode, depth, workers, order;
@@ -258,7 +257,8 @@ bool kaio_reaper_ready(bool careful); /* its record and its set; false: there is
 void kaio_reaper_watch(bool careful); /* it reaps for all while kaio.owed > 0 */
 void kaio_reaper_unwatch(void);
 void kaio_reaper_kick(void);
-int kaio_epoll_set(void); /* or -1 */
+int kaio_epoll_set(void);     /* or -1 */
+bool kaio_reaper_renew(void); /* a set for it, if it has none or lost it; true: it had not */
 
 /* kind.c */
 struct statx;

@@ -79,8 +79,8 @@ static bool suits(const struct aiocb *cb, enum kaio_op op, struct kaio_file *fil
 }
 
 /* A quarter of the context is left to the long way, so those who wait there do not wait for a call
- * that a handler has interrupted. (Idle streams have half of it at most.) seq_cst: see will_end()
- * in kernel.c. False: there is no room, or this is a child by now. */
+ * that a handler has interrupted. seq_cst: see will_end() in kernel.c. False: there is no room, or
+ * this is a child by now. */
 static bool enter_kernel(pid_t pid) {
     unsigned depth = atomic_load_explicit(&kaio.depth, memory_order_relaxed);
     uint64_t load = atomic_load(&kaio.load);
@@ -115,7 +115,6 @@ static void begin(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, struc
     req->iocb.data = req;
     io_set_eventfd(&req->iocb, efd);
     req->lane = KAIO_BY_KERNEL;
-    req->in_kernel = true;
     /* release: pairs with the acquires in kaio_flight_count_all() and in event() in kernel.c */
     __atomic_store_n(&req->state, KAIO_SUBMITTED, __ATOMIC_RELEASE);
 }
@@ -131,7 +130,6 @@ void kaio_direct_take_back(struct kaio_thread *self) {
     atomic_store_explicit(&kaio.flights[req->flight - 1], NULL, memory_order_relaxed);
     req->flight = 0;
     atomic_fetch_sub(&kaio.load, 1);
-    req->in_kernel = false;
     kaio_req_free(req);
 }
 

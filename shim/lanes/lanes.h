@@ -4,6 +4,8 @@
 
 #include "request/request.h"
 
+struct epoll_event;
+
 /* direct.c */
 /* NOT: nothing has been done; REFUSED: it is to be taken back; DECLINED: done, but the kernel has
  * declined it in the call, and a worker is needed. */
@@ -17,9 +19,6 @@ void kaio_direct_forget(struct kaio_thread *thread); /* in a child */
 bool kaio_kernel_reap(
     struct kaio_batch *b); /* some, for others want the lock, too; true: there is more */
 void kaio_kernel_offer(struct kaio_batch *b, struct kaio_req *req);
-bool kaio_kernel_is_poll(const struct kaio_req *req); /* is its iocb one? */
-void kaio_kernel_poll(struct kaio_batch *b, struct kaio_req *req);
-void kaio_kernel_unpoll(struct kaio_req *req);
 void kaio_kernel_backlog(struct kaio_batch *b);
 struct kaio_req *kaio_kernel_waiting(void);     /* the next of the backlog; NULL: none */
 void kaio_kernel_unqueue(struct kaio_req *req); /* takes it out of the backlog */
@@ -38,7 +37,6 @@ bool kaio_copy_is_quick(size_t nbytes, uint64_t took_ns); /* it did not wait for
 bool kaio_copy_read(struct aiocb *cb);                    /* without the lock; true: it has ended */
 
 /* worker.c */
-void kaio_worker_queue(struct kaio_batch *b, struct kaio_req *req);
 void kaio_worker_run_inline(struct kaio_batch *b, struct kaio_req *req); /* by this very thread */
 void kaio_worker_finish(struct kaio_batch *b, struct kaio_req *req, long res);
 long kaio_worker_run(struct kaio_req *req); /* bytes or -errno; without the lock */
@@ -47,6 +45,9 @@ long kaio_worker_run(struct kaio_req *req); /* bytes or -errno; without the lock
 bool kaio_stream_misleads(const struct kaio_req *req);
 bool kaio_stream_poll(const struct kaio_batch *b, struct kaio_req *req); /* false: it cannot */
 void kaio_stream_unpoll(struct kaio_req *req);
+void kaio_stream_event(struct kaio_batch *b, const struct epoll_event *ev);
+bool kaio_stream_sweep(struct kaio_batch *b, uint32_t *next);
+void kaio_stream_poll_again(struct kaio_batch *b);      /* all: the set is a new one */
 uint64_t kaio_stream_limit(const struct kaio_req *req); /* ns; 0: none */
 bool kaio_stream_has_limit(const struct kaio_req *req);
 int kaio_stream_ms_until(uint64_t end);

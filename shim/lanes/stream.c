@@ -1,10 +1,9 @@
 /* stream.c - what waits for its peer: questions to a stream, and who waits for it.
  *
- * The kernel polls most streams by an iocb (kernel.c); for some the reaper's epoll set does
- * (kaio_stream_poll()). What neither can wait for truthfully gets a thread of its own
- * (kaio_stream_block(), core/blockers.c): terminals, named FIFOs, signalfds, sockets with a time
- * limit or a low-water mark, every stream when there is no context, and the second direction of one
- * in the epoll set. Such a thread may wait for ever and must not take a worker's place.
+ * The reaper's epoll set does (kaio_stream_poll()). What it cannot wait for truthfully gets a
+ * thread of its own (kaio_stream_block(), core/blockers.c): terminals, named FIFOs, signalfds,
+ * sockets with a time limit or a low-water mark, and what only read() or pread() can answer. Such a
+ * thread may wait for ever and must not take a worker's place.
  *
  * Under the lock, but for the questions. Until a blocker's thread is there, and while it polls, the
  * request is POLLING and may be cancelled: the thread then finds a ZOMBIE, or DONE.
@@ -26,6 +25,8 @@
 #include <termios.h>
 #include <unistd.h>
 
+#define SWEEP 256 /* requests looked at under one hold of the lock */
+
 /* SO_RCVLOWAT: a blocking read() waits for so many bytes; poll() does not, of some kinds. */
 static bool has_low_water(const struct kaio_req *req) {
     int least = 1;
@@ -44,29 +45,96 @@ static bool is_signalfd(const struct kaio_req *req) {
            !memcmp(found, file, sizeof file - 1);
 }
 
-/* Is it of a kind that poll() is wrong about? */
-bool kaio_stream_misleads(const struct kaio_req *req) {
-    return is_signalfd(req) || has_low_water(req);
+/* Left to read() and pread(), for which a thread waits. */
+static bool is_odd(const struct kaio_req *req) {
+    return req->nbytes == 0 || req->nbytes > SSIZE_MAX / 2 || req->offset < 0 || has_low_water(req);
 }
 
-/* One-shot, so that the set need not change before the request does. The other direction of the
- * same descriptor may be there already: then a blocker takes this one. */
+/* Is poll() wrong about it, or an offer? */
+bool kaio_stream_misleads(const struct kaio_req *req) {
+    return is_odd(req) || is_signalfd(req);
+}
+
+static unsigned wanted(const struct kaio_req *head) {
+    return !head || !head->epolled ? 0 : head->op == KAIO_READ ? EPOLLIN : EPOLLOUT;
+}
+
+/* One entry for both directions of a descriptor, which each event disarms. It stays in the set when
+ * its requests have ended: then it brings one event at most that concerns nobody. 0 or -errno;
+ * ENOENT: there is no entry. */
+static int arm(int call, struct kaio_file *file, int fd) {
+    struct epoll_event ev = {.data.ptr = file, .events = EPOLLONESHOT};
+    for (int op = KAIO_READ; op <= KAIO_WRITE; op++)
+        ev.events |= wanted(TAILQ_FIRST(&file->line[op]));
+    return epoll_ctl(kaio_epoll_set(), call, fd, &ev) ? -errno : 0;
+}
+
 bool kaio_stream_poll(const struct kaio_batch *b, struct kaio_req *req) {
-    struct epoll_event ev = {.data.ptr = req};
-    ev.events = EPOLLONESHOT | (req->op == KAIO_READ ? EPOLLIN : EPOLLOUT);
     if (!kaio_reaper_ready(b->careful) || kaio.unattended) return false;
-    if (epoll_ctl(kaio_epoll_set(), EPOLL_CTL_ADD, req->iocb.aio_fildes, &ev)) return false;
     req->epolled = true;
     kaio.epolled++;
+    int err = arm(EPOLL_CTL_MOD, req->file, req->iocb.aio_fildes);
+    if (err == -ENOENT) err = arm(EPOLL_CTL_ADD, req->file, req->iocb.aio_fildes);
+    if (err) {
+        kaio_stream_unpoll(req);
+        return false;
+    }
+    kaio.by_stream++;
     kaio_req_move(req, KAIO_POLLING);
     return true;
 }
 
-/* An event of it may be on its way to stream_ready() all the same. */
+/* Its entry may bring an event all the same. */
 void kaio_stream_unpoll(struct kaio_req *req) {
-    epoll_ctl(kaio_epoll_set(), EPOLL_CTL_DEL, req->iocb.aio_fildes, NULL);
     req->epolled = false;
     kaio.epolled--;
+}
+
+static void answer_ready(struct kaio_batch *b, struct kaio_req *req, unsigned events) {
+    kaio_stream_unpoll(req);
+    kaio_answer(b, req, KAIO_READY, events);
+}
+
+/* Of a request in the set. If that has no entry of it any more, its number has been closed unseen
+ * (fclose(), raw system calls), and may be another file's. */
+static void arm_again(struct kaio_batch *b, struct kaio_req *req) {
+    int err = arm(EPOLL_CTL_MOD, req->file, req->iocb.aio_fildes);
+    if (err == -ENOENT || err == -EBADF) kaio_file_detach(req->file, req->iocb.aio_fildes);
+    if (err) answer_ready(b, req, 0);
+}
+
+/* Of the reaper's set. Records of files are never unmapped; if this one serves another file by now,
+ * that one's requests are offered once more than they need be. */
+void kaio_stream_event(struct kaio_batch *b, const struct epoll_event *ev) {
+    struct kaio_file *file = ev->data.ptr;
+    struct kaio_req *polling = NULL;
+    for (int op = KAIO_READ; file && op <= KAIO_WRITE; op++) {
+        struct kaio_req *head = TAILQ_FIRST(&file->line[op]);
+        if (!wanted(head)) continue;
+        if (ev->events & (wanted(head) | EPOLLERR | EPOLLHUP)) answer_ready(b, head, ev->events);
+        else polling = head;
+    }
+    if (polling) arm_again(b, polling);
+}
+
+/* What was closed unseen brings no event: so all that wait are looked at now and then, a few at a
+ * time. False: that was the last. */
+bool kaio_stream_sweep(struct kaio_batch *b, uint32_t *next) {
+    int armed = 0;
+    for (uint32_t end = *next + SWEEP; *next < kaio.nreqs && *next < end; ++*next) {
+        struct kaio_req *req = kaio_req_at(*next);
+        if (!req->epolled) continue;
+        if (armed++ == KAIO_HOLD) return true;
+        arm_again(b, req);
+    }
+    return *next < kaio.nreqs;
+}
+
+void kaio_stream_poll_again(struct kaio_batch *b) {
+    for (uint32_t i = 0; kaio.epolled && i < kaio.nreqs; i++) {
+        struct kaio_req *req = kaio_req_at(i);
+        if (req->epolled) answer_ready(b, req, 0);
+    }
 }
 
 /* SO_RCVTIMEO, SO_SNDTIMEO: a socket's read() or write() gives up after so many ns; 0: never. */
@@ -149,11 +217,6 @@ bool kaio_stream_enters(const struct kaio_file *file) {
 bool kaio_stream_is_refusal(long res) {
     return res == -EAGAIN || res == -EOPNOTSUPP || res == -EINVAL || res == -ESPIPE ||
            res == -ENOSYS || res == -EPERM;
-}
-
-/* Left to read() and pread(). */
-static bool is_odd(const struct kaio_req *req) {
-    return req->blocking || req->nbytes == 0 || req->nbytes > SSIZE_MAX / 2 || req->offset < 0;
 }
 
 /* What speaks against an offer: -errno, or 0. As in ready() in core/rule.c: behind a part, an error

@@ -60,12 +60,6 @@ void kaio_worker_run_inline(struct kaio_batch *b, struct kaio_req *req) {
     TAILQ_INSERT_TAIL(&b->run, req, link);
 }
 
-void kaio_worker_queue(struct kaio_batch *b, struct kaio_req *req) {
-    if (kaio_config.mode == KAIO_KERNEL)
-        kaio_worker_run_inline(b, req); /* for comparison: the caller blocks */
-    else kaio_queue_add(req);
-}
-
 void kaio_worker_finish(struct kaio_batch *b, struct kaio_req *req, long res) {
     kaio_queue_ended(req);
     req->lane = kaio_is_ours ? KAIO_BY_WORKER : KAIO_BY_CALLER;

@@ -22,7 +22,7 @@
 #define KAIO_STATS_OPS    4                 /* read, write, fsync, fdatasync */
 #define KAIO_STATS_LANES  3                 /* kernel, worker, caller */
 #define KAIO_STATS_WHYS   8                 /* enum kaio_reason */
-#define KAIO_STATS_MODES  4                 /* enum kaio_mode */
+#define KAIO_STATS_MODES  3                 /* enum kaio_mode */
 
 typedef _Atomic uint64_t kaio_count;
 
@@ -97,7 +97,7 @@ void kaio_json_string(FILE *out, const char *text);
 #define KAIO_NAMES_LANES                                                                           \
     { "kernel", "worker", "caller" }
 #define KAIO_NAMES_MODES                                                                           \
-    { "auto", "kernel", "worker", "off" }
+    { "auto", "worker", "off" }
 #define KAIO_NAMES_WHYS                                                                            \
     { "first_few", "no_context", "would_wait", "unsupported", "error", "large", "append", "short" }
 

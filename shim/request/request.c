@@ -132,8 +132,7 @@ unsigned kaio_req_leave_file(struct kaio_req *req) {
 
 /* Some thread is making the offer, which waits for nothing. */
 bool kaio_req_is_offered(const struct kaio_req *req) {
-    return req->in_line && !req->blocking &&
-           (req->state == KAIO_OFFERED || req->state == KAIO_SUBMITTED);
+    return req->in_line && req->state == KAIO_OFFERED;
 }
 
 /* kaio_cancel() sleeps until then. */
@@ -173,7 +172,7 @@ void kaio_req_move(struct kaio_req *req, enum kaio_state state) {
 
 void kaio_req_free(struct kaio_req *req) {
     __atomic_store_n(&req->cb, NULL, __ATOMIC_RELAXED);
-    kaio_req_move(req, req->in_kernel || req->blocker ? KAIO_ZOMBIE : KAIO_FREE);
+    kaio_req_move(req, req->blocker ? KAIO_ZOMBIE : KAIO_FREE);
     if (req->state == KAIO_FREE) TAILQ_INSERT_HEAD(&kaio.free, req, link);
 }
 

@@ -14,19 +14,18 @@ enum kaio_state {
     KAIO_OFFERED, /* in a batch: to begin, answered, on the way into io_submit(), or to be copied */
     KAIO_SUBMITTED, /* in the kernel as an iocb */
     KAIO_LINED,     /* not the head of file->line[]: waits behind an earlier one of the stream */
-    KAIO_POLLING,   /* head of file->line[]; its POLL iocb is in the kernel, or epoll, a blocker */
+    KAIO_POLLING,   /* head of file->line[]; in the reaper's epoll set, or a blocker's hands */
     KAIO_QUEUED,    /* for workers: in file->reads or file->writes */
     KAIO_RUNNING,   /* some thread has taken it and is inside pread(), pwrite() or fsync() */
     KAIO_DONE,      /* its status is published; its SIGEV_THREAD is on the way */
-    KAIO_ZOMBIE,    /* ended by aio_cancel() while polling, whose end is yet to come */
+    KAIO_ZOMBIE,    /* ended by aio_cancel() while its blocker still refers to it */
 };
 
 /* What an answer is about. */
 enum kaio_says {
-    KAIO_FINAL,      /* the request ends: bytes or -errno */
-    KAIO_SAYS,       /* an offer: as in an event, or what io_submit() failed with */
-    KAIO_READY,      /* the stream may be: poll(2)'s events */
-    KAIO_UNPOLLABLE, /* the kernel cannot poll it */
+    KAIO_FINAL, /* the request ends: bytes or -errno */
+    KAIO_SAYS,  /* an offer: as in an event, or what io_submit() failed with */
+    KAIO_READY, /* the stream may be: poll(2)'s events */
 };
 
 struct kaio_req {
@@ -51,8 +50,6 @@ struct kaio_req {
     int8_t priority; /* where requests queue, lower goes first, as in glibc */
     bool buffered;   /* a read that RWF_NOWAIT begins, if its data is not in memory: worker.c */
     bool armed;      /* held: file->active[] of the other epoch is all it waits for */
-    bool blocking;   /* may wait inside the call: KAIO_MODE=kernel, SO_RCVLOWAT */
-    bool in_kernel;  /* an iocb of it is in kaio.in_kernel */
     bool unstarted;  /* in kaio.blockers */
     bool blocker;    /* polling: by a thread of its own, which still refers to it */
     bool epolled;    /* polling: in the reaper's epoll set */

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # MPI-IO of Debian's MPICH (ROMIO) and Open MPI (ompio, romio321), 1 to 8 ranks: mpi.c checks what it reads,
-# and the file is byte by byte that of glibc's AIO. The ranks of a host share what fs.aio-max-nr allows.
-# alone: it depends on what fs.aio-max-nr has left
+# and the file is byte by byte that of glibc's AIO.
 set -eu
 for tool in mpicc.mpich mpirun.mpich mpicc.openmpi mpirun.openmpi; do
     command -v $tool >/dev/null || { echo "$tool is not installed"; exit 77; }
@@ -52,24 +51,4 @@ for library in mpich ompio romio321; do
             fail "$n ranks, $library: not all requests by AIO: $(cat report.json)"
     done
     jq -s "\"$library: \(map(.requests.read) | add) reads, \(map(.requests.write) | add) writes of $n ranks\"" report.json
-done
-
-# Each rank asks for 256 places of fs.aio-max-nr, or half as many, and so on: here 8 ranks share 600.
-# (MPI's files are buffered: without KAIO_MODE=kernel no rank would need a context.)
-for library in mpich ompio; do
-    ranks 8 $library MPI_BLOCKING=1
-    mv data expected
-    rm -f depths
-    export HOG_LEAVES=600
-    before=("$TESTS_TOP/build/tests/lib/hog")
-    ranks 8 $library MPI_BLOCKING=1 "$shim" KAIO_MODE=kernel "KAIO_LOG=$PWD/depths"
-    before=()
-    cmp data expected
-    awk -v left="$HOG_LEAVES" '/no kernel AIO: io_setup/ { without++; next }
-        /kernel AIO: depth/ { all += $5 + 0; ranks++; halved += $5 + 0 < 256 }
-        END {
-            print "contexts of " ranks " ranks: " all " of " left ", " without + 0 " ranks have none"
-            exit !(ranks > 1 && halved && ranks + without == 8 && all <= left)
-        }' depths ||
-        fail "$library: not shared: $(cat depths)"
 done

@@ -12,9 +12,6 @@ run KAIO_MODE=off
 grep -q clone trace || fail "mode off: glibc made no thread"
 run KAIO_MODE=worker
 ! grep -q 'io_setup' trace || fail "mode worker made a context"
-run KAIO_MODE=kernel
-grep -q 'io_submit' trace || fail "mode kernel did not submit"
-[ "$(grep -c clone trace)" -le 1 ] || fail "mode kernel started workers" # the reaper, for the pipe
 run KAIO_DEPTH=16
 grep -q 'io_setup(16' trace || fail "KAIO_DEPTH=16 is not what io_setup was asked for"
 

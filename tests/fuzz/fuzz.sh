@@ -6,7 +6,7 @@
 #                                            TESTS_TOP are set)
 set -u
 fuzz=$TESTS_TOP/build/tests/fuzz/fuzz
-settings=("" "KAIO_MODE=worker" "KAIO_MODE=kernel" "KAIO_DEPTH=2 KAIO_WORKERS=2" "KAIO_ORDER=fd")
+settings=("" "KAIO_MODE=worker" "KAIO_DEPTH=2 KAIO_WORKERS=2" "KAIO_ORDER=fd")
 seconds=12 least=0 failures=0 runs=0 total=0
 [ -z "${TEST_LONG-}" ] || { seconds=90; least=1000000; }
 

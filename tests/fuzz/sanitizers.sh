@@ -106,7 +106,7 @@ api() {
 fuzz() {
     local end=$((SECONDS + $2)) seed=1 status without=fh
     [ "$1" != tsan ] || without=fhn
-    local settings=("" KAIO_MODE=worker KAIO_MODE=kernel "KAIO_DEPTH=2 KAIO_WORKERS=2" KAIO_ORDER=fd) n=0
+    local settings=("" KAIO_MODE=worker "KAIO_DEPTH=2 KAIO_WORKERS=2" KAIO_ORDER=fd) n=0
     while [ $n = 0 ] || [ $SECONDS -lt $end ]; do
         status=0
         run "$1" "${settings[n % 5]}" fuzz/fuzz $seed "$3" $without >log 2>&1 || status=$?

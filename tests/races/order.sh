@@ -11,7 +11,7 @@ fail() { echo "$1"; exit 1; }
 
 for part in disk append; do
     env ORDER=$part TEST_SIDE=glibc "$program" >glibc.out || fail "$part, glibc: $(cat glibc.out)"
-    for vars in KAIO_DEPTH=256 KAIO_DEPTH=2 KAIO_MODE=kernel; do # the last: without workers
+    for vars in KAIO_DEPTH=256 KAIO_DEPTH=2; do
         env ORDER=$part $vars "${shim[@]}" "$program" >shim.out || fail "$part, $vars: $(cat shim.out)"
         diff glibc.out shim.out || fail "$part, $vars: other than glibc"
     done
