@@ -4,9 +4,9 @@
  * Under the lock, except kaio_context_pending() (anywhere, also in signal handlers) and what
  * lanes/direct.c asks of the ring.
  *
- * Events are taken from the ring that the kernel maps into the process, without a system call.
- * Only the holder of the lock moves the ring's head; the kernel moves its tail. Nobody calls
- * io_getevents(), which writes the head itself, unless the ring's layout is unknown.
+ * Events are taken from the ring that the kernel maps into the process, at the context's address,
+ * without a system call. Only the holder of the lock moves the ring's head; the kernel moves its
+ * tail. Nobody calls io_getevents(), which writes the head itself.
  */
 #include "host/host.h"
 
@@ -45,29 +45,37 @@ void kaio_context_forget(void) {
     ring_at = NULL;
 }
 
+/* The ring of this context is one that we know, and no child sees it: a child that moved its head
+ * would corrupt the parent's. */
+static bool ring_take(struct kaio_ring *ring) {
+    if (ring->magic != RING_MAGIC || ring->incompat_features) return false;
+    size_t bytes = sizeof *ring + ring->nr * sizeof(struct io_event);
+    if (madvise(ring, bytes, MADV_DONTFORK)) return false;
+    ring_at = ring;
+    ring_bytes = bytes;
+    return true;
+}
+
 static int context_make(void) {
+    io_context_t ctx = NULL;
     int err = -EAGAIN;
     for (kaio.depth = (unsigned)kaio_config.depth; kaio.depth > 0; kaio.depth /= 2) {
-        err = kaio_context_call(SYS_io_setup, kaio.depth, (long)&kaio.ctx, 0, 0, 0);
+        err = kaio_context_call(SYS_io_setup, kaio.depth, (long)&ctx, 0, 0, 0);
         if (err != -EAGAIN) break; /* EAGAIN: fs.aio-max-nr has less left than was asked for */
+    }
+    if (err == 0 && !ring_take((struct kaio_ring *)ctx)) {
+        kaio_context_call(SYS_io_destroy, (long)ctx, 0, 0, 0, 0);
+        err = -ENOSYS;
     }
     if (err < 0) {
         kaio_log("no kernel AIO: io_setup: %s; workers do everything", strerrordesc_np(-err));
-        kaio.ctx = NULL;
         return err;
     }
     kaio.nflights = kaio.depth;
     kaio.flights = kaio_alloc(kaio.nflights * sizeof *kaio.flights); /* NULL: no short way */
-    struct kaio_ring *ring = (struct kaio_ring *)kaio.ctx;
-    bool known = ring->magic == RING_MAGIC && ring->incompat_features == 0;
-    size_t bytes = sizeof *ring + (known ? ring->nr : 0) * sizeof(struct io_event);
-    /* The mapping is shared: a forked child that moved its head would corrupt the parent. */
-    if (known && madvise(ring, bytes, MADV_DONTFORK) == 0) {
-        ring_at = ring;
-        ring_bytes = bytes;
-        kaio.ring = ring;
-    }
-    kaio_log("kernel AIO: depth %u, events by %s", kaio.depth, kaio.ring ? "ring" : "io_getevents");
+    /* relaxed: a thread that does not see it yet has no request of its own in it */
+    __atomic_store_n(&kaio.ctx, ctx, __ATOMIC_RELAXED);
+    kaio_log("kernel AIO: depth %u", kaio.depth);
     return 0;
 }
 
@@ -75,6 +83,11 @@ bool kaio_context_ready(void) {
     if (!kaio.ctx && !kaio.setup_error && kaio_config.mode != KAIO_WORKER)
         kaio.setup_error = context_make();
     return kaio.ctx;
+}
+
+/* NULL: there is no context. */
+static struct kaio_ring *ring_of_process(void) {
+    return (struct kaio_ring *)__atomic_load_n(&kaio.ctx, __ATOMIC_RELAXED);
 }
 
 static bool ring_pending(struct kaio_ring *ring) {
@@ -85,23 +98,20 @@ static bool ring_pending(struct kaio_ring *ring) {
 }
 
 bool kaio_context_pending(void) {
-    /* relaxed: a thread that does not see the new ring yet has no request of its own in it */
-    struct kaio_ring *ring = atomic_load_explicit(&kaio.ring, memory_order_relaxed);
-    if (ring) return ring_pending(ring);
-    return __atomic_load_n(&kaio.ctx, __ATOMIC_RELAXED) && kaio_in_kernel();
+    struct kaio_ring *ring = ring_of_process();
+    return ring && ring_pending(ring);
 }
 
 unsigned kaio_context_tail(void) {
-    struct kaio_ring *ring = atomic_load_explicit(&kaio.ring, memory_order_relaxed);
+    struct kaio_ring *ring = ring_of_process();
     return ring ? atomic_load_explicit(&ring->tail, memory_order_acquire) : 0;
 }
 
 /* Right after io_submit() of this one: is its event, which then lies behind the tail before, no
  * count? Without the lock: others may be moving the ring on, and then see to it themselves. */
 bool kaio_context_has_declined(const struct iocb *iocb, unsigned tail) {
-    struct kaio_ring *ring = atomic_load_explicit(&kaio.ring, memory_order_relaxed);
-    if (!ring) return kaio_context_pending();
-    unsigned n = ring->nr; /* 0 in a child */
+    struct kaio_ring *ring = ring_of_process();
+    unsigned n = ring ? ring->nr : 0; /* 0 in a child */
     for (unsigned end = kaio_context_tail(); tail != end && tail < n; tail = (tail + 1) % n) {
         const struct io_event *ev = &ring->events[tail];
         if (__atomic_load_n(&ev->obj, __ATOMIC_RELAXED) == iocb)
@@ -112,12 +122,8 @@ bool kaio_context_has_declined(const struct iocb *iocb, unsigned tail) {
 
 /* The next event; false: there is none. */
 bool kaio_context_event(struct io_event *ev) {
-    static struct timespec now; /* zeros */
-    struct kaio_ring *ring = kaio.ring;
-    if (!ring)
-        return kaio_in_kernel() &&
-               kaio_context_call(SYS_io_getevents, (long)kaio.ctx, 0, 1, (long)ev, (long)&now) == 1;
-    if (!ring_pending(ring)) return false;
+    struct kaio_ring *ring = ring_of_process();
+    if (!ring || !ring_pending(ring)) return false;
     unsigned head = atomic_load_explicit(&ring->head, memory_order_relaxed);
     *ev = ring->events[head];
     /* release: the event has been copied before the kernel may use its place again */

@@ -148,7 +148,6 @@ struct kaio_global {
     struct kaio_files gone_files, ending;
     /* kernel.c */
     io_context_t ctx;
-    struct kaio_ring *_Atomic ring; /* NULL: io_getevents() */
     int setup_error;                /* of io_setup(); final */
     atomic_uint depth; /* iocbs in the kernel at most; learned downwards. direct.c: a hint */
     /* The process, and how many requests are offered and submitted, and of those how many

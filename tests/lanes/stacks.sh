@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Threads of the library have stack enough for any size of the program's thread-local data: stacks.c, with
-# the log, statistics and the events by io_getevents() (no_ring.c), too.
+# the log and statistics, too.
 set -eu
 tests=$TESTS_TOP/build/tests
 try() { # WHAT COMMAND...
@@ -12,7 +12,6 @@ mkdir counts
 for setting in KAIO_MODE=auto KAIO_MODE=worker KAIO_ORDER=fd KAIO_DEPTH=2; do
     try "$setting" "$setting" KAIO_LOG="$PWD/said-%p" KAIO_STATS="$PWD/counts/" "$tests/lanes/stacks"
 done
-try "without the ring" "$tests/lib/no_ring" "$tests/lanes/stacks"
 for bytes in 30000 50000 55000 56320 57344 58880 62000 200000 3000000; do
     gcc -O1 -std=gnu11 -pthread -I"$TESTS_TOP/tests/lib" -DTLS=$bytes -o stacks-tls "$TESTS_TOP/tests/lanes/stacks.c"
     for setting in KAIO_MODE=auto KAIO_MODE=worker; do
