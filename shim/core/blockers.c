@@ -46,7 +46,7 @@ static bool blocker_sleep(struct kaio_req *req, uint64_t end, short *ready) {
     req->blocker = true;
     kaio_req_move(req, KAIO_POLLING);
     kaio_leave(&b);
-    int ms = fds[1].fd < 0 || b.self->shared ? LOOK_MS : kaio_stream_ms_until(end);
+    int ms = fds[1].fd < 0 ? LOOK_MS : kaio_stream_ms_until(end);
     if (fds[1].fd < 0 || kaio_thread_polls(b.self, fds[1].fd)) syscall(SYS_poll, fds, 2l, (long)ms);
     atomic_store_explicit(&b.self->polled, 0, memory_order_relaxed);
     if (fds[1].revents) kaio_thread_drain(b.self);

@@ -17,24 +17,16 @@ void kaio_calls_load(const struct kaio_loops *what) {
     loops = *what;
 }
 
-/* While there is no thread for it, an item's SIGEV_THREAD does not keep its list from its end. */
-static void let_lists_end(struct kaio_batch *b) {
-    struct kaio_req *req;
-    TAILQ_FOREACH(req, &b->notify, link) {
-        struct kaio_lio *lio = req->lio;
-        req->lio = NULL;
-        if (lio) kaio_complete_item(b, lio, req->failed);
-    }
-}
-
 /* A program's thread may be in a signal handler, or has better things to do than to start those of
- * others: SIGEV_THREAD goes to the reaper, whenever that comes. */
-void kaio_reaper_hand(struct kaio_batch *b) {
-    if (TAILQ_EMPTY(&b->notify) && TAILQ_EMPTY(&b->lists)) return;
-    if (kaio.unattended) let_lists_end(b);
+ * others: SIGEV_THREAD goes to the reaper, or to the next thread of ours that comes by. False:
+ * there is none. */
+bool kaio_reaper_hand(struct kaio_batch *b) {
+    if (TAILQ_EMPTY(&b->notify) && TAILQ_EMPTY(&b->lists)) return true;
+    if (!kaio_reaper_ready(b->careful) && !b->careful) return false;
     TAILQ_CONCAT(&kaio.handover, &b->notify, link);
     TAILQ_CONCAT(&kaio.handover_lists, &b->lists, link);
-    if (kaio_reaper_ready(b->careful)) kaio_reaper_kick();
+    kaio_reaper_kick();
+    return true;
 }
 
 /* What was handed over comes into b, from where kaio_leave() delivers it. */
@@ -53,26 +45,33 @@ static void give_up_polls(struct kaio_batch *b) {
     }
 }
 
-/* Not under the lock: pthread_create() takes locks of libc's, which a thread may hold that is in a
- * signal handler and waits for ours. If it fails, whoever leaves next tries again. */
+/* Does it have something to do that nobody else would?  */
+static bool is_wanted(void) {
+    return !TAILQ_EMPTY(&kaio.handover) || !TAILQ_EMPTY(&kaio.handover_lists);
+}
+
+/* Without the lock: pthread_create() takes locks of libc's, which a thread may hold that is in a
+ * signal handler and waits for ours. If it fails, what was to wait for the reaper is refused; so is
+ * what others were to submit meanwhile (submit() in engine.c). */
 bool kaio_reaper_start(struct kaio_batch *b) {
     if (b->careful) return false;
-    if (kaio.unattended) kaio_reaper_ready(b->careful);
+    if (!kaio.reaper && is_wanted() && !b->alone) kaio_reaper_ready(false);
     if (!kaio.reaper_due) return false;
-    kaio.reaper_due = false;
     struct kaio_thread *thread = kaio.reaper;
+    kaio.reaper_due = false;
     kaio_unlock();
     int err = kaio_thread_start(loops.reaper, thread);
     kaio_lock();
-    kaio.reaper_due = err != 0;
-    if (err && !kaio.unattended) {
-        kaio_log("the reaper could not be started");
-        /* who sleeps looks itself from now on */
-        for (struct kaio_thread *t = kaio_threads; t; t = t->next) kaio_thread_wake_later(t);
-    }
-    kaio.unattended = err != 0;
-    if (err) give_up_polls(b);
-    return err == 0;
+    atomic_store(&kaio.attended, err == 0);
+    if (err == 0) return true;
+    if (!kaio.reaper_failed) kaio_log("the reaper could not be started: %s", strerrordesc_np(-err));
+    kaio.reaper_failed = true;
+    kaio_reaper_end();
+    atomic_store_explicit(&thread->taken, false, memory_order_release);
+    give_up_polls(b);
+    kaio_reaper_take(b);
+    b->alone = true;
+    return true;
 }
 
 bool kaio_blocker_create(struct kaio_batch *b) {
@@ -105,13 +104,6 @@ static bool give_up(struct kaio_batch *b) {
     return any;
 }
 
-/* Declined only in its event (a short direct read, say), when no worker is alive and the caller,
- * maybe a signal handler, can start none: one at a time, for another thread may be about to start
- * one. */
-static void run_carefully(struct kaio_batch *b) {
-    kaio_worker_run_inline(b, kaio_queue_take(TAILQ_FIRST(&kaio.ready)));
-}
-
 /* Under the lock, which it drops meanwhile: if ready holds more than the awake workers expect, and
  * one can be woken or started, does so and answers true. A careful caller starts none: the thread
  * that submitted the request comes here, too, before its call returns. */
@@ -128,8 +120,7 @@ bool kaio_worker_call(struct kaio_batch *b) {
     }
     if (kaio.workers == (unsigned)kaio_config.workers + KAIO_SPARE) return false;
     if (b->careful) {
-        if (kaio.workers == 0 && TAILQ_EMPTY(&b->run)) run_carefully(b);
-        else if (kaio.reaper && !kaio.unattended) kaio_reaper_kick(); /* it starts one */
+        kaio_reaper_kick(); /* it starts one; it is there, as an event has just come */
         return false;
     }
     if (++kaio.workers > kaio.worker_peak) kaio.worker_peak = kaio.workers;

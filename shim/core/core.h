@@ -43,7 +43,7 @@ void kaio_calls_load(const struct kaio_loops *what);
 bool kaio_worker_call(struct kaio_batch *b);    /* wakes or starts one if need be */
 bool kaio_reaper_start(struct kaio_batch *b);   /* its thread */
 bool kaio_blocker_create(struct kaio_batch *b); /* one's thread */
-void kaio_reaper_hand(struct kaio_batch *b);    /* gives it the notifications that it must make, */
+bool kaio_reaper_hand(struct kaio_batch *b);    /* gives it the notifications that it must make, */
 void kaio_reaper_take(struct kaio_batch *b);    /* or takes them over */
 
 /* engine.c */

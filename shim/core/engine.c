@@ -72,7 +72,7 @@ static void batch_init(struct kaio_batch *b) {
     b->careful = false;
     b->cb = NULL;
     b->list = 0;
-    b->no_thread = false;
+    b->no_thread = b->alone = false;
     b->raised.writes = false;
 }
 
@@ -88,7 +88,7 @@ void kaio_enter(struct kaio_batch *b) {
     if (!kaio.started) begin();
     bool first = !kaio_self;
     b->self = kaio_thread_self();
-    if (first && !b->self->shared) kaio_level_abandon(b->self); /* of the record's owner before */
+    if (first) kaio_level_abandon(b->self); /* of the record's owner before */
 }
 
 void kaio_enter_careful(struct kaio_batch *b) {
@@ -111,7 +111,7 @@ static bool wake(void) {
 
 static void notify_request(struct kaio_batch *b, struct kaio_req *req) {
     struct kaio_lio *lio = req->lio; /* the new thread frees req */
-    bool failed = req->failed;
+    bool failed = req->answer.res < 0;
     TAILQ_REMOVE(&b->notify, req, link);
     kaio_unlock();
     bool told = kaio_notify_request(req);
@@ -132,13 +132,11 @@ static void notify_list(struct kaio_batch *b, struct kaio_lio *lio) {
  * has ended in the call: waking the reaper for it would cost as much. Without a reaper anybody
  * tries, or a list would wait for its items' for ever. */
 static bool notify(struct kaio_batch *b) {
-    if (b->self == kaio.reaper || (kaio.unattended && !b->careful)) kaio_reaper_take(b);
+    if (kaio_is_ours) kaio_reaper_take(b);
     struct kaio_req *req = TAILQ_FIRST(&b->notify);
     bool own = req && b->cb && req->cb == b->cb;
-    if (!kaio_is_ours && !own && (b->careful || !kaio.unattended)) {
-        kaio_reaper_hand(b);
-        return false;
-    }
+    if (!kaio_is_ours && !own && !b->alone && kaio_reaper_hand(b))
+        return kaio.reaper_due && !b->careful; /* kaio_reaper_start() is next */
     struct kaio_lio *lio = TAILQ_FIRST(&b->lists);
     if (req) notify_request(b, req);
     else if (lio) notify_list(b, lio);
@@ -147,7 +145,8 @@ static bool notify(struct kaio_batch *b) {
 
 static bool submit(struct kaio_batch *b) {
     if (TAILQ_EMPTY(&b->offer)) return false;
-    kaio_kernel_submit(b);
+    if (atomic_load(&kaio.attended)) kaio_kernel_submit(b);
+    else kaio_kernel_decline(b);
     return true;
 }
 
@@ -184,8 +183,8 @@ void kaio_leave(struct kaio_batch *b) {
     do {
         more = kaio_kernel_reap(b);
         kaio_kernel_backlog(b);
-        if (kaio.owed && !kaio.watching) kaio_reaper_watch(b->careful);
-    } while (kaio_decide(b) || submit(b) || wake() || notify(b) || kaio_reaper_start(b) ||
+        if (kaio.owed && !kaio.watching && kaio.reaper) kaio_reaper_watch();
+    } while (kaio_decide(b) || kaio_reaper_start(b) || submit(b) || wake() || notify(b) ||
              kaio_blocker_create(b) || kaio_worker_call(b) || end_covered(b) || run(b) ||
              kaio_decide(b) || stand_aside_for(more));
     KAIO_ASSERT(TAILQ_EMPTY(&b->answers) && TAILQ_EMPTY(&b->begin) && TAILQ_EMPTY(&b->offer) &&
@@ -214,7 +213,7 @@ void kaio_reap(struct kaio_batch *b) {
 /* A wait that was left sideways may have taken a count for which nobody else looks. */
 static void end_waits(struct kaio_thread *thread) {
     struct kaio_batch b;
-    if (thread->levels == 0 || thread->shared) return; /* another's wait goes on there */
+    if (thread->levels == 0) return;
     kaio_enter(&b);
     kaio_level_abandon(thread);
     kaio_leave(&b);

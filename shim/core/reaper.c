@@ -20,19 +20,19 @@
 #define LOOK_MS    1    /* where some eventfd is not in the set, or not to be had */
 
 /* Nothing in the kernel, nothing owed: it goes, or the process would not end with its last thread.
- */
+ * seq_cst: either take() in lanes/direct.c, which has no lock, sees that it does not run any more,
+ * or what that has counted in the kernel is seen here. */
 static bool retire(void) {
     struct kaio_batch b;
     kaio_enter(&b);
     struct kaio_thread *self = b.self;
-    bool idle = kaio_in_kernel() == 0 && kaio.epolled == 0 && kaio.owed == 0 &&
-                TAILQ_EMPTY(&kaio.handover) && TAILQ_EMPTY(&kaio.handover_lists);
+    bool idle = kaio.epolled == 0 && kaio.owed == 0 && TAILQ_EMPTY(&kaio.handover) &&
+                TAILQ_EMPTY(&kaio.handover_lists) && TAILQ_EMPTY(&kaio.blockers);
     if (idle) {
-        kaio_reaper_unwatch();
-        if (kaio_epoll_set() >= 0) syscall(SYS_close, kaio_epfd);
-        kaio_epfd = -1;
-        kaio.reaper->watched = false;
-        kaio.reaper = NULL;
+        atomic_store(&kaio.attended, false);
+        idle = kaio_load_count(atomic_load(&kaio.load)) == 0;
+        if (idle) kaio_reaper_end();
+        else atomic_store(&kaio.attended, true);
     }
     kaio_leave(&b);
     if (idle) atomic_store_explicit(&self->taken, false, memory_order_release);
@@ -77,7 +77,7 @@ void *kaio_reaper_main(void *self) {
     for (bool first = true;; first = false) {
         struct kaio_batch b;
         kaio_enter(&b);
-        if (first && !b.self->shared) kaio_level_abandon(b.self); /* of the record's owner before */
+        if (first) kaio_level_abandon(b.self); /* of the record's owner before */
         for (long i = 0; i < n; i++) kaio_stream_event(&b, &ev[i]);
         if (kaio_reaper_renew()) kaio_stream_poll_again(&b);
         unclog(&b);

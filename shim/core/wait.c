@@ -25,6 +25,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define NAP_NS 250000
+
 struct wait {
     struct kaio_thread *self;        /* NULL: not begun */
     struct kaio_level *level;        /* in the record; NULL: not begun, or there are too many */
@@ -34,11 +36,9 @@ struct wait {
     struct kaio_file *file;          /* or until nobody needs this file's number */
     const struct timespec *deadline; /* CLOCK_MONOTONIC; NULL: none */
     bool invalid; /* the limit: nothing is waited for. glibc aborts, or not, as its clock stands */
-    struct kaio_nap nap;
     bool cancellable;
     bool careful; /* maybe in a handler: not LIO_WAIT, whose caller may start threads */
     bool worker_has_it;
-    bool unflagged; /* nobody would wake the thread for some iocb */
 };
 
 static bool in_progress(const struct aiocb *cb) {
@@ -92,7 +92,7 @@ static void push(struct wait *w, struct kaio_thread *self) {
     unsigned n = self->levels;
     while (n > 0 && is_gone(self->level[n - 1].frame, (uintptr_t)w)) n--;
     if (n < self->levels) kaio_level_drop(self, n);
-    if (n == KAIO_LEVELS) return;
+    if (n == KAIO_LEVELS || self == &kaio_nobody) return;
     struct kaio_level *below = n > 0 ? &self->level[n - 1] : NULL;
     w->level = &self->level[n];
     *w->level = (struct kaio_level){.frame = (uintptr_t)w, .lio = w->lio};
@@ -163,18 +163,11 @@ static bool is_soon(const struct kaio_req *req) {
            !atomic_load_explicit(&file->slow, memory_order_relaxed);
 }
 
-/* Does no eventfd, or one that is lost, tell that it has ended? */
-static bool is_unflagged(const struct kaio_req *req) {
-    if (req->state != KAIO_SUBMITTED && req->state != KAIO_OFFERED && req->state != KAIO_BACKLOG)
-        return false;
-    return !(req->iocb.u.c.flags & IOCB_FLAG_RESFD) || req->owner->efd == KAIO_LOST;
-}
-
 /* Whoever ends the request from now on wakes this thread. */
 static void arm_one(struct wait *w, struct kaio_req *req) {
     if (req->submitter != w->self) kaio_thread_add_waiter(&req->waiter, w->self);
     w->worker_has_it |= is_soon(req);
-    w->unflagged |= is_unflagged(req);
+    if (req->owner->efd == KAIO_LOST) kaio_reaper_look();
     if (is_foreign(w, req)) set_foreign(w, true);
 }
 
@@ -183,7 +176,6 @@ static void arm_list(struct wait *w) {
     const struct kaio_req *next = TAILQ_FIRST(&w->lio->items);
     w->lio->waiter = w->self;
     w->worker_has_it |= next && is_soon(next);
-    w->unflagged |= w->self->unflagged || w->self->efd == KAIO_LOST;
 }
 
 /* Many at a time, then others have the lock: whoever ends one finds this thread asleep. False: one
@@ -200,19 +192,16 @@ static bool arm_any(struct wait *w) {
 }
 
 /* Under the lock: whoever ends one from now on wakes this thread. False: no need to sleep. */
-static bool arm(struct kaio_batch *b, struct wait *w) {
+static bool arm(struct wait *w) {
     set_foreign(w, false);
     w->worker_has_it = false;
     if (!w->list && is_over(w)) return false; /* of a list each is looked at below */
     kaio_thread_check(w->self);
-    w->unflagged = !w->level || w->self->shared; /* others would wake just one of those */
     if (!w->lio) set_listed(w);
     if (w->file) kaio_thread_add_waiter(&w->file->waiter, w->self);
     fall_asleep(w);
     if (w->lio) arm_list(w);
     if (!arm_any(w)) return false;
-    if (kaio.owed) kaio_reaper_ready(b->careful);
-    w->unflagged |= kaio.unattended; /* nobody reaps for it */
     return true;
 }
 
@@ -221,20 +210,18 @@ static bool arm(struct kaio_batch *b, struct wait *w) {
  * has ended: another thread may be about to use its aiocb again; nobody would wake this one. */
 static bool arm_own(struct wait *w) {
     struct kaio_thread *self = kaio_self;
-    /* relaxed: if it turns true later, kaio_reaper_start() wakes all */
-    if (atomic_load_explicit(&kaio.unattended, memory_order_relaxed)) return false;
-    if (!self || self->unflagged || self->shared) return false;
+    if (!self || self == &kaio_nobody) return false;
     int efd = self->efd;
     if (efd != -1 && !kaio_fd_is_marked(efd)) return false;
     if (!w->self && self->levels > 0) return false;
-    w->worker_has_it = w->unflagged = false;
+    w->worker_has_it = false;
     w->self = self;
     if (!w->level) push_first(w, self);
     fall_asleep(w);
     /* seq_cst: pairs with the fence in wake_submitter(); only then are the statuses looked at. And
      * with that in kaio_thread_efd(): an eventfd that it has got by now is what it must sleep on */
     atomic_thread_fence(memory_order_seq_cst);
-    if (self->efd != efd || self->shared) return false;
+    if (self->efd != efd) return false;
     for (int i = 0; w->list && i < w->n; i++) {
         if (!w->list[i]) continue;
         struct kaio_req *req = in_progress(w->list[i]) ? kaio_req_glance(w->list[i]) : NULL;
@@ -275,13 +262,13 @@ static int sleep_on(struct wait *w) {
     int efd = w->self->efd;
     struct timespec left = {0, 0};
     if (w->deadline && !time_left(w->deadline, &left)) return -EAGAIN;
-    if (w->unflagged || w->nap.begun) return kaio_nap(&w->nap, w->cancellable);
+    if (!w->level) return kaio_clock_nap(NAP_NS, w->cancellable); /* nobody would wake it */
     if (!w->level->by_eventfd) return sleep_on_futex(w, w->deadline ? &left : NULL);
     if (efd < 0) return 0; /* lost since */
     if (!kaio_thread_polls(w->self, efd)) return 0;
     if (!w->deadline) {
         if (read_count(w, efd) >= 0) return 0;
-        return errno == EINTR ? -EINTR : kaio_nap(&w->nap, w->cancellable);
+        return errno == EINTR ? -EINTR : 0; /* lost meanwhile: there is another look */
     }
     struct pollfd ready = {.fd = efd, .events = POLLIN};
     int n = kaio_clock_poll(&ready, &left);
@@ -311,14 +298,13 @@ static void wait_end(struct wait *w) {
     if (kaio_context_pending()) kaio_poll();
     if (outer && outer->by_eventfd && kaio_fd_is_marked(w->self->efd))
         syscall(SYS_write, w->self->efd, &one, sizeof one);
-    kaio_nap_end(&w->nap);
 }
 
 static bool arm_any_of(struct wait *w) {
     if (arm_own(w)) return true;
     struct kaio_batch b;
     wait_begin(&b, w);
-    bool armed = arm(&b, w);
+    bool armed = arm(w);
     kaio_leave(&b);
     return armed;
 }
@@ -353,7 +339,6 @@ int kaio_wait_any(const struct aiocb *const list[], int n, const struct timespec
         deadline.tv_nsec += timeout->tv_nsec;
         if (deadline.tv_nsec >= 1000000000) deadline.tv_sec++, deadline.tv_nsec -= 1000000000;
         w.deadline = &deadline;
-        w.nap.limited = true;
     }
     int res = wait_any(&w);
     if (atomic_load_explicit(&kaio.sending, memory_order_acquire)) kaio_poll();
@@ -366,7 +351,7 @@ static int wait_locked(struct kaio_batch *b, struct wait *w, bool interruptible)
     int res = 0;
     wait_begin(b, w);
     while (!is_over(w) && (res == 0 || !interruptible)) {
-        bool armed = arm(b, w);
+        bool armed = arm(w);
         kaio_leave(b);
         if (armed && !is_over(w)) res = sleep_on(w);
         wake_up(w);

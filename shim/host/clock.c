@@ -46,8 +46,8 @@ int kaio_clock_poll(struct pollfd *fd, const struct timespec *limit) {
     return wait(fd, 1, limit, NULL);
 }
 
-void kaio_clock_nap(long ns, bool cancellable) {
+int kaio_clock_nap(long ns, bool cancellable) {
     const struct timespec moment = {0, ns};
-    if (cancellable) nap(&moment, NULL);
-    else syscall(SYS_nanosleep, &moment, NULL);
+    long r = cancellable ? nap(&moment, NULL) : syscall(SYS_nanosleep, &moment, NULL);
+    return r ? -EINTR : 0;
 }

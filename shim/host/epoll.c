@@ -28,7 +28,7 @@ static void watch(struct kaio_thread *thread) {
     if (thread->watched) return;
     thread->watched =
         thread->efd >= 0 && !epoll_ctl(kaio_epoll_set(), EPOLL_CTL_ADD, thread->efd, &ev);
-    kaio.blind |= !thread->watched && (thread->efd >= 0 || thread->unflagged);
+    kaio.blind |= !thread->watched && thread->efd >= 0;
 }
 
 void kaio_reaper_unwatch(void) {
@@ -52,14 +52,11 @@ bool kaio_reaper_renew(void) {
     return true;
 }
 
-/* A careful caller cannot have it started; the next one that can does so. */
+/* A careful caller can have none started. */
 bool kaio_reaper_ready(bool careful) {
-    if (kaio.reaper) return true;
-    if (careful) {
-        kaio.unattended = true;
-        return false;
-    }
-    struct kaio_thread *thread = kaio_thread_record();
+    if (kaio.reaper) return !careful || atomic_load(&kaio.attended);
+    struct kaio_thread *thread = careful ? NULL : kaio_thread_record();
+    if (!thread) return false;
     if (!kaio_fd_is_marked(thread->efd)) thread->efd = -1; /* closed unseen, a new one is as good */
     kaio_epfd = set_new();
     kaio.reaper = thread; /* has a place of its own in kaio_efds */
@@ -69,14 +66,17 @@ bool kaio_reaper_ready(bool careful) {
     return true;
 }
 
-void kaio_reaper_watch(bool careful) {
-    if (!kaio_reaper_ready(careful)) return;
+void kaio_reaper_end(void) {
+    kaio_reaper_unwatch();
+    if (kaio_epoll_set() >= 0) syscall(SYS_close, kaio_epfd);
+    kaio_epfd = -1;
+    kaio.reaper->watched = false;
+    kaio.reaper = NULL;
+    kaio.reaper_due = false;
+}
+
+void kaio_reaper_watch(void) {
     for (int i = 0; i <= KAIO_EFDS; i++)
         if (kaio_efds[i]) watch(kaio_efds[i]);
     kaio.watching = true;
-}
-
-void kaio_reaper_kick(void) {
-    uint64_t one = 1;
-    if (kaio_fd_is_marked(kaio.reaper->efd)) syscall(SYS_write, kaio.reaper->efd, &one, sizeof one);
 }

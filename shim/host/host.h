@@ -94,7 +94,7 @@ struct kaio_level {
 struct kaio_thread {
     struct kaio_thread *next; /* all of them, in kaio_threads */
     /* the eventfd that the kernel signals for its iocbs, and on which it then sleeps; -1: none;
-     * -2: closed unseen */
+     * KAIO_LOST, KAIO_NEVER */
     _Atomic int efd;
     atomic_bool taken;
     atomic_bool
@@ -104,7 +104,6 @@ struct kaio_thread {
     bool watched;            /* the reaper's epoll set has its eventfd */
     /* enum kaio_sleep. Whoever turns it to KAIO_AWAKE wakes the thread; futex(2) sleeps on it */
     _Atomic unsigned sleep;
-    atomic_bool unflagged; /* some request of it went without an eventfd; only grows */
     int met; /* aio_cancel(): what has become of those that it met while they were being offered */
     _Atomic int polled; /* the number of its eventfd while it sleeps there; 0: it does not */
     bool to_wake;       /* it is in kaio.wake, */
@@ -120,7 +119,6 @@ struct kaio_thread {
     struct kaio_req
         *_Atomic submitting; /* taken from there, by the call that goes on; NULL: none */
     bool direct;             /* it makes direct reads, and needs a stock */
-    atomic_bool shared; /* there was no memory for a record each: no stock, no sleep but naps */
     const struct aiocb *_Atomic calling; /* which it is submitting; NULL: none */
     int before;                          /* and the status that this had before */
 };
@@ -148,7 +146,7 @@ struct kaio_global {
     struct kaio_files gone_files, ending;
     /* kernel.c */
     io_context_t ctx;
-    int setup_error;                /* of io_setup(); final */
+    int setup_error;   /* of io_setup(); final */
     atomic_uint depth; /* iocbs in the kernel at most; learned downwards. direct.c: a hint */
     /* The process, and how many requests are offered and submitted, and of those how many
      * whose call of direct.c has not returned: one word, so that a call which goes on in a child
@@ -165,7 +163,7 @@ struct kaio_global {
     atomic_uint nready;      /* length of ready; spinning workers read it without the lock */
     unsigned workers, busy, idle, looking; /* all; with requests; asleep in kaio.work; still up */
     unsigned called, starting;             /* woken or started, but not here yet */
-    bool worker_failed;                    /* to start, and the log has said so */
+    bool worker_failed, reaper_failed;     /* to start, and the log has said so */
     atomic_uint work; /* changed under the lock; sleep_for_work() in workers.c sleeps on it */
     /* reaper.c */
     struct kaio_thread *reaper;
@@ -173,10 +171,9 @@ struct kaio_global {
     struct kaio_reqs blockers; /* stream.c: their threads are to be started */
     struct kaio_reqs handover; /* SIGEV_THREAD notifications that others must not start */
     struct kaio_lios handover_lists;
-    atomic_bool lost; /* a notification; the log has said so */
-    bool reaper_due;  /* its record is there, its thread not yet */
-    atomic_bool
-        unattended; /* it is needed, but there is none; until it runs who waits looks itself */
+    atomic_bool lost;     /* a notification; the log has said so */
+    bool reaper_due;      /* its record is there, its thread is to be started */
+    atomic_bool attended; /* it runs; seq_cst: see retire() in reaper.c */
     bool watching, blind; /* blind: of some requests it sees nothing; it looks around */
     unsigned owed;        /* held + backlog + waits for other threads' requests */
     /* stats.c */
@@ -188,6 +185,7 @@ extern struct kaio_global kaio;
 extern struct kaio_thread *_Atomic kaio_threads;
 extern struct kaio_thread *_Atomic kaio_efds[KAIO_EFDS + 1]; /* those with an eventfd; the reaper */
 extern _Atomic int kaio_epfd;                                /* the reaper's epoll set, or -1 */
+extern struct kaio_thread kaio_nobody;         /* whose own there was no memory for: never asleep */
 extern __thread struct kaio_thread *kaio_self; /* NULL until the thread first enters */
 extern __thread bool kaio_is_ours;             /* a worker or the reaper: signals stay blocked */
 
@@ -252,10 +250,10 @@ unsigned kaio_context_tail(void);             /* of the ring, without the lock *
 bool kaio_context_has_declined(const struct iocb *iocb, unsigned tail); /* the same */
 
 /* epoll.c */
-bool kaio_reaper_ready(bool careful); /* its record and its set; false: there is none */
-void kaio_reaper_watch(bool careful); /* it reaps for all while kaio.owed > 0 */
+bool kaio_reaper_ready(bool careful); /* it runs, or kaio_leave() starts it; false: neither */
+void kaio_reaper_watch(void);         /* it reaps for all while kaio.owed > 0 */
+void kaio_reaper_end(void); /* it could not be started, or goes; its record is still taken */
 void kaio_reaper_unwatch(void);
-void kaio_reaper_kick(void);
 int kaio_epoll_set(void);     /* or -1 */
 bool kaio_reaper_renew(void); /* a set for it, if it has none or lost it; true: it had not */
 
@@ -267,11 +265,13 @@ bool kaio_kind_is_stream(int fd);
 /* thread.c */
 void kaio_thread_load(void (*ended)(void *)); /* called when a thread of the program's ends */
 struct kaio_thread *kaio_thread_self(void);   /* the caller's; under the lock */
-struct kaio_thread *kaio_thread_record(void); /* a free one; under the lock */
+struct kaio_thread *kaio_thread_record(void); /* a free one; NULL: no memory; under the lock */
 void kaio_thread_watch(struct kaio_thread *self, bool careful);
 void kaio_thread_give_back(void);
 int kaio_thread_efd(struct kaio_thread *thread);    /* made when first needed; under the lock */
 void kaio_thread_check(struct kaio_thread *thread); /* is it still its own? under the lock */
+void kaio_reaper_kick(void);                        /* wakes it, under the lock */
+void kaio_reaper_look(void); /* some event will signal nobody: it looks around from now on */
 void kaio_thread_drain(struct kaio_thread *thread); /* reads its eventfd, without waiting */
 void kaio_thread_list(struct kaio_thread *thread, bool listed); /* in kaio.waiting */
 void kaio_thread_wake_later(struct kaio_thread *thread);  /* at kaio_leave(); under the lock */
@@ -283,6 +283,7 @@ bool kaio_thread_polls(struct kaio_thread *thread,
 /* Several threads wait for the same: all of kaio.waiting are woken. */
 #define KAIO_EVERYONE ((struct kaio_thread *)1)
 #define KAIO_LOST     (-2)                              /* an eventfd that was closed unseen */
+#define KAIO_NEVER    (-3)                              /* kaio_nobody's */
 int kaio_thread_start(void *(*run)(void *), void *arg); /* 0 or -errno; without the lock */
 
 /* clock.c; the kernel's, as nobody fakes it */
@@ -291,7 +292,7 @@ void kaio_clock_load(void);
 void kaio_clock_get(struct timespec *now); /* CLOCK_MONOTONIC, here and below */
 uint64_t kaio_now_ns(void);
 int kaio_clock_poll(struct pollfd *fd, const struct timespec *limit); /* ppoll() of one */
-void kaio_clock_nap(long ns, bool cancellable); /* less than a second; a signal ends it */
+int kaio_clock_nap(long ns, bool cancellable); /* less than a second; 0, or -EINTR */
 
 /* fd.c */
 extern _Atomic int kaio_record_fd; /* or -1 */
@@ -324,13 +325,5 @@ struct kaio_spin {
     struct kaio_bet look, yield;
 };
 void kaio_spin(struct kaio_spin *spin, bool (*is_found)(const void *), const void *arg);
-
-/* nap.c */
-struct kaio_nap {
-    bool begun, limited; /* limited: there is a time limit */
-    sigset_t mask;       /* the program's, until the wait ends */
-};
-int kaio_nap(struct kaio_nap *nap, bool cancellable); /* 0 or -EINTR */
-void kaio_nap_end(const struct kaio_nap *nap);
 
 #endif

@@ -4,7 +4,9 @@
  * Under the lock, but for kaio_thread_load(), kaio_thread_start(), kaio_thread_drain(),
  * kaio_thread_watch() and kaio_thread_give_back(). A record serves the next thread when its own has
  * ended, of which we are told; or, if it only ever made calls that may not allocate, when another
- * record would have to be made and the kernel knows no such thread. It is never freed.
+ * record would have to be made and the kernel knows no such thread. It is never freed. While there
+ * is no memory for another, threads come as kaio_nobody: it has nothing that one could be woken by,
+ * so who waits looks again and again.
  */
 #include "host/host.h"
 
@@ -23,6 +25,7 @@
 #define OURS (32 << 10) /* bytes of stack; tests/lanes/stacks.c measures what is used */
 #define KEYS 32 /* values of the first are in the thread itself; for others libc allocates */
 
+struct kaio_thread kaio_nobody = {.efd = KAIO_NEVER, .taken = true, .sleep = KAIO_AWAKE};
 struct kaio_thread *_Atomic kaio_threads, *_Atomic kaio_efds[KAIO_EFDS + 1];
 __thread struct kaio_thread *kaio_self;
 static pthread_key_t thread_end;
@@ -61,14 +64,7 @@ static struct kaio_thread *thread_new(void) {
     static struct kaio_thread first[4], *chunk = first; /* so that there is one in any case */
     static unsigned left = sizeof first / sizeof *first;
     if (left == 0 && (chunk = kaio_alloc(PAGE))) left = PAGE / sizeof *chunk;
-    if (left == 0) { /* no memory: shares a record; who sleeps on it is to nap from now on */
-        kaio_threads->shared = true;
-        /* seq_cst: pairs with the fence in arm_own(); either it is seen there, or asleep here. At
-         * once: whoever shares the record may say next that it is awake */
-        atomic_thread_fence(memory_order_seq_cst);
-        kaio_thread_wake(kaio_threads);
-        return kaio_threads;
-    }
+    if (left == 0) return NULL;
     struct kaio_thread *thread = &chunk[--left];
     thread->efd = -1;
     thread->next = kaio_threads;
@@ -79,7 +75,7 @@ static struct kaio_thread *thread_new(void) {
 /* Has it ended unseen? Another may have its number by now; that one ends, too. */
 static bool is_gone(const struct kaio_thread *thread) {
     bool unseen = atomic_load_explicit(&thread->unseen, memory_order_relaxed);
-    if (!unseen || thread->shared || thread == kaio_self) return false;
+    if (!unseen || thread == kaio_self) return false;
     return thread->tid == gettid() ||
            (syscall(SYS_tgkill, kaio.pid, thread->tid, 0l) && errno == ESRCH);
 }
@@ -97,20 +93,22 @@ struct kaio_thread *kaio_thread_record(void) {
         thread = thread->next;
     if (!thread) thread = first_gone();
     if (!thread) thread = thread_new();
+    if (!thread) return NULL;
     thread->taken = true;
     atomic_store_explicit(&thread->unseen, false, memory_order_relaxed);
-    if (thread->shared) return thread;
     thread->calling = NULL;
     return thread;
 }
 
 /* The calling thread's, made when it first comes here. Under the lock. */
 struct kaio_thread *kaio_thread_self(void) {
-    if (kaio_self) return kaio_self;
-    kaio_self = kaio_thread_record();
-    kaio_self->tid = gettid();
-    atomic_store_explicit(&kaio_self->unseen, true, memory_order_relaxed);
-    return kaio_self;
+    if (kaio_self && kaio_self != &kaio_nobody) return kaio_self;
+    struct kaio_thread *record = kaio_thread_record();
+    kaio_self = record ? record : &kaio_nobody;
+    if (!record) return kaio_self;
+    record->tid = gettid();
+    atomic_store_explicit(&record->unseen, true, memory_order_relaxed);
+    return record;
 }
 
 /* From now on we are told when the thread ends. Without the lock, for libc may allocate; not when
@@ -121,9 +119,22 @@ void kaio_thread_watch(struct kaio_thread *self, bool careful) {
     atomic_store_explicit(&self->unseen, failed, memory_order_relaxed);
 }
 
+void kaio_reaper_kick(void) {
+    static const uint64_t one = 1;
+    if (kaio.reaper && kaio_fd_is_marked(kaio.reaper->efd))
+        syscall(SYS_write, kaio.reaper->efd, &one, sizeof one);
+}
+
+void kaio_reaper_look(void) {
+    if (kaio.blind) return;
+    kaio.blind = true;
+    kaio_reaper_kick();
+}
+
 /* Requests in the kernel signal an eventfd that was closed unseen; a new one would not help. */
 void kaio_thread_check(struct kaio_thread *thread) {
     if (thread->efd >= 0 && !kaio_fd_is_marked(thread->efd)) thread->efd = KAIO_LOST;
+    if (thread->efd == KAIO_LOST) kaio_reaper_look();
 }
 
 /* How many of the program's threads may have one: a small part of the descriptors that there are.
@@ -192,7 +203,7 @@ bool kaio_thread_polls(struct kaio_thread *thread, int efd) {
 }
 
 void kaio_thread_list(struct kaio_thread *thread, bool listed) {
-    if (listed == thread->listed) return;
+    if (listed == thread->listed || thread == &kaio_nobody) return;
     if (listed) TAILQ_INSERT_TAIL(&kaio.waiting, thread, waiting);
     else TAILQ_REMOVE(&kaio.waiting, thread, waiting);
     thread->listed = listed;

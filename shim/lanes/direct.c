@@ -33,7 +33,7 @@
  * for an eventfd that has been looked at. */
 void kaio_direct_stock(struct kaio_thread *self) {
     struct kaio_req *req;
-    if (!self->direct || self->shared || self->calling || self->nstock > STOCK_LOW) return;
+    if (!self->direct || self->calling || self->nstock > STOCK_LOW) return;
     if (!kaio_fd_is_marked(self->efd)) return;
     for (unsigned n = self->nstock; n < KAIO_STOCK && (req = TAILQ_FIRST(&kaio.free)); n++) {
         TAILQ_REMOVE(&kaio.free, req, link);
@@ -69,7 +69,7 @@ static bool may_write(const struct aiocb *cb) {
 /* Hints, all of them: a stale one costs a detour. */
 static bool suits(const struct aiocb *cb, enum kaio_op op, struct kaio_file *file,
                   struct kaio_thread *self) {
-    if (!file || !self || self->shared || kaio_config.order) return false;
+    if (!file || !self || kaio_config.order) return false;
     if (self->calling) return false; /* in a handler, on top of such a call */
     if (!__atomic_load_n(&kaio.ctx, __ATOMIC_RELAXED)) return false;
     if (!atomic_load_explicit(&file->direct, memory_order_relaxed)) return false;
@@ -91,18 +91,22 @@ static bool enter_kernel(pid_t pid) {
     return true;
 }
 
-static void end_calling(pid_t pid) {
+/* what: KAIO_ONE_CALLING, and 1 if it leaves the kernel, too */
+static void end_calling(pid_t pid, uint64_t what) {
     uint64_t load = atomic_load(&kaio.load);
     while (kaio_load_pid(load) == pid &&
-           !atomic_compare_exchange_weak(&kaio.load, &load, load - KAIO_ONE_CALLING))
+           !atomic_compare_exchange_weak(&kaio.load, &load, load - what))
         continue;
 }
 
-/* In a child the stock has become empty. */
+/* In a child the stock has become empty. The reaper may just go: see retire() in core/reaper.c. */
 static struct kaio_req *take(struct kaio_thread *self, pid_t pid) {
     unsigned n = self->nstock;
     if (n == 0 || !enter_kernel(pid)) return NULL;
-    return atomic_compare_exchange_strong(&self->nstock, &n, n - 1) ? self->stock[n - 1] : NULL;
+    if (atomic_load(&kaio.attended) && atomic_compare_exchange_strong(&self->nstock, &n, n - 1))
+        return self->stock[n - 1];
+    end_calling(pid, KAIO_ONE_CALLING + 1);
+    return NULL;
 }
 
 static void begin(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, struct kaio_file *file,
@@ -150,7 +154,7 @@ static enum kaio_short submit(struct kaio_thread *self, struct aiocb *cb, enum k
     if (kaio.pid != pid) return KAIO_SHORT_NOT;
     if (taken) atomic_store_explicit(&self->submitting, NULL, memory_order_relaxed);
     bool declined = taken && kaio_context_has_declined(iocb, tail);
-    end_calling(pid);
+    end_calling(pid, KAIO_ONE_CALLING);
     return !taken ? KAIO_SHORT_REFUSED : declined ? KAIO_SHORT_DECLINED : KAIO_SHORT_DONE;
 }
 

@@ -69,17 +69,22 @@ static void enqueue(struct kaio_batch *b, struct kaio_req *req) {
     else queue(req);
 }
 
+/* While something is in the kernel the reaper runs: it acts on events whose end has consequences,
+ * and sees those that signal nobody. If it cannot be had, the kernel declines. */
 static void flag_and_enqueue(struct kaio_batch *b, struct kaio_req *req) {
     req->iocb.data = req;
+    if (!kaio_reaper_ready(b->careful)) {
+        kaio_answer(b, req, KAIO_SAYS, -EAGAIN);
+        return;
+    }
     kaio_thread_check(req->owner);
-    bool own = !needs_reaper(req) && kaio_thread_efd(req->owner) >= 0;
-    if (!own && kaio_reaper_ready(b->careful)) {
+    if (needs_reaper(req) || kaio_thread_efd(req->owner) < 0) {
         req->owner = kaio.reaper;
         kaio_thread_check(req->owner);
     }
     int efd = kaio_thread_efd(req->owner);
     if (efd >= 0) io_set_eventfd(&req->iocb, efd);
-    else req->owner->unflagged = true;
+    else kaio_reaper_look();
     enqueue(b, req);
 }
 
@@ -113,7 +118,7 @@ static bool has_lost_eventfd(struct kaio_req *req, int err) {
     kaio_thread_check(req->owner);
     if (req->owner->efd >= 0 || !(req->iocb.u.c.flags & IOCB_FLAG_RESFD)) return false;
     req->iocb.u.c.flags = 0;
-    req->owner->unflagged = true;
+    kaio_reaper_look();
     return true;
 }
 
@@ -154,7 +159,17 @@ static void renumber(struct kaio_req *req) {
         return;
     }
     req->iocb.u.c.flags = 0;
-    req->owner->unflagged = true;
+    kaio_reaper_look();
+}
+
+/* There is no reaper after all. */
+void kaio_kernel_decline(struct kaio_batch *b) {
+    struct kaio_req *req;
+    while ((req = TAILQ_FIRST(&b->offer))) {
+        TAILQ_REMOVE(&b->offer, req, link);
+        atomic_fetch_sub(&kaio.load, 1);
+        kaio_answer(b, req, KAIO_SAYS, -EAGAIN);
+    }
 }
 
 /* Submits of b->offer what one call takes: all of a list, but little where the stack may be a

@@ -22,6 +22,7 @@ void kaio_kernel_offer(struct kaio_batch *b, struct kaio_req *req);
 void kaio_kernel_backlog(struct kaio_batch *b);
 struct kaio_req *kaio_kernel_waiting(void);     /* the next of the backlog; NULL: none */
 void kaio_kernel_unqueue(struct kaio_req *req); /* takes it out of the backlog */
+void kaio_kernel_decline(struct kaio_batch *b); /* all of b->offer */
 void kaio_kernel_submit(struct kaio_batch *b);  /* takes b->offer; drops the lock meanwhile */
 
 /* copy.c */

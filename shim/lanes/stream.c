@@ -70,7 +70,7 @@ static int arm(int call, struct kaio_file *file, int fd) {
 }
 
 bool kaio_stream_poll(const struct kaio_batch *b, struct kaio_req *req) {
-    if (!kaio_reaper_ready(b->careful) || kaio.unattended) return false;
+    if (!kaio_reaper_ready(b->careful)) return false;
     req->epolled = true;
     kaio.epolled++;
     int err = arm(EPOLL_CTL_MOD, req->file, req->iocb.aio_fildes);
@@ -96,10 +96,10 @@ static void answer_ready(struct kaio_batch *b, struct kaio_req *req, unsigned ev
 }
 
 /* Of a request in the set. If that has no entry of it any more, its number has been closed unseen
- * (fclose(), raw system calls), and may be another file's. */
+ * (fclose(), raw system calls), and is another file's. */
 static void arm_again(struct kaio_batch *b, struct kaio_req *req) {
     int err = arm(EPOLL_CTL_MOD, req->file, req->iocb.aio_fildes);
-    if (err == -ENOENT || err == -EBADF) kaio_file_detach(req->file, req->iocb.aio_fildes);
+    if (err == -ENOENT) kaio_file_detach(req->file, req->iocb.aio_fildes);
     if (err) answer_ready(b, req, 0);
 }
 
@@ -241,7 +241,7 @@ void kaio_stream_block(struct kaio_batch *b, struct kaio_req *req) {
     kaio_req_move(req, KAIO_POLLING);
     req->unstarted = true;
     TAILQ_INSERT_TAIL(&kaio.blockers, req, link);
-    if (b->careful && kaio_reaper_ready(b->careful)) kaio_reaper_kick();
+    if (b->careful) kaio_reaper_kick(); /* it starts one */
 }
 
 /* Under the lock: the request is no blocker's any more. False: it has been cancelled. Then it is a

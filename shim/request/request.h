@@ -131,6 +131,7 @@ struct kaio_batch {
     struct aiocb *cb;          /* the request that the caller submits, */
     uint64_t list;             /* or the list, its serial number; 0: none */
     bool no_thread;            /* out: no worker could be started for it */
+    bool alone;                /* nor could the reaper */
     struct kaio_raised raised; /* by the thread's own writes */
 };
 

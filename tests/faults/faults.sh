@@ -8,7 +8,8 @@ fuzz=$TESTS_TOP/build/tests/fuzz/fuzz
 failures=0 seeds=1 ops=150 runs=0 total=0
 [ -z "${TEST_LONG-}" ] || { seeds="1 2"; ops=300; }
 while read -r call error number how before; do
-    injected=0
+    injected=0 n=$ops
+    [[ $call != io_* ]] || n=2000 # the first few requests reach no context
     for when in $((before + 1)) $((before + 2))+5 $((before + 4))+; do
         for seed in $seeds; do
             expected=$number without=lfh
@@ -16,9 +17,9 @@ while read -r call error number how before; do
             [ "$how" != silent ] || without=lfhnt
             env FUZZ_FAULT="$expected" timeout -k 1 25 strace -f --seccomp-bpf -o trace -e trace="$call" \
                 -e inject="$call:error=$error:when=$when" \
-                -E LD_PRELOAD="$KAIO_LIB" "$fuzz" "$seed" $ops $without >log 2>&1 </dev/null || {
+                -E LD_PRELOAD="$KAIO_LIB" "$fuzz" "$seed" "$n" $without >log 2>&1 </dev/null || {
                 failures=$((failures + 1))
-                echo "$call $error $when, fuzz $seed $ops $without:"
+                echo "$call $error $when, fuzz $seed $n $without:"
                 cat log
             }
             runs=$((runs + 1)) injected=$((injected + $(grep -c INJECTED trace)))
@@ -29,7 +30,7 @@ while read -r call error number how before; do
 done <<END
 io_setup ENOMEM 12 hidden
 io_submit EAGAIN 11 hidden
-io_cancel EINVAL 22 hidden
+epoll_ctl ENOMEM 12 hidden
 preadv2 EAGAIN 11 hidden
 preadv2 EOPNOTSUPP 95 hidden
 pwritev2 EAGAIN 11 hidden

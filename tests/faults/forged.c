@@ -269,55 +269,6 @@ static void no_end(int fd, size_t nbytes) {
     ends();
 }
 
-/* A pipe's poll: refused, or cancelled while io_cancel() says whatever; its event comes late. */
-static void poll_cancelled(int cancel_error) {
-    int pipes[2];
-    char bytes[2] = "--";
-    if (!begins("poll, io_cancel() says %s", name(cancel_error))) return;
-    need(pipe(pipes) == 0, "pipe");
-    now.n = 2;
-    now.late = true;
-    now.cancel_error = cancel_error;
-    for (int i = 0; i < 2; i++) cbs[i] = request(pipes[0], bytes + i, 1, 0);
-    notify(&cbs[0].aio_sigevent, 1);
-    need(aio_read(&cbs[0]) == 0 && ntaken == 1, "aio_read");
-    if (aio_cancel(pipes[0], &cbs[0]) != AIO_CANCELED) wrong("not cancelled", 0);
-    if (finish(&cbs[0]) != ECANCELED || aio_return(&cbs[0]) != -1) wrong("error", 0);
-    need(aio_read(&cbs[1]) == 0 && ntaken == 2, "aio_read");
-    put_event(taken[0]); /* of the cancelled one, now */
-    if (aio_error(&cbs[1]) != EINPROGRESS) wrong("early", 1);
-    need(write(pipes[1], "x", 1) == 1, "write");
-    put_event(taken[1]);
-    if (finish(&cbs[1]) || aio_return(&cbs[1]) != 1 || bytes[1] != 'x' || bytes[0] != '-')
-        wrong("read", 1);
-    await(&notified[1], 1, 0);
-    ends();
-}
-
-static void poll_refused(int error, bool in_event) {
-    int pipes[2];
-    char byte = '-';
-    if (!begins("poll: %s, %d", name(error), in_event)) return;
-    need(pipe(pipes) == 0, "pipe");
-    now.n = 1;
-    now.at = 0;
-    now.error = error;
-    now.in_event = in_event;
-    now.left = 1;
-    now.late = true;
-    cbs[0] = request(pipes[0], &byte, 1, 0);
-    notify(&cbs[0].aio_sigevent, 1);
-    need(aio_read(&cbs[0]) == 0, "aio_read");
-    for (int i = 0; in_event && i < 1; i++) put_event(taken[i]); /* not ready: polled again */
-    sleep_ms(20);
-    if (aio_error(&cbs[0]) != EINPROGRESS) wrong("early", 0);
-    need(write(pipes[1], "x", 1) == 1, "write");
-    if (ntaken > in_event) put_event(taken[in_event]);
-    if (finish(&cbs[0]) || aio_return(&cbs[0]) != 1 || byte != 'x') wrong("read", 0);
-    await(&notified[1], 1, 0);
-    ends();
-}
-
 /* What only the reaper may do, and another thread has found, it does at once: here it starts the
  * thread that a request wants to be told by. */
 static void handed_over(void) {
@@ -331,31 +282,6 @@ static void handed_over(void) {
     put_event(taken[0]);
     if (aio_error(&cbs[0])) wrong("error", 0);
     comes_soon(2);
-    ends();
-}
-
-/* Likewise the thread that serves a socket with a time limit, whose turn aio_error() finds. */
-static void blocker_handed_over(void) {
-    int pair[2];
-    char bytes[2] = "--";
-    struct timeval limit = {.tv_sec = 15};
-    if (!begins("the next one's turn is found by aio_error(), and takes a thread")) return;
-    need(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0, "socketpair");
-    now.n = 2;
-    now.late = now.silent = true;
-    for (int i = 0; i < 2; i++) {
-        cbs[i] = request(pair[0], bytes + i, 1, 0);
-        notify(&cbs[i].aio_sigevent, i);
-        need(aio_read(&cbs[i]) == 0 && ntaken == 1, "aio_read"); /* the second waits behind it */
-    }
-    need(!setsockopt(pair[0], SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit), "SO_RCVTIMEO");
-    sleep_ms(20);
-    need(write(pair[1], "a", 1) == 1, "write");
-    put_event(taken[0]);
-    if (aio_error(&cbs[0]) || ntaken != 1) wrong("error", 0);
-    need(write(pair[1], "b", 1) == 1, "write");
-    comes_soon(1);
-    if (finish(&cbs[1]) || memcmp(bytes, "ab", 2)) wrong("read", 1);
     ends();
 }
 
@@ -463,7 +389,6 @@ static void shorts(long step) {
 }
 
 static void test(void) {
-    static const int cancels[] = {EINPROGRESS, EINVAL, EAGAIN, ENOENT, EFAULT, ENOSYS};
     bool all = getenv("TEST_LONG");
     struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_RESTART};
     alarm(all ? 300 : 60);
@@ -487,7 +412,6 @@ static void test(void) {
     shorts(all ? 1 : 67);
     for (int n = 1; n <= 3; n++) declined_alone(n);
     handed_over();
-    blocker_handed_over();
     stuck();
     for (int in_event = 0; in_event < 2; in_event++) {
         for
@@ -495,12 +419,7 @@ static void test(void) {
                 failed_sync(O_SYNC, event_errors[e], in_event);
                 failed_sync(O_DSYNC, event_errors[e], in_event);
             }
-        poll_refused(EAGAIN, in_event);
-        poll_refused(EOPNOTSUPP, in_event);
-        poll_refused(EINVAL, in_event);
     }
-    for
-        EACH(e, cancels) poll_cancelled(cancels[e]);
     say("%d cases, %d failed", cases, failures);
     if (failures) exit(1);
 }

@@ -31,7 +31,6 @@ struct fault {
 static const struct fault faults[] = {
     {"io_setup", SYS_io_setup, 0, LIBRARY, {EAGAIN, EFAULT, EINVAL, ENOMEM, ENOSYS, EPERM}},
     {"io_submit", SYS_io_submit, 0, LIBRARY, {EAGAIN, EINVAL, ENOSYS, EOPNOTSUPP, EPERM}},
-    {"io_cancel", SYS_io_cancel, 0, LIBRARY, {EAGAIN, EFAULT, EINVAL, ENOSYS}},
     {"eventfd2", SYS_eventfd2, 0, LIBRARY, {EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM}},
     {"mmap", SYS_mmap, 0, SCARCE, {ENOMEM, EAGAIN, EPERM}},
     {"madvise", SYS_madvise, 0, LIBRARY, {EINVAL, ENOMEM, EAGAIN}},

@@ -30,7 +30,6 @@ static struct {
     bool silent;      /* and wake nobody: who calls next finds them */
     long short_nr;    /* this call gives a count of at most */
     long short_count; /* so much, once */
-    int cancel_error;
 } now;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -52,8 +51,7 @@ static void wrong(const char *what, int i) {
 /* The request's place in the case: that of its offset, or of its buffer. */
 static int place(const struct iocb *iocb) {
     for (int i = 0; i < now.n; i++)
-        if (iocb->aio_lio_opcode == IO_CMD_POLL || iocb->aio_lio_opcode == IO_CMD_FSYNC ||
-            iocb->aio_lio_opcode == IO_CMD_FDSYNC || iocb->u.c.buf == cbs[i].aio_buf)
+        if (iocb->aio_lio_opcode == IO_CMD_FSYNC || iocb->aio_lio_opcode == IO_CMD_FDSYNC || iocb->u.c.buf == cbs[i].aio_buf)
             return i;
     return -1;
 }
@@ -115,7 +113,6 @@ static long at_call(const struct call *call) {
     switch (call->nr) {
     case SYS_io_setup: *(void **)a[1] = ring; return 0;
     case SYS_io_submit: return submit(a[1], (struct iocb **)a[2]);
-    case SYS_io_cancel: return -now.cancel_error;
     }
     if (now.zeros && call->nr == SYS_preadv2) return 0;
     if (!now.short_nr || call->nr != now.short_nr || a[0] != buffered) return GO_ON;
