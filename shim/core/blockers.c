@@ -43,7 +43,7 @@ static bool blocker_sleep(struct kaio_req *req, uint64_t end, short *ready) {
     /* relaxed: as in fall_asleep() in wait.c */
     if (fds[1].fd >= 0)
         atomic_store_explicit(&b.self->sleep, KAIO_ON_EVENTFD, memory_order_relaxed);
-    req->blocker = true;
+    req->poller = KAIO_BLOCKER;
     kaio_req_move(req, KAIO_POLLING);
     kaio_leave(&b);
     int ms = fds[1].fd < 0 ? LOOK_MS : kaio_stream_ms_until(end);
@@ -58,7 +58,7 @@ static bool blocker_sleep(struct kaio_req *req, uint64_t end, short *ready) {
 static long blocker_run(struct kaio_req *req, short ready) {
     struct kaio_batch b;
     kaio_enter(&b);
-    req->tid = gettid();
+    req->owner = b.self; /* whose tid is_inside() in stream.c asks for */
     kaio_req_move(req, KAIO_RUNNING);
     kaio_leave(&b);
     long res = kaio_worker_run(req);

@@ -39,7 +39,7 @@ void kaio_reaper_take(struct kaio_batch *b) {
 static void give_up_polls(struct kaio_batch *b) {
     for (uint32_t i = 0; kaio.epolled && i < kaio.nreqs; i++) {
         struct kaio_req *req = kaio_req_at(i);
-        if (!req->epolled) continue;
+        if (req->poller != KAIO_EPOLL) continue;
         kaio_stream_unpoll(req);
         kaio_complete_refused(b, req);
     }
@@ -78,7 +78,7 @@ bool kaio_blocker_create(struct kaio_batch *b) {
     struct kaio_req *req = TAILQ_FIRST(&kaio.blockers);
     if (!req || b->careful) return false;
     TAILQ_REMOVE(&kaio.blockers, req, link);
-    req->unstarted = false;
+    req->poller = KAIO_BLOCKER;
     kaio_unlock();
     int err = kaio_thread_start(loops.blocker, req);
     kaio_lock();

@@ -18,7 +18,7 @@
 /* The answer for one request; AIO_ALLDONE for what has ended. */
 static int cancel_one(struct kaio_batch *b, struct kaio_req *req) {
     switch (req->state) {
-    case KAIO_HELD: TAILQ_REMOVE(&req->file->held, req, link); break;
+    case KAIO_HELD: kaio_order_unhold(req); break;
     case KAIO_BACKLOG:
         if (req->done > 0) return AIO_NOTCANCELED;
         kaio_kernel_unqueue(req);
@@ -28,10 +28,10 @@ static int cancel_one(struct kaio_batch *b, struct kaio_req *req) {
         kaio_queue_drop(req);
         break;
     case KAIO_POLLING:
-        if (req->blocker) kaio_stream_cancel(req);
+        if (req->poller != KAIO_EPOLL) kaio_stream_cancel(req);
         else kaio_stream_unpoll(req);
         break;
-    case KAIO_LINED: break;
+    case KAIO_LINED: TAILQ_REMOVE(&req->file->line[req->op], req, link); break;
     case KAIO_OFFERED:
     case KAIO_SUBMITTED:
     case KAIO_RUNNING: return AIO_NOTCANCELED;
@@ -56,25 +56,31 @@ static bool may_cancel(const struct kaio_req *req) {
 }
 
 /* The last of a list, or each would give way to the one behind it; made before the call. */
-static struct kaio_req *last_of(const struct kaio_reqs *list, bool line, uint64_t serial) {
+static struct kaio_req *last_of(const struct kaio_reqs *list, uint64_t serial) {
     struct kaio_req *req = TAILQ_LAST(list, kaio_reqs);
     while (req && (req->serial > serial || !may_cancel(req)))
-        req = line ? TAILQ_PREV(req, kaio_reqs, line) : TAILQ_PREV(req, kaio_reqs, link);
+        req = TAILQ_PREV(req, kaio_reqs, link);
     return req;
+}
+
+static struct kaio_req *last_of_line(const struct kaio_file *file, int op, uint64_t serial) {
+    struct kaio_req *req = last_of(&file->line[op], serial), *served = file->served[op];
+    if (req || !served) return req;
+    return served->serial <= serial && may_cancel(served) ? served : NULL;
 }
 
 /* NULL: no more. */
 static struct kaio_req *last_of_stream(const struct kaio_file *file, uint64_t serial) {
-    struct kaio_req *req = last_of(&file->held, false, serial);
-    if (!req) req = last_of(&file->line[KAIO_READ], true, serial);
-    return req ? req : last_of(&file->line[KAIO_WRITE], true, serial);
+    struct kaio_req *req = last_of(&file->held, serial);
+    if (!req) req = last_of_line(file, KAIO_READ, serial);
+    return req ? req : last_of_line(file, KAIO_WRITE, serial);
 }
 
 static struct kaio_req *last_of_file(const struct kaio_file *file, uint64_t serial) {
     struct kaio_req *req = last_of_stream(file, serial);
-    if (!req) req = last_of(&file->reads, false, serial);
-    if (!req) req = last_of(&file->writes, false, serial);
-    return req ? req : last_of(&file->backlog, false, serial);
+    if (!req) req = last_of(&file->reads, serial);
+    if (!req) req = last_of(&file->writes, serial);
+    return req ? req : last_of(&file->backlog, serial);
 }
 
 /* Those made before the call, some at a time; then others have the lock. What is still in progress
@@ -120,7 +126,7 @@ int kaio_cancel(int fd, struct aiocb *cb) {
     struct kaio_file *file = kaio_file_used(fd);
     if (cb) await_offer(&b, kaio_req_find(cb));
     for (int op = KAIO_READ; !cb && file && op <= KAIO_WRITE; op++)
-        await_offer(&b, TAILQ_FIRST(&file->line[op]));
+        await_offer(&b, file->served[op]);
     struct kaio_req *req = cb ? kaio_req_find(cb) : NULL;
     if (req) answer = cancel_one(&b, req);
     else if (!cb && file && file == kaio_file_used(fd)) answer = cancel_all(&b, file, fd, serial);

@@ -19,7 +19,6 @@ static struct kaio_lio *start_barrier(struct kaio_batch *b, int fd) {
     lio->wait = true;
     lio->pending = 1;
     req->lio = lio;
-    TAILQ_INSERT_TAIL(&lio->items, req, item);
     kaio_order_start(b, req);
     kaio_decide(b);
     return lio;

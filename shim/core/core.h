@@ -23,6 +23,7 @@ void kaio_order_start(struct kaio_batch *b, struct kaio_req *req); /* new: it be
 void kaio_order_end(struct kaio_batch *b, struct kaio_req *req, long res);
 bool kaio_order_end_covered(struct kaio_batch *b);                 /* some; false: there are none */
 void kaio_order_renew(struct kaio_batch *b, struct kaio_req *req); /* its number: another file */
+void kaio_order_unhold(struct kaio_req *req);                      /* takes it out of held */
 bool kaio_order_line_up(struct kaio_req *req); /* of a stream; false: it is not its turn yet */
 void kaio_order_line_end(struct kaio_batch *b, struct kaio_req *req);
 

@@ -65,17 +65,16 @@ void kaio_complete(struct kaio_batch *b, struct kaio_req *req, long res) {
     if (__builtin_expect(kaio_stats_on, false))
         kaio_stats_complete(req->lane, req->op, req->start_ns, res);
     KAIO_PROBE(complete, req->cb, req->lane, res);
-    req->failed = publish(req, res) < 0;
+    req->answer.res = publish(req, res);
     kaio_thread_wake_waiter(req->waiter);
     wake_submitter(req);
     if (req->in_line) kaio_order_line_end(b, req);
-    if (req->lio) TAILQ_REMOVE(&req->lio->items, req, item);
     kaio_order_end(b, req, res);
     if (req->sigev.sigev_notify == SIGEV_THREAD) {
         TAILQ_INSERT_TAIL(&b->notify, req, link);
         return;
     }
-    if (req->lio) kaio_complete_item(b, req->lio, req->failed);
+    if (req->lio) kaio_complete_item(b, req->lio, req->answer.res < 0);
     kaio_req_free(req);
 }
 

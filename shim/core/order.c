@@ -48,9 +48,9 @@ static void release(struct kaio_batch *b, struct kaio_file *file) {
     struct kaio_req *req;
     while ((req = TAILQ_FIRST(&file->held)) && !is_covered(file, req) &&
            file->active[file->epoch ^ 1] == 0) {
-        if (!req->armed) {
+        file->armed = !file->armed;
+        if (file->armed) {
             file->epoch ^= 1;
-            req->armed = true;
         } else {
             TAILQ_REMOVE(&file->held, req, link);
             file->covers = is_sync(req) && file->active[file->epoch] == 0 ? kaio.serial : 0;
@@ -58,6 +58,12 @@ static void release(struct kaio_batch *b, struct kaio_file *file) {
             start(b, req);
         }
     }
+}
+
+/* Cancelled. What was armed was for it alone: the next one waits for those between, too. */
+void kaio_order_unhold(struct kaio_req *req) {
+    if (req == TAILQ_FIRST(&req->file->held)) req->file->armed = false;
+    TAILQ_REMOVE(&req->file->held, req, link);
 }
 
 bool kaio_order_end_covered(struct kaio_batch *b) {
@@ -84,14 +90,10 @@ static void hold(struct kaio_req *req) {
     struct kaio_req *before = TAILQ_LAST(held, kaio_reqs);
     kaio_req_rank(req);
     while (before && before->op <= KAIO_WRITE && req->op <= KAIO_WRITE &&
-           before->priority > req->priority)
+           before->iocb.aio_reqprio > req->iocb.aio_reqprio)
         before = TAILQ_PREV(before, kaio_reqs, link);
     if (before) TAILQ_INSERT_AFTER(held, before, req, link);
     else TAILQ_INSERT_HEAD(held, req, link);
-    struct kaio_req *next = TAILQ_NEXT(req, link);
-    if (!next || !next->armed) return;
-    req->armed = true; /* the new head: the epoch has been flipped, and waits for the same */
-    next->armed = false;
 }
 
 void kaio_order_start(struct kaio_batch *b, struct kaio_req *req) {
@@ -106,9 +108,9 @@ void kaio_order_start(struct kaio_batch *b, struct kaio_req *req) {
 }
 
 void kaio_order_end(struct kaio_batch *b, struct kaio_req *req, long res) {
-    if (req->counted) { /* not if it ends while held */
-        KAIO_ASSERT(req->file->active[req->epoch] > 0);
-        req->file->active[req->epoch]--;
+    if (req->epoch > 0) { /* not if it ends while held */
+        KAIO_ASSERT(req->file->active[req->epoch - 1] > 0);
+        req->file->active[req->epoch - 1]--;
         if (is_sync(req)) sync_ended(req, res);
     }
     release(b, req->file);
@@ -126,10 +128,9 @@ void kaio_order_renew(struct kaio_batch *b, struct kaio_req *req) {
     if (!file) return;
     uint32_t unsubmitted = kaio_req_leave_file(req);
     __atomic_store_n(&req->file, file, __ATOMIC_RELAXED);
-    req->generation = file->generation;
     kaio_file_unsubmitted(file, (int)unsubmitted);
-    if (!req->counted) return;
-    old->active[req->epoch]--;
+    if (req->epoch == 0) return;
+    old->active[req->epoch - 1]--;
     kaio_file_count(req);
     release(b, old);
 }
@@ -137,24 +138,30 @@ void kaio_order_renew(struct kaio_batch *b, struct kaio_req *req) {
 /* A stream's requests are served one by one, by priority and in call order, each direction on its
  * own. False: it is not its turn yet. */
 bool kaio_order_line_up(struct kaio_req *req) {
-    struct kaio_reqs *line = &req->file->line[req->op];
+    struct kaio_file *file = req->file;
+    struct kaio_reqs *line = &file->line[req->op];
     struct kaio_req *before = TAILQ_LAST(line, kaio_reqs);
-    if (before) kaio_req_rank(req);
-    while (before && before->state == KAIO_LINED && before->priority > req->priority)
-        before = TAILQ_PREV(before, kaio_reqs, line);
     __atomic_store_n(&req->in_line, true, __ATOMIC_RELAXED);
-    if (before) TAILQ_INSERT_AFTER(line, before, req, line);
-    else TAILQ_INSERT_HEAD(line, req, line);
-    if (req == TAILQ_FIRST(line)) return true;
+    if (!file->served[req->op]) {
+        file->served[req->op] = req;
+        return true;
+    }
+    kaio_req_rank(req);
+    while (before && before->iocb.aio_reqprio > req->iocb.aio_reqprio)
+        before = TAILQ_PREV(before, kaio_reqs, link);
+    if (before) TAILQ_INSERT_AFTER(line, before, req, link);
+    else TAILQ_INSERT_HEAD(line, req, link);
     kaio_req_move(req, KAIO_LINED);
     return false;
 }
 
-/* The head of a line has ended: the next one's turn. */
+/* It has ended. If it was the one served, the next one's turn. */
 void kaio_order_line_end(struct kaio_batch *b, struct kaio_req *req) {
-    struct kaio_reqs *line = &req->file->line[req->op];
+    struct kaio_file *file = req->file;
     __atomic_store_n(&req->in_line, false, __ATOMIC_RELAXED);
-    TAILQ_REMOVE(line, req, line);
-    struct kaio_req *next = TAILQ_FIRST(line);
-    if (next && next->state == KAIO_LINED) kaio_begin(b, next);
+    if (file->served[req->op] != req) return;
+    struct kaio_req *next = file->served[req->op] = TAILQ_FIRST(&file->line[req->op]);
+    if (!next) return;
+    TAILQ_REMOVE(&file->line[req->op], next, link);
+    kaio_begin(b, next);
 }

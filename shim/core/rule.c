@@ -73,10 +73,12 @@ static void declined(struct kaio_batch *b, struct kaio_req *req, enum kaio_reaso
  */
 static enum kaio_reason decline_file(struct kaio_req *req, bool *copy) {
     struct kaio_file *file = req->file;
-    bool small = req->nbytes < KAIO_LARGE_BYTES;
+    size_t n = req->iocb.u.c.nbytes;
+    off_t offset = req->iocb.u.c.offset;
+    bool small = n < KAIO_LARGE_BYTES;
     if (req->op == KAIO_READ && (file->direct || (small && kaio_copy_waits(file, KAIO_READ))) &&
         kaio_file_trusts(file)) {
-        req->buffered = kaio_copy_suits(file->direct ? O_DIRECT : 0, req->nbytes, req->offset);
+        req->buffered = kaio_copy_suits(file->direct ? O_DIRECT : 0, n, offset);
         return file->direct ? KAIO_REASONS : KAIO_R_AGAIN;
     }
     int fd = req->iocb.aio_fildes, flags = fcntl(fd, F_GETFL);
@@ -87,7 +89,7 @@ static enum kaio_reason decline_file(struct kaio_req *req, bool *copy) {
     file->trust = TRUST;
     req->submitter->direct |= direct;
     if (!small) return direct ? KAIO_REASONS : KAIO_R_LARGE;
-    *copy = file->memory || kaio_copy_suits(flags, req->nbytes, req->offset);
+    *copy = file->memory || kaio_copy_suits(flags, n, offset);
     bool sync = flags & O_DSYNC && req->op == KAIO_WRITE; /* then an offer would wait for it */
     bool waits = *copy && !file->memory && (sync || kaio_copy_waits(file, req->op));
     req->buffered = waits && req->op == KAIO_READ;
@@ -115,7 +117,7 @@ int kaio_submit_new(struct kaio_batch *b, struct aiocb *cb, enum kaio_op op, str
     req->lio = lio;
     if (lio) {
         lio->pending++;
-        TAILQ_INSERT_TAIL(&lio->items, req, item);
+        lio->last = req;
     }
     if (kaio_order_is_barrier(req)) is_stream(b, req); /* nothing of another file holds it up */
     kaio_order_start(b, req);
@@ -163,7 +165,7 @@ static bool has_rest(const struct kaio_req *req) {
     if (req->op == KAIO_WRITE) return true;
     struct statx st;
     if (kaio_kind_of(req->iocb.aio_fildes, &st) != KAIO_FILE_LIKE) return false;
-    return !S_ISREG(st.stx_mode) || req->offset + (off_t)req->done < (off_t)st.stx_size;
+    return !S_ISREG(st.stx_mode) || req->iocb.u.c.offset < (long long)st.stx_size;
 }
 
 static void unsupported(struct kaio_batch *b, struct kaio_req *req) {
@@ -196,7 +198,7 @@ static bool is_doubtful(long res) {
 /* Only a call that may wait is believed that there is nothing more: Linux 5.9 and 5.10 answer 0 to
  * a read of what is not in memory (preadv2(2), BUGS). Streams wait for nothing but their peers. */
 static bool is_part(const struct kaio_req *req, long res) {
-    if (req->done >= req->nbytes) return false;
+    if (req->iocb.u.c.nbytes == 0) return false;
     return (res > 0 || !req->in_line) && has_rest(req);
 }
 
@@ -224,10 +226,11 @@ static void result(struct kaio_batch *b, struct kaio_req *req, long res) {
 }
 
 static void answered(struct kaio_batch *b, struct kaio_req *req) {
-    switch ((enum kaio_says)req->says) {
-    case KAIO_FINAL: kaio_complete(b, req, req->res); break;
-    case KAIO_SAYS: result(b, req, req->res); break;
-    case KAIO_READY: ready(b, req, (unsigned)req->res); break;
+    long res = req->answer.res;
+    switch ((enum kaio_says)req->answer.says) {
+    case KAIO_FINAL: kaio_complete(b, req, res); break;
+    case KAIO_SAYS: result(b, req, res); break;
+    case KAIO_READY: ready(b, req, (unsigned)res); break;
     }
 }
 

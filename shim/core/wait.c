@@ -150,7 +150,8 @@ static void wake_up(const struct wait *w) {
 
 /* Does the kernel signal another thread of the program for it, or will it? */
 static bool is_foreign(const struct wait *w, const struct kaio_req *req) {
-    bool ours = req->state == KAIO_QUEUED || req->state == KAIO_RUNNING || req->blocker;
+    bool ours =
+        req->state == KAIO_QUEUED || req->state == KAIO_RUNNING || req->poller >= KAIO_BLOCKER_DUE;
     return !ours && req->owner != w->self && req->owner != kaio.reaper;
 }
 
@@ -171,11 +172,10 @@ static void arm_one(struct wait *w, struct kaio_req *req) {
     if (is_foreign(w, req)) set_foreign(w, true);
 }
 
-/* Its items are this thread's own; a look at the next to end tells enough. */
+/* Its items are this thread's own; a look at the last tells enough. */
 static void arm_list(struct wait *w) {
-    const struct kaio_req *next = TAILQ_FIRST(&w->lio->items);
     w->lio->waiter = w->self;
-    w->worker_has_it |= next && is_soon(next);
+    w->worker_has_it |= w->lio->last && is_soon(w->lio->last);
 }
 
 /* Many at a time, then others have the lock: whoever ends one finds this thread asleep. False: one

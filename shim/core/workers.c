@@ -64,7 +64,8 @@ static bool work_off(struct kaio_batch *b, struct kaio_file *file) {
         struct kaio_req *req = batch[i];
         uint64_t begin = kaio_now_ns();
         long res = gone ? -EBADF : kaio_worker_run(req);
-        quick = kaio_copy_is_quick(req->nbytes, kaio_now_ns() - begin) && (i == 0 || quick);
+        quick =
+            kaio_copy_is_quick(req->iocb.u.c.nbytes, kaio_now_ns() - begin) && (i == 0 || quick);
         kaio_enter(b);
         /* relaxed: a hint */
         atomic_store_explicit(&file->slow, !quick, memory_order_relaxed);

@@ -64,8 +64,8 @@ void kaio_copy_offer(struct kaio_batch *b, struct kaio_req *req) {
 
 /* Offset -1 stands for none. */
 long kaio_copy_stream(struct kaio_req *req) {
-    return copy(req->op, req->iocb.aio_fildes, req->buf + req->done, req->nbytes - req->done, -1,
-                false);
+    const struct io_iocb_common *rest = &req->iocb.u.c;
+    return copy(req->op, req->iocb.aio_fildes, rest->buf, rest->nbytes, -1, false);
 }
 
 /* Bytes or -errno. A write may wait in spite of RWF_NOWAIT: xfs and btrfs make it durable before
@@ -73,23 +73,24 @@ long kaio_copy_stream(struct kaio_req *req) {
 long kaio_copy(struct kaio_req *req) {
     if (req->in_line) return kaio_copy_stream(req);
     struct kaio_file *file = req->file;
+    size_t n = req->iocb.u.c.nbytes;
     uint64_t begin = kaio_now_ns();
-    long res =
-        copy(req->op, req->iocb.aio_fildes, req->buf, req->nbytes, req->offset, file->memory);
+    long res = copy(req->op, req->iocb.aio_fildes, req->iocb.u.c.buf, n, req->iocb.u.c.offset,
+                    file->memory);
     if (req->op == KAIO_READ) {
-        atomic_store_explicit(&file->hot, res == (long)req->nbytes, memory_order_relaxed);
+        atomic_store_explicit(&file->hot, res == (long)n, memory_order_relaxed);
         kaio_copy_learn(file, KAIO_READ, res == -EAGAIN);
     } else {
-        kaio_copy_learn(file, KAIO_WRITE, !kaio_copy_is_quick(req->nbytes, kaio_now_ns() - begin));
+        kaio_copy_learn(file, KAIO_WRITE, !kaio_copy_is_quick(n, kaio_now_ns() - begin));
     }
     return res;
 }
 
 /* What is in memory is copied; for the rest the kernel begins to read before it declines. */
 void kaio_copy_begin(struct kaio_req *req) {
-    long res = copy(KAIO_READ, req->iocb.aio_fildes, req->buf + req->done, req->nbytes - req->done,
-                    req->offset + (off_t)req->done, false);
-    if (res > 0) req->done += (size_t)res;
+    const struct io_iocb_common *rest = &req->iocb.u.c;
+    long res = copy(KAIO_READ, req->iocb.aio_fildes, rest->buf, rest->nbytes, rest->offset, false);
+    if (res > 0) kaio_req_advance(req, (size_t)res);
 }
 
 /* The descriptor is what it was when a read was last found to be hot, but for one case: another

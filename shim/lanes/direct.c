@@ -112,11 +112,7 @@ static struct kaio_req *take(struct kaio_thread *self, pid_t pid) {
 static void begin(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, struct kaio_file *file,
                   int efd) {
     kaio_req_fill(req, cb, op, file, cb->aio_fildes);
-    if (op == KAIO_READ)
-        io_prep_pread(&req->iocb, cb->aio_fildes, req->buf, req->nbytes, req->offset);
-    else io_prep_pwrite(&req->iocb, cb->aio_fildes, req->buf, req->nbytes, req->offset);
-    req->iocb.aio_rw_flags = RWF_NOWAIT;
-    req->iocb.data = req;
+    kaio_req_prepare(req);
     io_set_eventfd(&req->iocb, efd);
     req->lane = KAIO_BY_KERNEL;
     /* release: pairs with the acquires in kaio_flight_count_all() and in event() in kernel.c */
@@ -130,9 +126,7 @@ void kaio_direct_take_back(struct kaio_thread *self) {
     struct kaio_req *req = atomic_load_explicit(&self->submitting, memory_order_relaxed);
     atomic_store_explicit(&self->submitting, NULL, memory_order_relaxed);
     atomic_store_explicit(&self->calling, NULL, memory_order_relaxed);
-    if (!req || !kaio.flights || kaio.flights[req->flight - 1] != req) return;
-    atomic_store_explicit(&kaio.flights[req->flight - 1], NULL, memory_order_relaxed);
-    req->flight = 0;
+    if (!req || !kaio_flight_remove(req)) return;
     atomic_fetch_sub(&kaio.load, 1);
     kaio_req_free(req);
 }
@@ -144,7 +138,7 @@ static enum kaio_short submit(struct kaio_thread *self, struct aiocb *cb, enum k
     struct kaio_req *req = flights && n > 0 ? take(self, pid) : NULL;
     if (!req) return KAIO_SHORT_NOT;
     atomic_store_explicit(&self->submitting, req, memory_order_relaxed);
-    req->flight = kaio_flight_place(flights, n, req);
+    kaio_flight_place(flights, n, req);
     begin(req, cb, op, file, self->efd);
     struct iocb *iocb = &req->iocb;
     unsigned tail = kaio_context_tail();

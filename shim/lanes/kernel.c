@@ -17,7 +17,7 @@ static void event(struct kaio_batch *b, const struct io_event *ev) {
     atomic_fetch_sub(&kaio.load, 1);
     kaio.ends++;
     kaio.stuck = false;
-    if (req->flight) kaio_flight_count(req);
+    if (req->epoch == 0) kaio_flight_count(req); /* the short way */
     kaio_answer(b, req, KAIO_SAYS, (long)ev->res);
 }
 
@@ -72,7 +72,6 @@ static void enqueue(struct kaio_batch *b, struct kaio_req *req) {
 /* While something is in the kernel the reaper runs: it acts on events whose end has consequences,
  * and sees those that signal nobody. If it cannot be had, the kernel declines. */
 static void flag_and_enqueue(struct kaio_batch *b, struct kaio_req *req) {
-    req->iocb.data = req;
     if (!kaio_reaper_ready(b->careful)) {
         kaio_answer(b, req, KAIO_SAYS, -EAGAIN);
         return;
@@ -89,17 +88,8 @@ static void flag_and_enqueue(struct kaio_batch *b, struct kaio_req *req) {
 }
 
 void kaio_kernel_offer(struct kaio_batch *b, struct kaio_req *req) {
-    struct iocb *iocb = &req->iocb;
     req->lane = KAIO_BY_KERNEL;
-    int fd = iocb->aio_fildes;
-    char *buf = req->buf + req->done;
-    size_t rest = req->nbytes - req->done;
-    off_t offset = req->offset + (off_t)req->done;
-    if (req->op == KAIO_READ) io_prep_pread(iocb, fd, buf, rest, offset);
-    else if (req->op == KAIO_WRITE) io_prep_pwrite(iocb, fd, buf, rest, offset);
-    else if (req->op == KAIO_FSYNC) io_prep_fsync(iocb, fd);
-    else io_prep_fdsync(iocb, fd);
-    if (req->op <= KAIO_WRITE) iocb->aio_rw_flags = RWF_NOWAIT;
+    kaio_req_prepare(req);
     flag_and_enqueue(b, req);
 }
 

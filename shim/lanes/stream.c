@@ -47,7 +47,8 @@ static bool is_signalfd(const struct kaio_req *req) {
 
 /* Left to read() and pread(), for which a thread waits. */
 static bool is_odd(const struct kaio_req *req) {
-    return req->nbytes == 0 || req->nbytes > SSIZE_MAX / 2 || req->offset < 0 || has_low_water(req);
+    size_t n = req->iocb.u.c.nbytes;
+    return n == 0 || n > SSIZE_MAX / 2 || req->iocb.u.c.offset < 0 || has_low_water(req);
 }
 
 /* Is poll() wrong about it, or an offer? */
@@ -55,8 +56,8 @@ bool kaio_stream_misleads(const struct kaio_req *req) {
     return is_odd(req) || is_signalfd(req);
 }
 
-static unsigned wanted(const struct kaio_req *head) {
-    return !head || !head->epolled ? 0 : head->op == KAIO_READ ? EPOLLIN : EPOLLOUT;
+static unsigned wanted(const struct kaio_req *req) {
+    return !req || req->poller != KAIO_EPOLL ? 0 : req->op == KAIO_READ ? EPOLLIN : EPOLLOUT;
 }
 
 /* One entry for both directions of a descriptor, which each event disarms. It stays in the set when
@@ -64,14 +65,13 @@ static unsigned wanted(const struct kaio_req *head) {
  * ENOENT: there is no entry. */
 static int arm(int call, struct kaio_file *file, int fd) {
     struct epoll_event ev = {.data.ptr = file, .events = EPOLLONESHOT};
-    for (int op = KAIO_READ; op <= KAIO_WRITE; op++)
-        ev.events |= wanted(TAILQ_FIRST(&file->line[op]));
+    for (int op = KAIO_READ; op <= KAIO_WRITE; op++) ev.events |= wanted(file->served[op]);
     return epoll_ctl(kaio_epoll_set(), call, fd, &ev) ? -errno : 0;
 }
 
 bool kaio_stream_poll(const struct kaio_batch *b, struct kaio_req *req) {
     if (!kaio_reaper_ready(b->careful)) return false;
-    req->epolled = true;
+    req->poller = KAIO_EPOLL;
     kaio.epolled++;
     int err = arm(EPOLL_CTL_MOD, req->file, req->iocb.aio_fildes);
     if (err == -ENOENT) err = arm(EPOLL_CTL_ADD, req->file, req->iocb.aio_fildes);
@@ -86,7 +86,7 @@ bool kaio_stream_poll(const struct kaio_batch *b, struct kaio_req *req) {
 
 /* Its entry may bring an event all the same. */
 void kaio_stream_unpoll(struct kaio_req *req) {
-    req->epolled = false;
+    req->poller = KAIO_NO_POLLER;
     kaio.epolled--;
 }
 
@@ -109,10 +109,10 @@ void kaio_stream_event(struct kaio_batch *b, const struct epoll_event *ev) {
     struct kaio_file *file = ev->data.ptr;
     struct kaio_req *polling = NULL;
     for (int op = KAIO_READ; file && op <= KAIO_WRITE; op++) {
-        struct kaio_req *head = TAILQ_FIRST(&file->line[op]);
-        if (!wanted(head)) continue;
-        if (ev->events & (wanted(head) | EPOLLERR | EPOLLHUP)) answer_ready(b, head, ev->events);
-        else polling = head;
+        struct kaio_req *req = file->served[op];
+        if (!wanted(req)) continue;
+        if (ev->events & (wanted(req) | EPOLLERR | EPOLLHUP)) answer_ready(b, req, ev->events);
+        else polling = req;
     }
     if (polling) arm_again(b, polling);
 }
@@ -123,7 +123,7 @@ bool kaio_stream_sweep(struct kaio_batch *b, uint32_t *next) {
     int armed = 0;
     for (uint32_t end = *next + SWEEP; *next < kaio.nreqs && *next < end; ++*next) {
         struct kaio_req *req = kaio_req_at(*next);
-        if (!req->epolled) continue;
+        if (req->poller != KAIO_EPOLL) continue;
         if (armed++ == KAIO_HOLD) return true;
         arm_again(b, req);
     }
@@ -133,7 +133,7 @@ bool kaio_stream_sweep(struct kaio_batch *b, uint32_t *next) {
 void kaio_stream_poll_again(struct kaio_batch *b) {
     for (uint32_t i = 0; kaio.epolled && i < kaio.nreqs; i++) {
         struct kaio_req *req = kaio_req_at(i);
-        if (req->epolled) answer_ready(b, req, 0);
+        if (req->poller == KAIO_EPOLL) answer_ready(b, req, 0);
     }
 }
 
@@ -181,7 +181,7 @@ static bool poll_misleads(const struct kaio_req *req, int flags) {
     if (foreground > 0 && foreground != getpgrp()) return true;
     cc_t least = mode.c_cc[VMIN];
     if (mode.c_lflag & ICANON) return false;
-    return least == 0 || (mode.c_cc[VTIME] == 0 && least > req->nbytes);
+    return least == 0 || (mode.c_cc[VTIME] == 0 && least > req->iocb.u.c.nbytes);
 }
 
 /* A terminal that has been hung up says EIO to whoever waits in read(), but end of file to who
@@ -195,7 +195,7 @@ bool kaio_stream_is_hung_up(const struct kaio_req *req, short ready) {
  * sleeps there only proc(5) tells. Without that we go by what was said, as glibc does. */
 static bool is_inside(const struct kaio_req *req) {
     char path[64], text[256], *rest = text;
-    snprintf(path, sizeof path, "/proc/self/task/%d/syscall", req->tid);
+    snprintf(path, sizeof path, "/proc/self/task/%d/syscall", req->owner->tid);
     if (kaio_fd_tell(path, text, sizeof text) <= 0) return true;
     long nr = strtol(text, &rest, 10);
     bool reads = nr == SYS_read || nr == SYS_pread64,
@@ -207,7 +207,7 @@ static bool is_inside(const struct kaio_req *req) {
 /* Under the lock: close() waits until no blocker is on its way into its call. */
 bool kaio_stream_enters(const struct kaio_file *file) {
     for (int op = KAIO_READ; op <= KAIO_WRITE; op++) {
-        const struct kaio_req *req = TAILQ_FIRST(&file->line[op]);
+        const struct kaio_req *req = file->served[op];
         if (req && req->state == KAIO_RUNNING && !is_inside(req)) return true;
     }
     return false;
@@ -230,16 +230,15 @@ long kaio_stream_objection(const struct kaio_req *req, short ready) {
 bool kaio_stream_must_wait(struct kaio_req *req, long res, short ready) {
     int flags = fcntl(req->iocb.aio_fildes, F_GETFL);
     if (flags >= 0 && flags & O_NONBLOCK) return false;
-    if (res > 0) return req->op == KAIO_WRITE && req->done < req->nbytes;
+    if (res > 0) return req->op == KAIO_WRITE && req->iocb.u.c.nbytes > 0;
     bool terminal = res == -EOPNOTSUPP && !is_odd(req) && !ready;
     return res == -EAGAIN || (terminal && !poll_misleads(req, flags) && !is_ready(req));
 }
 
 /* POLLING already, so that it can be cancelled before the thread is there. */
 void kaio_stream_block(struct kaio_batch *b, struct kaio_req *req) {
-    req->blocker = true;
+    req->poller = KAIO_BLOCKER_DUE;
     kaio_req_move(req, KAIO_POLLING);
-    req->unstarted = true;
     TAILQ_INSERT_TAIL(&kaio.blockers, req, link);
     if (b->careful) kaio_reaper_kick(); /* it starts one */
 }
@@ -250,16 +249,15 @@ bool kaio_stream_unblock(struct kaio_req *req, enum kaio_state state) {
     bool cancelled = req->state != KAIO_POLLING;
     if (cancelled) kaio_file_unsubmitted(req->file, -1);
     else kaio_req_move(req, state);
-    req->blocker = false;
+    req->poller = KAIO_NO_POLLER;
     if (req->state == KAIO_ZOMBIE) kaio_req_free(req);
     return !cancelled;
 }
 
 /* Under the lock. close() waits until the blocker is out of poll(), which holds the file open. */
 void kaio_stream_cancel(struct kaio_req *req) {
-    if (req->unstarted) {
+    if (req->poller == KAIO_BLOCKER_DUE) {
         TAILQ_REMOVE(&kaio.blockers, req, link);
-        req->unstarted = false;
         kaio_stream_unblock(req, KAIO_RUNNING);
         return;
     }

@@ -30,9 +30,9 @@ static bool may_call_again(const struct kaio_req *req) {
 /* Raw system calls: these are no cancellation points, and fsync is ours. */
 long kaio_worker_run(struct kaio_req *req) {
     int fd = req->iocb.aio_fildes;
-    char *buf = req->buf + req->done;
-    size_t rest = req->nbytes - req->done;
-    long at = (long)req->offset + (long)req->done, r;
+    char *buf = req->iocb.u.c.buf;
+    size_t rest = req->iocb.u.c.nbytes;
+    long at = (long)req->iocb.u.c.offset, r;
     if (rest == 0 && req->done > 0) return (long)req->done; /* kaio_copy_begin() had all */
     do {
         switch (req->op) {

@@ -25,9 +25,7 @@ static kaio_number *number_of(int fd) {
 }
 
 static void file_init(struct kaio_file *file) {
-    uint32_t generation = file->generation;
     memset(file, 0, sizeof *file);
-    file->generation = generation;
     TAILQ_INIT(&file->held);
     TAILQ_INIT(&file->line[KAIO_READ]);
     TAILQ_INIT(&file->line[KAIO_WRITE]);
@@ -39,7 +37,7 @@ static void file_init(struct kaio_file *file) {
 /* Does no request need it? What has ended, but is not free yet, finds its memory mapped. */
 static bool is_idle(const struct kaio_file *file) {
     return file->active[0] + file->active[1] + file->unsubmitted + file->workers == 0 &&
-           TAILQ_EMPTY(&file->held) && !file->ending;
+           TAILQ_EMPTY(&file->held) && !file->ending && !kaio_flight_names(file);
 }
 
 /* Of those whose number means another file now; some may still have requests in progress. */
@@ -87,14 +85,13 @@ struct kaio_file *kaio_file_used(int fd) {
 void kaio_file_detach(struct kaio_file *file, int fd) {
     if (!file || kaio_file_used(fd) != file) return;
     atomic_store_explicit(number_of(fd), NULL, memory_order_relaxed);
-    __atomic_store_n(&file->generation, file->generation + 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&file->detached, true, __ATOMIC_RELAXED);
     TAILQ_INSERT_TAIL(&kaio.gone_files, file, gone);
 }
 
 void kaio_file_count(struct kaio_req *req) {
-    req->epoch = req->file->epoch;
-    req->file->active[req->epoch]++;
-    req->counted = true;
+    req->epoch = (uint8_t)(req->file->epoch + 1);
+    req->file->active[req->epoch - 1]++;
 }
 
 /* For one read more. Without the lock: two threads may spend the same, which costs a detour. */

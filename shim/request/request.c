@@ -38,10 +38,29 @@ void kaio_req_clear(struct kaio_req *req) {
     memset(req, 0, offsetof(struct kaio_req, index));
 }
 
-/* Once some are there the request ends with what one call transfers at most, see read(2), NOTES. */
+/* Once some are there the request ends with what one call transfers at most, see read(2), NOTES. A
+ * stream has no offset, whatever it was given. */
 void kaio_req_advance(struct kaio_req *req, size_t n) {
     req->done += n;
-    if (req->nbytes > KAIO_TRANSFER_MAX) req->nbytes = KAIO_TRANSFER_MAX;
+    req->iocb.u.c.buf = (char *)req->iocb.u.c.buf + n;
+    req->iocb.u.c.nbytes -= n;
+    if (!req->in_line) req->iocb.u.c.offset += (long long)n;
+    size_t most = req->done < KAIO_TRANSFER_MAX ? KAIO_TRANSFER_MAX - req->done : 0;
+    if (req->iocb.u.c.nbytes > most) req->iocb.u.c.nbytes = most;
+}
+
+/* The transfer stands there already. */
+void kaio_req_prepare(struct kaio_req *req) {
+    static const short commands[] = {
+        [KAIO_READ] = IO_CMD_PREAD,
+        [KAIO_WRITE] = IO_CMD_PWRITE,
+        [KAIO_FSYNC] = IO_CMD_FSYNC,
+        [KAIO_FDSYNC] = IO_CMD_FDSYNC,
+    };
+    req->iocb.data = req;
+    req->iocb.aio_lio_opcode = commands[req->op];
+    req->iocb.aio_rw_flags = req->op <= KAIO_WRITE ? RWF_NOWAIT : 0;
+    req->iocb.u.c.flags = 0;
 }
 
 struct kaio_req *kaio_req_get(struct aiocb *cb, enum kaio_op op, int fd) {
@@ -64,7 +83,6 @@ void kaio_req_fill(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, stru
     __atomic_store_n(&req->file, file, __ATOMIC_RELAXED);
     __atomic_store_n(&req->submitter, kaio_self, __ATOMIC_RELAXED);
     req->op = (uint8_t)op;
-    req->generation = __atomic_load_n(&file->generation, __ATOMIC_RELAXED);
     req->iocb.aio_fildes = fd;
     req->sigev.sigev_notify = SIGEV_NONE;
     req->owner = kaio_self;
@@ -77,13 +95,13 @@ void kaio_req_fill(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, stru
         __atomic_store_n(&cb->__error_code, EINPROGRESS, __ATOMIC_RELAXED);
     }
     if (cb && op <= KAIO_WRITE) {
-        req->priority = (int8_t)cb->aio_reqprio;
-        req->buf = (char *)cb->aio_buf;
-        req->nbytes = cb->aio_nbytes;
-        req->offset = cb->aio_offset;
+        req->iocb.aio_reqprio = (short)cb->aio_reqprio;
+        req->iocb.u.c.buf = (void *)cb->aio_buf;
+        req->iocb.u.c.nbytes = cb->aio_nbytes;
+        req->iocb.u.c.offset = cb->aio_offset;
     }
     if (__builtin_expect(kaio_stats_on, false)) req->start_ns = kaio_call_start_ns;
-    KAIO_PROBE(submit, cb, op, fd, req->offset, req->nbytes);
+    KAIO_PROBE(submit, cb, op, fd, req->iocb.u.c.offset, req->iocb.u.c.nbytes);
 }
 
 /* On the thread that makes the request: where requests queue, aio_reqprio lowers the priority that
@@ -91,7 +109,7 @@ void kaio_req_fill(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, stru
 void kaio_req_rank(struct kaio_req *req) {
     struct sched_param own = {.sched_priority = 0};
     sched_getparam(0, &own);
-    req->priority = (int8_t)(req->priority - own.sched_priority);
+    req->iocb.aio_reqprio = (short)(req->iocb.aio_reqprio - own.sched_priority);
 }
 
 struct kaio_req *kaio_req_find(const struct aiocb *cb) {
@@ -172,7 +190,7 @@ void kaio_req_move(struct kaio_req *req, enum kaio_state state) {
 
 void kaio_req_free(struct kaio_req *req) {
     __atomic_store_n(&req->cb, NULL, __ATOMIC_RELAXED);
-    kaio_req_move(req, req->blocker ? KAIO_ZOMBIE : KAIO_FREE);
+    kaio_req_move(req, req->poller == KAIO_BLOCKER ? KAIO_ZOMBIE : KAIO_FREE);
     if (req->state == KAIO_FREE) TAILQ_INSERT_HEAD(&kaio.free, req, link);
 }
 
@@ -188,7 +206,6 @@ struct kaio_lio *kaio_lio_get(void) {
     TAILQ_REMOVE(&kaio.free_lios, lio, link);
     memset(lio, 0, sizeof *lio);
     lio->serial = ++kaio.lists;
-    TAILQ_INIT(&lio->items);
     lio->sigev.sigev_notify = SIGEV_NONE;
     return lio;
 }
@@ -201,8 +218,7 @@ void kaio_lio_free(struct kaio_lio *lio) {
  * its state named. kaio_decide() reads it. */
 void kaio_answer(struct kaio_batch *b, struct kaio_req *req, enum kaio_says says, long res) {
     kaio_req_move(req, KAIO_OFFERED);
-    req->says = (uint8_t)says;
-    req->res = res;
+    req->answer = (struct kaio_answer){.res = res, .says = (uint8_t)says};
     TAILQ_INSERT_TAIL(&b->answers, req, link);
 }
 

@@ -13,8 +13,8 @@ enum kaio_state {
     KAIO_BACKLOG, /* in kaio.backlog: the context is full */
     KAIO_OFFERED, /* in a batch: to begin, answered, on the way into io_submit(), or to be copied */
     KAIO_SUBMITTED, /* in the kernel as an iocb */
-    KAIO_LINED,     /* not the head of file->line[]: waits behind an earlier one of the stream */
-    KAIO_POLLING,   /* head of file->line[]; in the reaper's epoll set, or a blocker's hands */
+    KAIO_LINED,     /* in file->line[]: waits behind an earlier one of the stream */
+    KAIO_POLLING,   /* file->served[]: waits for its peer; req->poller says how */
     KAIO_QUEUED,    /* for workers: in file->reads or file->writes */
     KAIO_RUNNING,   /* some thread has taken it and is inside pread(), pwrite() or fsync() */
     KAIO_DONE,      /* its status is published; its SIGEV_THREAD is on the way */
@@ -28,43 +28,44 @@ enum kaio_says {
     KAIO_READY, /* the stream may be: poll(2)'s events */
 };
 
+/* Who waits for a stream that is POLLING, or still refers to it. */
+enum kaio_poller {
+    KAIO_NO_POLLER,
+    KAIO_EPOLL,       /* the reaper's set */
+    KAIO_BLOCKER_DUE, /* in kaio.blockers: its thread is to be started */
+    KAIO_BLOCKER,     /* that thread, until it has let go of the request (kaio_stream_unblock()) */
+};
+
+struct kaio_answer {
+    long res;
+    uint8_t says; /* enum kaio_says */
+};
+
 struct kaio_req {
-    struct iocb iocb;
+    struct iocb iocb; /* u.c: what is left to be transferred; aio_reqprio: where requests queue,
+                       * lower goes first, as in glibc */
     TAILQ_ENTRY(kaio_req) link; /* the list that the state names, or a batch's */
-    TAILQ_ENTRY(kaio_req) item; /* lio->items, until it has ended */
-    TAILQ_ENTRY(kaio_req) line; /* file->line[op], while in_line */
     struct kaio_lio *lio;       /* the list that it belongs to, or NULL */
-    struct kaio_thread *owner; /* whose eventfd the kernel signals: the submitter's, the reaper's */
+    struct kaio_thread *owner;  /* whose eventfd the kernel signals: the submitter's, the reaper's;
+                                 * of a stream's, its blocker */
     struct sigevent sigev;
     struct kaio_thread *waiter;    /* another thread that sleeps for it, or KAIO_EVERYONE */
     struct kaio_thread *canceller; /* its aio_cancel() has met it while it was being offered, and
                                     * waits; KAIO_EVERYONE: it has been told to end */
-    char *buf;
-    size_t nbytes, done; /* asked for; transferred so far */
-    off_t offset;
-    uint32_t generation; /* the file's when it was made: is the number still the same file? */
-    uint64_t serial;     /* of all requests, as they were made */
-    uint64_t start_ns;   /* of the call that made it; only if kaio_stats_on */
-    long res;            /* answered: see enum kaio_says */
-    uint8_t op, epoch, lane, says;
-    int8_t priority; /* where requests queue, lower goes first, as in glibc */
-    bool buffered;   /* a read that RWF_NOWAIT begins, if its data is not in memory: worker.c */
-    bool armed;      /* held: file->active[] of the other epoch is all it waits for */
-    bool unstarted;  /* in kaio.blockers */
-    bool blocker;    /* polling: by a thread of its own, which still refers to it */
-    bool epolled;    /* polling: in the reaper's epoll set */
-    bool counted;    /* in file->active[epoch] */
-    bool failed;     /* once done: for its list */
-    pid_t tid;       /* running, a stream's: of the blocker */
-    uint32_t
-        flight; /* submitted the short way, and not counted yet: its place in kaio.flights + 1 */
+    size_t done;                   /* bytes transferred so far */
+    uint64_t serial;               /* of all requests, as they were made */
+    uint64_t start_ns;             /* of the call that made it; only if kaio_stats_on */
+    struct kaio_answer answer;     /* a lane's last; once DONE, the result */
+    uint8_t op, lane, poller;      /* enum kaio_op, kaio_lane, kaio_poller */
+    uint8_t epoch;                 /* counts in file->active[epoch - 1]; 0: in neither */
+    bool buffered;  /* a read that RWF_NOWAIT begins, if its data is not in memory: worker.c */
     uint32_t index; /* in the pool, for good; also left in cb->__abs_prio */
     /* stored whole, as kaio_req_glance() and is_soon() in wait.c look without the lock: */
     struct aiocb *cb; /* NULL once cancelled; untouched after the status store */
     struct kaio_file *file;
     struct kaio_thread *submitter; /* woken when it ends, if it sleeps */
     uint8_t state;
-    bool in_line; /* is, or waits behind, the head of a stream's line */
+    bool in_line; /* a stream's: in file->served[op], or waits for that in file->line[op] */
 };
 
 /* One per open file with requests, as far as that can be told: a number that means another file
@@ -72,7 +73,8 @@ struct kaio_req {
  * The counts are of requests on it. */
 struct kaio_file {
     struct kaio_reqs held;       /* aio_fsync and barriers, oldest first */
-    struct kaio_reqs line[2];    /* a stream's reads and writes: the head is being served */
+    struct kaio_req *served[2];  /* a stream's read and write whose turn it is, */
+    struct kaio_reqs line[2];    /* and those behind them */
     struct kaio_reqs reads;      /* for workers: file reads and syncs, */
     struct kaio_reqs writes;     /* and file writes, which are done one at a time */
     struct kaio_reqs backlog;    /* the context is full */
@@ -91,6 +93,8 @@ struct kaio_file {
     bool ready;                  /* queue.c: has something to take */
     bool has_read;               /* queue.c: the last one that was taken was no write */
     uint8_t epoch;
+    bool armed;      /* the epoch has been flipped for the first of held */
+    bool detached;   /* no number leads to it any more. Read without the lock by direct.c */
     uint8_t refused; /* 1 << op: learned to be declined; costs speed when stale */
     uint8_t kind;    /* enum kaio_kind, of the descriptor when last looked */
     bool anonymous;  /* a stream without a type: eventfd, signalfd, ... */
@@ -98,12 +102,9 @@ struct kaio_file {
     atomic_bool direct;    /* rule.c: O_DIRECT when last asked, */
     _Atomic uint8_t trust; /* and for how many more reads that is believed; both hints */
     atomic_bool memory;    /* tmpfs: has no RWF_NOWAIT, and waits for nothing */
-    /* how often the record has lost its number; requests keep that of their start: are they still
-     * on the file that the number means? Read without the lock by direct.c */
-    uint32_t generation;
-    atomic_bool hot;      /* copy.c: the last small read found its data in memory; a hint */
-    _Atomic uint8_t cold; /* 1 << op: the last small one waited for the device; not offered */
-    atomic_bool slow;     /* workers.c: its last request for a worker waited; a hint */
+    atomic_bool hot;       /* copy.c: the last small read found its data in memory; a hint */
+    _Atomic uint8_t cold;  /* 1 << op: the last small one waited for the device; not offered */
+    atomic_bool slow;      /* workers.c: its last request for a worker waited; a hint */
 };
 
 /* A lio_listio() call. */
@@ -112,10 +113,10 @@ struct kaio_lio {
     struct sigevent sigev;
     uint64_t serial; /* its memory may serve another list while the call that made it goes on */
     struct kaio_thread *waiter; /* LIO_WAIT: who made the call */
-    struct kaio_reqs items;
-    uint32_t pending; /* items that have not ended */
-    bool failed;      /* some item did not succeed */
-    bool wait;        /* LIO_WAIT: the waiting thread frees it */
+    struct kaio_req *last;      /* of its items; a hint, it may have ended */
+    uint32_t pending;           /* items that have not ended */
+    bool failed;                /* some item did not succeed */
+    bool wait;                  /* LIO_WAIT: the waiting thread frees it */
 };
 /* What was decided under the lock and is carried out without it. Lives on a stack. */
 struct kaio_batch {
@@ -146,6 +147,7 @@ void kaio_req_clear(struct kaio_req *req);
 bool kaio_req_is_offered(const struct kaio_req *req);
 void kaio_req_rank(struct kaio_req *req);              /* among those that queue */
 void kaio_req_advance(struct kaio_req *req, size_t n); /* n bytes have been transferred */
+void kaio_req_prepare(struct kaio_req *req);           /* its iocb, for io_submit() */
 struct kaio_req *kaio_req_at(uint32_t index);
 void kaio_req_move(struct kaio_req *req, enum kaio_state state);
 void kaio_file_unsubmitted(struct kaio_file *file, int change);
@@ -162,9 +164,8 @@ struct kaio_file *kaio_file_get(int fd); /* NULL: no memory */
 struct kaio_file *
 kaio_file_used(int fd); /* without the lock; NULL: no request since it was opened */
 void kaio_file_count(struct kaio_req *req); /* a sync that begins now waits for it */
-static inline bool
-kaio_file_is_gone(const struct kaio_req *req) { /* the number is no more its own */
-    return req->generation != req->file->generation;
+static inline bool kaio_file_is_gone(const struct kaio_req *req) { /* the number is another's */
+    return __atomic_load_n(&req->file->detached, __ATOMIC_RELAXED);
 }
 void kaio_file_detach(struct kaio_file *file, int fd); /* the number means another file */
 _Atomic(kaio_number *) *kaio_file_chunk(int fd);       /* of the table; NULL there: no records */
@@ -175,7 +176,9 @@ bool kaio_file_trusts(struct kaio_file *file);
 /* flight.c */
 void kaio_flight_count(struct kaio_req *req);       /* when its event has come, */
 void kaio_flight_count_all(struct kaio_file *file); /* or before a sync */
-uint32_t kaio_flight_place(struct kaio_req *_Atomic *flights, unsigned n, struct kaio_req *req);
+void kaio_flight_place(struct kaio_req *_Atomic *flights, unsigned n, struct kaio_req *req);
+bool kaio_flight_remove(const struct kaio_req *req); /* false: it is not there */
+bool kaio_flight_names(const struct kaio_file *file);
 
 /* queue.c */
 void kaio_queue_add(struct kaio_req *req);
