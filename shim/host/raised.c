@@ -3,11 +3,9 @@
  * program sees EPIPE or EFBIG only; here it may be the program's own thread, and they are taken
  * back.
  *
- * kaio_raised_before() comes before the first write of a batch, kaio_raised_after() before its
- * signals are unblocked. A write that has raised one answers EPIPE or EFBIG, at once, so
- * kaio.raised has counted it by then. What is raised is pending for this very thread, and such
- * signals are dequeued before those of the process, which stay. So does one that was pending for
- * the thread before (the program blocks it): ours has merged with it.
+ * What is raised is pending for this very thread, and such signals are dequeued before those of the
+ * process, which stay. So does one that was pending for the thread before (the program blocks it):
+ * ours has merged with it. No state: libkaio-record.so contains this file, too.
  */
 #include "host/host.h"
 
@@ -64,17 +62,4 @@ void kaio_raised_take(unsigned before) {
     unsigned raised = pending_here() & ~before;
     for (int i = 0; i < 2; i++)
         if (raised & BIT(both[i])) take_back(both[i]);
-}
-
-/* Under the lock. */
-void kaio_raised_before(struct kaio_raised *r, const sigset_t *mask) {
-    if (r->writes || kaio_is_ours) return; /* nothing is ever delivered to ours */
-    r->writes = true;
-    r->seen = kaio.raised;
-    r->pending = kaio_raised_pending(mask);
-}
-
-/* any: EPIPE or EFBIG since then. */
-void kaio_raised_after(const struct kaio_raised *r, bool any) {
-    if (any) kaio_raised_take(r->pending);
 }
