@@ -1,4 +1,4 @@
-# make: build/libkaio.so and what scripts/kaio needs. make check: the tests that gcc and libaio-dev are enough for;
+# make: build/libkaio.so, build/libkaio-record.so and what scripts/kaio needs. make check: the tests that gcc and libaio-dev are enough for;
 # scripts/test is for all, and installs what they need. make install PREFIX=... LIBDIR=... DESTDIR=..., make
 # uninstall, make deb; with the flags of the build, if it had any, or it is done anew.
 CC ?= gcc
@@ -20,17 +20,21 @@ endif
 FORTIFY ?= 2
 KAIO_CFLAGS = -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -ftls-model=initial-exec \
 	-Ishim -Wall -Wextra -Werror -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=$(FORTIFY) -pthread
-KAIO_LDFLAGS = -shared -pthread -Wl,-z,relro,-z,now,-z,noexecstack,-soname,libkaio.so
+KAIO_LDFLAGS = -shared -pthread -Wl,-z,relro,-z,now,-z,noexecstack,-soname,$(@F)
 SOURCES = $(shell find shim -name "*.c")
-HEADERS = $(shell find shim -name "*.h" -o -name "*.def")
+HEADERS = $(shell find shim record -name "*.h" -o -name "*.def")
 OBJECTS = $(SOURCES:%.c=$(B)/%.o)
+# With its own copies of what it needs of shim/host; their descriptors have a mark of their own (fd.c).
+RECORDER = record fd output raised
 
 VERSION = 0.1.0
 
 TOOLS = $(B)/kaio-check $(B)/kaio-measure $(B)/kaio-stats $(B)/kaio-top
 MANUAL = $(B)/man/kaio.1 $(B)/man/libkaio.7
 
-all: $(B)/libkaio.so $(TOOLS) $(MANUAL)
+LIBRARIES = $(B)/libkaio.so $(B)/libkaio-record.so
+
+all: $(LIBRARIES) $(TOOLS) $(MANUAL)
 
 # What the build finds is what it depends on, too: it is done anew with other flags, another compiler, or once
 # <sys/sdt.h> is there (probe.h).
@@ -42,15 +46,23 @@ $(B)/found: FORCE
 	[ "$$found" = "$$(cat $@ 2>/dev/null)" ] || echo "$$found" >$@
 
 $(B)/libkaio.so: $(OBJECTS)
+$(B)/libkaio-record.so: $(RECORDER:%=$(B)/record/%.o)
+$(LIBRARIES):
 	$(CC) $(CFLAGS) $(LDFLAGS) $(KAIO_LDFLAGS) -o $@ $^
 
 $(B)/shim/%.o: shim/%.c $(HEADERS) Makefile $(B)/found
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(KAIO_CFLAGS) -c -o $@ $<
 
+$(B)/record/record.o: record/record.c
+$(B)/record/fd.o $(B)/record/output.o $(B)/record/raised.o: $(B)/record/%.o: shim/host/%.c
+$(RECORDER:%=$(B)/record/%.o): $(HEADERS) Makefile $(B)/found
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(KAIO_CFLAGS) -DFD_MARK=62 -c -o $@ $(filter %.c,$^)
+
 TOOL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -DKAIO_VERSION='"$(VERSION)"'
 
-$(B)/kaio-check: tools/kaio-check.c tools/options.c tools/output.c tools/probe.c tools/printable.c tools/check.h tools/printable.h shim/host/options.def Makefile $(B)/found
+$(B)/kaio-check: tools/kaio-check.c tools/options.c tools/output.c tools/probe.c tools/printable.c tools/check.h tools/printable.h $(HEADERS) Makefile $(B)/found
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^)
 
@@ -87,7 +99,7 @@ $(B)/tests/%: tests/%.c $(filter-out tests/bench/%,$(wildcard tests/*/*.h)) shim
 
 # Static analysis: what is found is an error. A line that is right all the same says so beside it;
 # .clang-tidy says what is not asked.
-ANALYZED = $(SOURCES) $(wildcard tools/*.c)
+ANALYZED = $(SOURCES) $(wildcard record/*.c tools/*.c)
 GCC_ANALYZED = $(ANALYZED:%=build/analyze/%.gcc)
 TIDIED = $(ANALYZED:%=build/analyze/%.tidy)
 
@@ -96,7 +108,7 @@ analyze: analyze-gcc analyze-cppcheck analyze-tidy
 analyze-gcc: $(GCC_ANALYZED)
 analyze-tidy: $(TIDIED)
 
-$(GCC_ANALYZED) $(TIDIED): $(HEADERS) $(wildcard tools/*.h) shim/host/options.def .clang-tidy Makefile
+$(GCC_ANALYZED) $(TIDIED): $(HEADERS) $(wildcard tools/*.h) .clang-tidy Makefile
 
 build/analyze/%.gcc: %
 	@mkdir -p $(@D)
@@ -110,7 +122,7 @@ build/analyze/%.tidy: %
 analyze-cppcheck:
 	cppcheck --quiet --error-exitcode=1 --enable=warning,performance,portability --inline-suppr \
 		--std=c11 -D_GNU_SOURCE -DKAIO_VERSION='""' -Ishim \
-		--include=/usr/include/x86_64-linux-gnu/sys/queue.h shim tools
+		--include=/usr/include/x86_64-linux-gnu/sys/queue.h shim record tools
 
 BENCHES = $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
 
@@ -127,16 +139,16 @@ check: $(B)/libkaio.so build-debug $(filter $(B)/tests/api/%,$(TESTS))
 
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
-# What kaio needs stands in a directory of its own, with a link to the library, wherever LIBDIR is.
+# What kaio needs stands in a directory of its own, with links to the libraries, wherever LIBDIR is.
 COMMANDS = $(DESTDIR)$(PREFIX)/libexec/kaio
 COMPLETION = $(DESTDIR)$(PREFIX)/share/bash-completion/completions/kaio
 
 install: all
-	install -D -m 644 -t $(DESTDIR)$(LIBDIR) $(B)/libkaio.so
+	install -D -m 644 -t $(DESTDIR)$(LIBDIR) $(LIBRARIES)
 	install -D -t $(DESTDIR)$(PREFIX)/bin scripts/kaio
 	install -D -m 644 -t $(COMMANDS) $(filter-out %.bash,$(wildcard scripts/kaio.d/*))
 	install -t $(COMMANDS) $(TOOLS)
-	ln -sfr $(DESTDIR)$(LIBDIR)/libkaio.so $(COMMANDS)/libkaio.so
+	ln -sfr -t $(COMMANDS) $(LIBRARIES:$(B)/%=$(DESTDIR)$(LIBDIR)/%)
 	install -D -m 644 scripts/kaio.d/completion.bash $(COMPLETION)
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(B)/man/kaio.1
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man7 $(B)/man/libkaio.7
@@ -144,7 +156,7 @@ install: all
 
 uninstall:
 	rm -rf $(COMMANDS)
-	rm -f $(DESTDIR)$(LIBDIR)/libkaio.so $(DESTDIR)$(PREFIX)/bin/kaio $(COMPLETION)
+	rm -f $(LIBRARIES:$(B)/%=$(DESTDIR)$(LIBDIR)/%) $(DESTDIR)$(PREFIX)/bin/kaio $(COMPLETION)
 	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/kaio.1 $(DESTDIR)$(PREFIX)/share/man/man7/libkaio.7
 	test -n "$(DESTDIR)" || ldconfig || true
 

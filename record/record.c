@@ -1,5 +1,9 @@
-/* record.c - KAIO_RECORD: what the program asks for, as a fio iolog of version 3, which
- * `fio --read_iolog=FILE` replays. Called by watch.c before the request is made, in every mode.
+/* record.c - libkaio-record.so: what the program asks of POSIX AIO, as a fio iolog of version 3,
+ * which `fio --read_iolog=FILE` replays. KAIO_RECORD says where.
+ *
+ * It stands in front of libkaio.so in LD_PRELOAD, or alone in front of glibc's AIO. Each call that
+ * makes requests is written down, and then handed to the next definition in line. Nothing is shared
+ * with libkaio.so but three files of shim/host (fd.c, output.c, raised.c), which both contain.
  *
  * Each request is one line, written at once with one write() to a file opened for appending. That
  * costs the page cache's 1 to 2 us a request, and in return there is no buffer to fill, no lock, no
@@ -11,15 +15,19 @@
  * and "open" lines in the same write(). Which files have them is in a table of fixed size; what
  * finds no place there is opened and closed around each request.
  *
+ * The program may close the descriptor, or put a file of its own on the number. So its mark is
+ * looked at before each write, and without it the file is opened anew.
+ *
  * Left out and counted: what is not a file or block device, and paths that the format cannot hold.
  */
-#include "observe/watch.h"
-#include "observe/stats.h"
+#include "host/host.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -30,6 +38,20 @@
 #define LINE_MOST  (4 * 384)    /* add, open, the request, close */
 #define FILES      1024         /* a power of two */
 #define BYTES_MOST 0x7ffff000ul /* of one read() or write(); fio's count has 32 bits */
+
+#define OPTION(name, kind, field, initial, min, max, accepted, help) accepted
+static const char accepted[] =
+#include "options.def"
+    ;
+#undef OPTION
+
+#define EXPORT __attribute__((visibility("default")))
+/* The same function under its large-file name: off_t is 64 bits wide on x86-64. */
+#define EXPORT_64(name) __asm__(".globl " #name "64\n.set " #name "64, " #name)
+
+static char wanted[KAIO_PATH_MAX]; /* KAIO_RECORD, absolute; "": nothing is recorded */
+static atomic_bool is_loaded;
+static _Atomic int log_fd = -1; /* lives on in a child, until it opens its own */
 
 enum output { NONE, OPENING, OPEN, OVER };
 
@@ -42,14 +64,10 @@ static struct {
     _Atomic uint64_t streams, names;
 } __attribute__((aligned(4096))) record; /* whole pages: nothing else is wiped with it */
 
-void kaio_record_load(void) {
-    madvise(&record, sizeof record, MADV_WIPEONFORK);
-}
-
 static void end(int err) {
     if (atomic_exchange_explicit(&record.output, OVER, memory_order_relaxed) == OVER) return;
-    kaio_say("the recording ends: %s: %s; the program goes on",
-             *record.path ? record.path : kaio_config.record, strerrordesc_np(err));
+    kaio_say("the recording ends: %s: %s; the program goes on", *record.path ? record.path : wanted,
+             strerrordesc_np(err));
 }
 
 static int open_record(int flags) {
@@ -58,12 +76,12 @@ static int open_record(int flags) {
 }
 
 static int create(void) {
-    snprintf(record.path, sizeof record.path, "%s", kaio_config.record);
+    snprintf(record.path, sizeof record.path, "%s", wanted);
     int fd = open_record(O_CREAT | O_EXCL), pid = (int)getpid();
     for (int i = 1; fd < 0 && errno == EEXIST && i < 100; i++) {
         const char *format = i == 1 ? "%s.%d" : "%s.%d.%d"; /* after execve() */
         /* cppcheck-suppress wrongPrintfScanfArgNum ; C ignores what the format does not name */
-        snprintf(record.path, sizeof record.path, format, kaio_config.record, pid, i);
+        snprintf(record.path, sizeof record.path, format, wanted, pid, i);
         fd = open_record(O_CREAT | O_EXCL);
     }
     return fd;
@@ -73,11 +91,11 @@ static bool put(const char *text, size_t n);
 
 static void begin(uint64_t now) {
     static const char header[] = "fio version 3 iolog\n";
-    int inherited = kaio_record_fd;
+    int inherited = log_fd;
     if (kaio_fd_is_marked(inherited)) syscall(SYS_close, inherited);
     record.start_ns = now;
-    kaio_record_fd = kaio_fd_raise(create());
-    if (kaio_record_fd < 0) end(errno);
+    log_fd = kaio_fd_raise(create());
+    if (log_fd < 0) end(errno);
     else if (put(header, sizeof header - 1)) /* release: pairs with the acquire in is_open() */
         atomic_store_explicit(&record.output, OPEN, memory_order_release);
 }
@@ -97,18 +115,26 @@ static bool is_open(uint64_t now) {
     return output == OPEN;
 }
 
-/* False: the recording has ended; a line that is not all there is taken back. The program may have
- * closed the descriptor unseen. */
-static bool put(const char *text, size_t n) {
-    int fd = kaio_record_fd;
-    if (!kaio_fd_is_marked(fd)) {
-        fd = kaio_fd_raise(open_record(0));
-        kaio_record_fd = fd;
+/* The descriptor, opened anew if the program has closed it; or -errno. Of several threads that see
+ * it at once, one leaves its own. */
+static int current(void) {
+    int fd = log_fd;
+    while (!kaio_fd_is_marked(fd)) {
+        int again = kaio_fd_raise(open_record(0));
+        if (again < 0) return -errno;
+        if (atomic_compare_exchange_strong(&log_fd, &fd, again)) return again;
+        syscall(SYS_close, again);
     }
-    size_t done;
-    int err = -kaio_output_put(fd, text, n, 0, &done);
-    if (err == 0) return true;
+    return fd;
+}
+
+/* False: the recording has ended; a line that is not all there is taken back. */
+static bool put(const char *text, size_t n) {
     struct stat st;
+    size_t done = 0;
+    int fd = current();
+    int err = fd < 0 ? -fd : -kaio_output_put(fd, text, n, 0, &done);
+    if (err == 0) return true;
     if (done && fstat(fd, &st) == 0 && ftruncate(fd, st.st_size - (off_t)done)) err = errno;
     end(err);
     return false;
@@ -185,17 +211,125 @@ static void put_request(const struct aiocb *cb, enum kaio_op op, const char *pat
     else put(text, (size_t)(n + sprintf(text + n, "%llu %s close\n", t, path)));
 }
 
-void kaio_record(const struct aiocb *cb, enum kaio_op op, uint64_t now) {
+static void record_one(const struct aiocb *cb, enum kaio_op op, uint64_t now) {
     char path[PATH_MOST + 1];
     bool nothing = op <= KAIO_WRITE && (cb->aio_nbytes == 0 || cb->aio_offset < 0);
     if (nothing || !is_open(now) || !path_of(cb->aio_fildes, path)) return;
     put_request(cb, op, path, now > record.start_ns ? (now - record.start_ns) / 1000 : 0);
 }
 
-void kaio_record_report(void) {
+/* The kernel's clock: another library may fake what the name means. */
+static uint64_t now_ns(void) {
+    struct timespec t;
+    syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* The next definitions in line: looked up at load, for dlsym() takes locks and may allocate; or
+ * before, since other libraries' constructors may make requests. */
+static struct {
+    __typeof__(&aio_read) read;
+    __typeof__(&aio_write) write;
+    __typeof__(&aio_fsync) sync;
+    __typeof__(&lio_listio) list;
+} next;
+
+/* False: KAIO_RECORD is not what it can be. A copy, for programs that set their title write over
+ * the environment; absolute, for they may change their directory, too. */
+static bool set_wanted(const char *value) {
+    char *end, path[2 * KAIO_PATH_MAX] = "";
+    long number = strtol(value, &end, 10);
+    if (*value && !*end) return number == 0; /* no file's name, but a mistake */
+    bool fits = *value && strlen(value) < KAIO_PATH_MAX && strcmp(value, "/dev/stderr") != 0;
+    if (!fits || (*value != '/' && !getcwd(path, KAIO_PATH_MAX))) return false;
+    if (*path) strcat(path, "/");
+    strcat(path, value);
+    if (strlen(path) >= sizeof wanted) return false;
+    strcpy(wanted, path);
+    return true;
+}
+
+/* Idempotent; what is found twice is the same. */
+static void load(void) {
+    if (atomic_load_explicit(&is_loaded, memory_order_acquire)) return;
+    int saved = errno;
+    next.read = (__typeof__(next.read))dlsym(RTLD_NEXT, "aio_read");
+    next.write = (__typeof__(next.write))dlsym(RTLD_NEXT, "aio_write");
+    next.sync = (__typeof__(next.sync))dlsym(RTLD_NEXT, "aio_fsync");
+    next.list = (__typeof__(next.list))dlsym(RTLD_NEXT, "lio_listio");
+    kaio_output_load("");
+    const char *value = secure_getenv("KAIO_RECORD");
+    if (value && !set_wanted(value))
+        kaio_say("KAIO_RECORD=%.200s is not understood (accepted: %s); nothing is recorded", value,
+                 accepted);
+    madvise(&record, sizeof record, MADV_WIPEONFORK);
+    errno = saved;
+    /* release: pairs with the acquire above */
+    atomic_store_explicit(&is_loaded, true, memory_order_release);
+}
+
+__attribute__((constructor)) static void loaded(void) {
+    load();
+}
+
+__attribute__((destructor)) static void unloaded(void) {
     unsigned long long streams = record.streams, names = record.names;
     if (streams + names == 0) return;
     kaio_say("requests left out of the recording: %llu of streams, %llu of files that are deleted "
              "or have spaces or too long a path",
              streams, names);
 }
+
+static bool is_wanted(void) {
+    load();
+    return *wanted;
+}
+
+static void record_request(const struct aiocb *cb, enum kaio_op op) {
+    if (!is_wanted()) return;
+    int saved = errno;
+    record_one(cb, op, now_ns());
+    errno = saved;
+}
+
+static void record_list(struct aiocb *const list[], int n) {
+    if (!is_wanted()) return;
+    int saved = errno;
+    uint64_t now = now_ns();
+    for (int i = 0; i < n; i++) {
+        if (!list[i]) continue;
+        if (list[i]->aio_lio_opcode == LIO_READ) record_one(list[i], KAIO_READ, now);
+        if (list[i]->aio_lio_opcode == LIO_WRITE) record_one(list[i], KAIO_WRITE, now);
+    }
+    errno = saved;
+}
+
+/* libkaio.so looks for this name, to say so if KAIO_RECORD is set and nobody records. */
+EXPORT const char kaio_recorder = 1;
+
+/* Each is written down before it is made, so what is refused then is in the file, too. Results,
+ * errors and errno are those of the next in line. */
+EXPORT int aio_read(struct aiocb *cb) {
+    record_request(cb, KAIO_READ);
+    return next.read(cb);
+}
+EXPORT_64(aio_read);
+
+EXPORT int aio_write(struct aiocb *cb) {
+    record_request(cb, KAIO_WRITE);
+    return next.write(cb);
+}
+EXPORT_64(aio_write);
+
+EXPORT int aio_fsync(int op, struct aiocb *cb) {
+    record_request(cb, op == O_DSYNC ? KAIO_FDSYNC : KAIO_FSYNC);
+    return next.sync(op, cb);
+}
+EXPORT_64(aio_fsync);
+
+EXPORT int lio_listio(int mode, struct aiocb *const list[], int n, struct sigevent *sigev) {
+    if (mode == LIO_WAIT || mode == LIO_NOWAIT) record_list(list, n);
+    else load();
+    return next.list(mode, list, n, sigev);
+}
+EXPORT_64(lio_listio);

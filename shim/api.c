@@ -10,7 +10,7 @@
  *   core/rule.c            answers: what next   core/finish.c   result, status, wake-ups, lists
  *   core/notify.c          signal or thread     core/wait.c     aio_suspend(), LIO_WAIT
  *   core/cancel.c          aio_cancel()         core/close.c    fsync(), close(), dup2()
- *   observe/               KAIO_STATS, KAIO_RECORD              host/  threads, descriptors, time
+ *   observe/               KAIO_STATS           host/           threads, descriptors, time
  *
  * Nothing else is visible outside. errno is set for the program here only: what is below answers
  * -errno. What its own system calls leave in errno is put back, there or here.

@@ -1,5 +1,5 @@
-/* options.c - the table of shim/host/options.def in the forms that help, flags, README and manual
- * want. */
+/* options.c - the tables of shim/host/options.def and record/options.def in the forms that help,
+ * flags, README and manual want. */
 #include "check.h"
 
 #include <ctype.h>
@@ -19,6 +19,7 @@ static const struct option {
 #define OPTION(name, kind, field, initial, min, max, accepted, help)                               \
     {name, accepted, help, INITIAL_##kind(initial, accepted), kind, min, max},
 #include "../shim/host/options.def"
+#include "../record/options.def"
 };
 
 #define WIDTH 78

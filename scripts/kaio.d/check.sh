@@ -77,11 +77,14 @@ check_process() { # PID
         say warn "process $1 ($name): may not be looked at; run kaio check as its user or as root"
         return
     fi
-    loaded=$(printf '%s\n' "$maps" | LC_ALL=C sed -n 's/^[^/]*\(\/.*libkaio[^/]*\.so.*\)/\1/p' | head -n 1)
+    loaded=$(printf '%s\n' "$maps" | LC_ALL=C sed -n 's/^[^/]*\(\/.*libkaio[^/]*\.so.*\)/\1/p')
+    records=$(printf '%s\n' "$loaded" | LC_ALL=C grep '/libkaio-record\.so[^/]*$' | head -n 1)
+    loaded=$(printf '%s\n' "$loaded" | LC_ALL=C grep -v '/libkaio-record\.so[^/]*$' | head -n 1)
+    [ -z "$records" ] || say ok "process $1 ($name): libkaio-record is loaded: $records"
     if [ -z "$loaded" ]; then
         say no "process $1 ($name): libkaio is not loaded; it has to be started with it: kaio COMMAND"
         case $(value_in "$1" LD_PRELOAD) in
-        *libkaio*) say no "its LD_PRELOAD names libkaio, but the file was not found or not accepted; LD_DEBUG=libs shows why" ;;
+        *libkaio.so*) say no "its LD_PRELOAD names libkaio, but the file was not found or not accepted; LD_DEBUG=libs shows why" ;;
         *) if program=$(readlink "/proc/$1/exe"); then check_program "$program"; fi ;;
         esac
         return

@@ -25,7 +25,8 @@ in_path() { # NAME: $program is where it is
     return 1
 }
 
-# set_preload: $preload is LD_PRELOAD with the library in front of what is there.
+# set_preload: $preload is LD_PRELOAD with the library in front of what is there, and with KAIO_RECORD
+# the recorder in front of all.
 # ASan's runtime refuses to be loaded behind any other library, lest that takes its malloc() away. Ours
 # does not; of what else is in LD_PRELOAD it shall judge by itself, unless it is there, too. Always set:
 # a program may start one that has it.
@@ -34,6 +35,7 @@ set_preload() {
     *[[:space:]:]*) fail 125 "LD_PRELOAD cannot hold a path with a space or a colon: $library" ;;
     esac
     preload=$library${LD_PRELOAD:+:$LD_PRELOAD}
+    if [ "${KAIO_RECORD-0}" != 0 ]; then preload=$recorder:$preload; fi
     case ${LD_PRELOAD-} in
     '' | *asan*) export ASAN_OPTIONS="verify_asan_link_order=0${ASAN_OPTIONS:+:$ASAN_OPTIONS}" ;;
     esac

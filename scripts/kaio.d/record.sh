@@ -1,7 +1,8 @@
 # usage: kaio record -o FILE [OPTION ...] [--] COMMAND [ARGUMENT ...]
 #
-# Runs COMMAND with libkaio and writes each request that it makes (time, file, operation, offset,
-# length) to FILE, as a fio iolog of version 3. To try other engines and depths on the same work:
+# Runs COMMAND with libkaio and, in front of it, libkaio-record, which writes each request that COMMAND
+# makes (time, file, operation, offset, length) to FILE, as a fio iolog of version 3. To try other
+# engines and depths on the same work:
 #
 #     fio --name=replay --read_iolog=FILE --ioengine=libaio --iodepth=32
 #     fio --name=replay --read_iolog=FILE --ioengine=io_uring --iodepth=128 --replay_no_stall=1

@@ -6,6 +6,7 @@
  */
 #include "host/host.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,6 +69,18 @@ static bool option_set(const struct option *o, const char *value) {
     return true;
 }
 
+/* libkaio-record.so records: it must stand in front, and kaio_recorder is its name. */
+static void look_for_recorder(void) {
+    const char *file = secure_getenv("KAIO_RECORD");
+    if (!file || !strcmp(file, "0")) return;
+    if (!dlsym(RTLD_DEFAULT, "kaio_recorder") || dlsym(RTLD_NEXT, "kaio_recorder"))
+        kaio_say("KAIO_RECORD=%.200s: nothing is recorded without libkaio-record.so; start the "
+                 "program by `kaio record -o FILE PROGRAM`, or with LD_PRELOAD=\"libkaio-record.so "
+                 "libkaio.so\"",
+                 file);
+    dlerror(); /* is the program's again */
+}
+
 void kaio_config_load(void) {
     int saved = errno;
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
@@ -79,5 +92,6 @@ void kaio_config_load(void) {
         kaio_say("%s=%.200s is not understood (accepted: %s); the default stays", o->name, value,
                  o->accepted);
     }
+    look_for_recorder();
     errno = saved;
 }

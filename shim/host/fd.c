@@ -12,7 +12,11 @@
 /* Our descriptors start here where the limit allows: out of the way, and within the first 64: past
  * them the kernel makes a larger table, for which a process with threads waits 15 ms (RCU). */
 #define FD_FLOOR 40
-#define FD_MARK  61 /* what F_GETSIG answers for ours: a number that no program chooses */
+/* What F_GETSIG answers for ours: a number that no program chooses. libkaio-record.so's is another.
+ */
+#ifndef FD_MARK
+#define FD_MARK 61
+#endif
 
 int kaio_fd_move(int fd) {
     int high = fcntl(fd, F_DUPFD_CLOEXEC, FD_FLOOR);

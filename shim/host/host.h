@@ -195,7 +195,7 @@ enum kaio_mode { KAIO_AUTO, KAIO_WORKER, KAIO_OFF };
 struct kaio_config {
     int mode, depth, workers, order;
     /* "": off, "1": standard error, a path */
-    char log[KAIO_PATH_MAX], stats[KAIO_PATH_MAX], record[KAIO_PATH_MAX];
+    char log[KAIO_PATH_MAX], stats[KAIO_PATH_MAX];
 };
 extern struct kaio_config kaio_config; /* stats may also be "live" */
 void kaio_config_load(void);
@@ -295,7 +295,6 @@ int kaio_clock_poll(struct pollfd *fd, const struct timespec *limit); /* ppoll()
 int kaio_clock_nap(long ns, bool cancellable); /* less than a second; 0, or -EINTR */
 
 /* fd.c */
-extern _Atomic int kaio_record_fd; /* or -1 */
 int kaio_fd_move(int fd);          /* another number for it, out of the program's way; or -1 */
 int kaio_fd_raise(int fd); /* moves a new descriptor out of the program's way; -1 stays -1 */
 bool kaio_fd_is_ours(int fd);

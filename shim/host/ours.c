@@ -12,12 +12,10 @@
 #define MOMENTS   2000
 
 _Atomic int kaio_epfd = -1;
-_Atomic int kaio_record_fd = -1; /* lives on in a child, until it opens its own */
 
 static _Atomic int *our_fd(int fd) {
     if (fd < 3) return NULL;
-    if (fd == kaio_epfd || fd == kaio_record_fd)
-        return fd == kaio_epfd ? &kaio_epfd : &kaio_record_fd;
+    if (fd == kaio_epfd) return &kaio_epfd;
     for (int i = 0; i <= KAIO_EFDS; i++) {
         struct kaio_thread *t = kaio_efds[i];
         if (t && t->efd == fd) return &t->efd;
@@ -28,9 +26,9 @@ static _Atomic int *our_fd(int fd) {
 /* The lowest of ours from this number on; UINT_MAX: there is none. */
 unsigned kaio_fd_ours_from(unsigned first) {
     unsigned found = UINT_MAX;
-    for (int i = -2; i <= KAIO_EFDS; i++) {
+    for (int i = -1; i <= KAIO_EFDS; i++) {
         const struct kaio_thread *t = i >= 0 ? kaio_efds[i] : NULL;
-        int fd = i == -2 ? kaio_epfd : i == -1 ? kaio_record_fd : t ? t->efd : -1;
+        int fd = i < 0 ? kaio_epfd : t ? t->efd : -1;
         if (fd >= 0 && (unsigned)fd >= first && (unsigned)fd < found && kaio_fd_is_marked(fd))
             found = (unsigned)fd;
     }
@@ -66,7 +64,7 @@ void kaio_fd_evade(int fd) {
     _Atomic int *ours = our_fd(fd);
     if (!ours || !kaio_fd_is_marked(fd)) return;
     int moved = kaio_fd_move(fd);
-    bool eventfd = ours != &kaio_epfd && ours != &kaio_record_fd;
+    bool eventfd = ours != &kaio_epfd;
     atomic_store(ours, moved >= 0 || !eventfd ? moved : KAIO_LOST);
     if (moved < 0 && eventfd) syscall(SYS_write, fd, &one, sizeof one);
     if (eventfd) await_polls(fd);

@@ -109,7 +109,6 @@ static bool is_json(const char *path) {
 }
 
 void kaio_stats_report(void) {
-    if (*kaio_config.record) kaio_record_report();
     if (!kaio_stats_on) return;
     struct kaio_counts *c = kaio_watch_now();
     kaio_stats_update();

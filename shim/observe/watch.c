@@ -1,4 +1,4 @@
-/* watch.c - watching the program at its calls, for KAIO_STATS and KAIO_RECORD: called by
+/* watch.c - watching the program at its calls, for KAIO_STATS: called by
  * api.c in every mode, so that glibc's AIO (KAIO_MODE=off) is measured in the same way.
  *
  * What a request takes is counted from the beginning of the call that submits it to the moment when
@@ -34,7 +34,7 @@ static struct {
     struct place table[TABLE_SIZE];
 } __attribute__((aligned(4096))) watch; /* whole pages: nothing else is wiped with it */
 
-bool kaio_watching, kaio_stats_on;
+bool kaio_stats_on;
 __thread uint64_t kaio_call_start_ns;
 
 /* When the process was loaded; in a forked child, at its first request. */
@@ -50,12 +50,10 @@ static void identify(void) {
 
 void kaio_watch_load(void) {
     kaio_stats_on = *kaio_config.stats;
-    kaio_watching = kaio_stats_on || *kaio_config.record;
-    if (!kaio_watching) return;
+    if (!kaio_stats_on) return;
     identify();
     madvise(&watch, sizeof watch, MADV_WIPEONFORK);
     kaio_share_load();
-    kaio_record_load();
 }
 
 struct kaio_counts *kaio_watch_counts(void) {
@@ -162,14 +160,12 @@ uint64_t kaio_watch_begin(struct aiocb *const list[], int n, int op) {
     int saved = errno;
     uint64_t now = kaio_now_ns();
     identify();
-    if (kaio_stats_on) kaio_share_begin(&watch.own);
+    kaio_share_begin(&watch.own);
     struct kaio_counts *c = kaio_watch_counts();
     ends(c, now);
     for (int i = 0; i < n; i++) {
         enum kaio_op one;
         if (!operation(list[i], op, &one)) continue;
-        if (*kaio_config.record) kaio_record(list[i], one, now);
-        if (!kaio_stats_on) continue;
         count(c, list[i], kaio_watch_op(one), 1);
         insert(c, list[i], now);
     }
@@ -180,7 +176,6 @@ uint64_t kaio_watch_begin(struct aiocb *const list[], int n, int op) {
 
 /* A call that was refused made no request. Of a list, some may have been made. */
 void kaio_watch_end(struct aiocb *const list[], int op, uint64_t start_ns, int res) {
-    if (!kaio_stats_on) return;
     struct kaio_counts *c = kaio_watch_counts();
     if (op != KAIO_WATCH_WAIT) kaio_watch_time(&c->call, kaio_now_ns() - start_ns);
     if (res == 0 || op >= KAIO_WATCH_LIST) return;

@@ -1,5 +1,5 @@
-/* watch.h - what is there for KAIO_STATS and KAIO_RECORD. Off
- * unless asked for; then it costs its callers a branch on kaio_watching or kaio_stats_on.
+/* watch.h - what is there for KAIO_STATS. Off unless asked for; then it costs its callers a
+ * branch on kaio_stats_on.
  */
 #ifndef KAIO_WATCH_H
 #define KAIO_WATCH_H
@@ -12,10 +12,9 @@
 /* watch.c */
 struct kaio_counts; /* stats.h */
 struct kaio_hist;
-#define KAIO_WATCH_LIST (KAIO_BARRIER + 1) /* for an operation: as each aiocb of the list says; */
-#define KAIO_WATCH_WAIT (KAIO_BARRIER + 2) /* and the call lasts until all have ended */
-extern bool kaio_watching;                 /* KAIO_STATS or KAIO_RECORD; final once loaded */
-extern bool kaio_stats_on;
+#define KAIO_WATCH_LIST (KAIO_BARRIER + 1)   /* for an operation: as each aiocb of the list says; */
+#define KAIO_WATCH_WAIT (KAIO_BARRIER + 2)   /* and the call lasts until all have ended */
+extern bool kaio_stats_on;                   /* KAIO_STATS; final once loaded */
 extern __thread uint64_t kaio_call_start_ns; /* of the thread's last call that made a request */
 void kaio_watch_load(void);
 uint64_t kaio_watch_begin(struct aiocb *const list[], int n, int op);
@@ -28,7 +27,7 @@ struct kaio_counts *kaio_watch_now(void);
 /* The answer of a call that makes requests; off, it costs a branch. */
 #define WATCHED(list, n, op, call)                                                                 \
     ({                                                                                             \
-        bool watched_ = __builtin_expect(kaio_watching, false);                                    \
+        bool watched_ = __builtin_expect(kaio_stats_on, false);                                    \
         uint64_t start_ = watched_ ? kaio_watch_begin(list, n, op) : 0;                            \
         int res_ = (call);                                                                         \
         if (__builtin_expect(watched_, false)) kaio_watch_end(list, op, start_, res_);             \
@@ -46,10 +45,5 @@ void kaio_share_load(void);
 void kaio_share_begin(const struct kaio_counts *own); /* what has no count yet is copied */
 struct kaio_counts *kaio_share_page(void);            /* NULL: nothing is published */
 bool kaio_share_end(void);
-
-/* record.c */
-void kaio_record_load(void);
-void kaio_record(const struct aiocb *cb, enum kaio_op op, uint64_t now);
-void kaio_record_report(void);
 
 #endif

@@ -16,8 +16,8 @@ run KAIO_DEPTH=16
 grep -q 'io_setup(16' trace || fail "KAIO_DEPTH=16 is not what io_setup was asked for"
 
 for bad in KAIO_MODE=fast KAIO_DEPTH=0 KAIO_DEPTH=x KAIO_DEPTH=99999999999 KAIO_WORKERS=-1 \
-    KAIO_ORDER=file KAIO_LOG= KAIO_STATS= KAIO_RECORD= KAIO_LOG=2 KAIO_LOG=-1 KAIO_STATS=2 \
-    KAIO_STATS=99999999999999999999 KAIO_RECORD=1 KAIO_RECORD=/dev/stderr; do
+    KAIO_ORDER=file KAIO_LOG= KAIO_STATS= KAIO_LOG=2 KAIO_LOG=-1 KAIO_STATS=2 \
+    KAIO_STATS=99999999999999999999; do
     env LD_PRELOAD="$KAIO_LIB" "$bad" "$every" data 2>errors || fail "$bad: the program failed"
     [ "$(wc -l <errors)" = 1 ] || fail "$bad: not one line: $(cat errors)"
     grep -qF "$bad" errors && grep -q accepted errors || fail "$bad: $(cat errors)"

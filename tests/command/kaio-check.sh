@@ -76,6 +76,12 @@ for _ in $(seq 100); do grep -qs libkaio /proc/$!/maps && break; sleep 0.05; don
 expect 0 '^ok +process .*libkaio is loaded: /' $!
 expect 0 '^ok +active, without a kernel context' $!
 kill $!
+LD_PRELOAD=${KAIO_LIB%.so}-record.so sleep 60 &
+for _ in $(seq 100); do grep -qs libkaio-record /proc/$!/maps && break; sleep 0.05; done
+expect 1 '^ok +process .*libkaio-record is loaded: /' $!
+expect 1 '^no +process .*libkaio is not loaded; it has to' $!
+grep -q 'LD_PRELOAD names libkaio' out && fail "libkaio-record.so taken for libkaio.so: $(cat out)"
+kill $!
 "$kaio" --mode off sleep 60 &
 for _ in $(seq 100); do grep -qs libkaio /proc/$!/maps && break; sleep 0.05; done
 expect 1 '^no +not active' $!

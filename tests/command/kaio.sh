@@ -23,6 +23,10 @@ ln -s "$KAIO_LIB" other.so
 [ "$("$kaio" run --workers 3 --depth=9 sh -c 'echo "$KAIO_WORKERS $KAIO_DEPTH"')" = "3 9" ] || fail "run --workers"
 "$kaio" --stats="$PWD/report" true
 grep -q requests report || fail "--stats=FILE"
+# shellcheck disable=SC2016
+for words in run:--record=log record:-olog; do
+    [ "$(LD_PRELOAD='' "$kaio" ${words%:*} "${words#*:}" sh -c 'echo "$LD_PRELOAD"')" = "${KAIO_LIB%.so}-record.so:$KAIO_LIB" ] || fail "$words: LD_PRELOAD"
+done
 [ "$("$kaio" --mode=off sh -c 'echo "$KAIO_MODE"')" = off ] || fail "--mode="
 "$kaio" --stats true 2>&1 | grep -q requests || fail "--stats"
 

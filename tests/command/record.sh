@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # kaio record: what was asked for is in the file, and fio replays just that; nothing is lost in forked
-# children, by _exit(), nor with more files than there is room for; a full disk stops only the recording.
+# children, by _exit(), nor with more files than there is room for, nor when the program closes the recording's
+# descriptor; a full disk stops only the recording. libkaio-record.so works alone, too.
 set -eu
 fail() { echo "$1"; exit 1; }
 export -n KAIO_LIB # no variable of the library
 dd if=/dev/urandom of=data bs=1M count=1 status=none
 record() { "$TESTS_TOP/scripts/kaio" record "$@"; }
+recorder=$TESTS_TOP/build/libkaio-record.so
 every=$TESTS_TOP/build/tests/lib/every
 watch=$TESTS_TOP/build/tests/command/watch
 
@@ -56,8 +58,39 @@ valid log
 
 rm -f log*
 touch log # KAIO_RECORD by hand, and there is one already
-KAIO_RECORD=$PWD/log LD_PRELOAD=$KAIO_LIB "$watch" executed data
+KAIO_RECORD=log LD_PRELOAD="$recorder $KAIO_LIB" "$watch" executed data
 [ "$(wc -l log.* | awk '{ print $1 }' | paste -sd' ')" = "6 6 12" ] || fail "after execve(): $(ls)"
+
+# on glibc's AIO alone
+rm -f log*
+KAIO_RECORD=$PWD/log LD_PRELOAD=$recorder "$every" data 2>errors || fail "alone: status"
+grep -q 'left out of the recording: 1 of streams, 0 of' errors || fail "alone, the pipe: $(cat errors)"
+[ "$(asked log)" = "144 589824 1 4096 1 1" ] || fail "alone: $(asked log)"
+[ "$(replayed log)" = "144 589824 1 4096 1 1" ] || fail "alone, replayed: $(replayed log)"
+
+# the program closes the descriptor, and puts files of its own on the number
+for preload in "$recorder $KAIO_LIB" "$recorder"; do
+    rm -f log* own
+    KAIO_RECORD=$PWD/log LD_PRELOAD=$preload "$watch" closes data || fail "closes: $preload"
+    valid log
+    [ "$(asked log)" = "15 61440 0 0 0 0" ] || fail "closes: $preload: $(cat log)"
+done
+
+# loaded for nothing, or not loaded
+LD_PRELOAD="$recorder $KAIO_LIB" "$every" data >out 2>&1 && [ ! -s out ] || fail "not asked for: $(cat out)"
+for preload in "$KAIO_LIB" "$KAIO_LIB $recorder"; do
+    rm -f log*
+    KAIO_RECORD=$PWD/log LD_PRELOAD=$preload "$every" data >out 2>&1 || fail "not in front: status"
+    [ "$(wc -l <out)" = 1 ] && grep -q 'nothing is recorded without libkaio-record.so; .*kaio record -o FILE' out &&
+        [ ! -e log ] || fail "not in front: $preload: $(cat out)"
+done
+KAIO_RECORD=0 LD_PRELOAD=$KAIO_LIB "$every" data >out 2>&1 && [ ! -s out ] || fail "KAIO_RECORD=0: $(cat out)"
+for bad in '' 1 007 /dev/stderr "$(printf '/%01024d' 1)"; do
+    KAIO_RECORD=$bad LD_PRELOAD=$recorder "$every" data >out 2>&1 || fail "KAIO_RECORD=$bad: status"
+    [ "$(wc -l <out)" = 1 ] && grep -q 'KAIO_RECORD=.* is not understood (accepted: 0 or a file.s path)' out ||
+        fail "KAIO_RECORD=$bad: $(cat out)"
+done
+[ ! -e 1 ] && [ ! -e 007 ] || fail "a number has become a file"
 
 # fio's jobs are forked and end by _exit(); their files are laid out without AIO
 rm -f log*

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -167,6 +169,28 @@ static void crowd(void) {
     _exit(0);
 }
 
+static void need_empty(int number) {
+    struct stat st;
+    need(fstat(number, &st) == 0 && st.st_size == 0, "the program's own file");
+}
+
+/* Numbers from 3 on are closed, by several ways, and some are files of the program's then. */
+static void closes(void) {
+    int own = open("own", O_RDWR | O_CREAT | O_EXCL, 0600), numbers[64], n = 0;
+    need(own >= 0, "own");
+    reads(1, 4096);
+    close_range((unsigned)fd + 2, ~0u, 0);
+    reads(2, 4096);
+    for (int number = fd + 2; number < 256; number++) close(number);
+    reads(3, 4096);
+    for (int number = fd + 2; number < 100; number++) dup2(own, number);
+    reads(4, 4096);
+    syscall(SYS_close_range, fd + 2, ~0u, 0); /* seen by nobody */
+    while (n < 64) need((numbers[n++] = dup(own)) >= 0, "dup");
+    reads(5, 4096);
+    while (n-- > 0) need_empty(numbers[n]);
+}
+
 static void often(void) {
     reads(5000, 4096);
 }
@@ -189,7 +213,7 @@ int main(int argc, char *argv[]) {
                  {"slow", slow},           {"many", many},         {"running", running},
                  {"files", files},         {"often", often},       {"executed", executed},
                  {"histogram", histogram}, {"quits", quits},       {"killed", killed},
-                 {"crowd", crowd}};
+                 {"crowd", crowd},         {"closes", closes}};
     if (argc != 3 || (fd = open(argv[2], O_RDONLY)) < 0) return 2;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (!strcmp(parts[i].name, argv[1])) return parts[i].run(), 0;

@@ -12,11 +12,12 @@ fail() { echo "$1"; exit 1; }
 runs=0
 # unhurt SETTING COMMAND... : COMMAND makes the place, and runs what is put behind it
 unhurt() {
-    local setting=$1 signals status
+    local setting=$1 signals status preload=$KAIO_LIB
     shift
+    [[ $setting != KAIO_RECORD=* ]] || preload="$TESTS_TOP/build/libkaio-record.so $KAIO_LIB"
     for signals in $modes; do
         status=0 runs=$((runs + 1))
-        timeout -k 1 10 "$@" env LD_PRELOAD="$KAIO_LIB" "$setting" "$program" run "$signals" $how data >out 2>errors || status=$?
+        timeout -k 1 10 "$@" env LD_PRELOAD="$preload" "$setting" "$program" run "$signals" $how data >out 2>errors || status=$?
         cmp -s data data.before || fail "$setting, $*: written into the program's file"
         [ $status = 0 ] || fail "$setting, $*, signals $signals $how: status $status: $(cat out errors)"
     done

@@ -31,6 +31,7 @@ apt-get install -y --no-install-recommends "$package" >log 2>&1 || fail "apt-get
 works kaio
 cd /
 [ "$(LD_PRELOAD=libkaio.so KAIO_LOG=1 /bin/true 2>&1 | grep -c 'active: mode auto')" = 1 ] || fail "LD_PRELOAD=libkaio.so"
+[ -z "$(LD_PRELOAD="libkaio-record.so libkaio.so" KAIO_RECORD=/nowhere/log /bin/true 2>&1)" ] || fail "LD_PRELOAD=libkaio-record.so"
 # small images leave manuals and documents out
 if [ -e /usr/share/man/man1/kaio.1.gz ]; then man -w kaio >/dev/null || fail "man kaio"; fi
 ! dpkg --verify libkaio | grep -Ev ' /usr/share/(man|doc|lintian)/' || fail "files are not as packed"

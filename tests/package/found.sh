@@ -5,7 +5,7 @@
 set -eu
 fail() { echo "$1"; exit 1; }
 mkdir tree
-cp -r "$TESTS_TOP"/{Makefile,shim} tree
+cp -r "$TESTS_TOP"/{Makefile,shim,record} tree
 
 # the system's headers without <sys/sdt.h>
 cp -rs /usr/include include

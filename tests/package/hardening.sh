@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
-# The library is bound when it is loaded and read-only from then on, its stack is not executable, no
-# segment is writable and executable, its calls into libc are checked, and malloc() is none of them. A program with more
-# rights than its user (AT_SECURE) does not listen to KAIO_*.
+# The libraries are bound when they are loaded and read-only from then on, their stack is not executable, no
+# segment is writable and executable, their calls into libc are checked, and malloc() is none of them. A program with
+# more rights than its user (AT_SECURE) does not listen to KAIO_*.
 set -eu
-readelf -lW "$KAIO_LIB" >segments
-readelf -dW "$KAIO_LIB" >dynamic
-readelf -W --dyn-syms "$KAIO_LIB" >symbols
-grep -q GNU_RELRO segments
-grep -qE 'BIND_NOW|Flags:.*NOW' dynamic
-grep -q '_chk@' symbols
-grep -q '__stack_chk_fail' symbols
-awk '/GNU_STACK/ { print $7 }' segments | grep -qx RW
-if grep -E ' (malloc|calloc|realloc|reallocarray|free)@' symbols; then exit 1; fi # allocation.c
-if grep -q 'RWE' segments || grep -q TEXTREL dynamic; then exit 1; fi
+for library in "$KAIO_LIB" "$TESTS_TOP/build/libkaio-record.so"; do
+    readelf -lW "$library" >segments
+    readelf -dW "$library" >dynamic
+    readelf -W --dyn-syms "$library" >symbols
+    grep -q GNU_RELRO segments
+    grep -qE 'BIND_NOW|Flags:.*NOW' dynamic
+    grep -q '_chk@' symbols
+    grep -q '__stack_chk_fail' symbols
+    awk '/GNU_STACK/ { print $7 }' segments | grep -qx RW
+    if grep -E ' (malloc|calloc|realloc|reallocarray|free)@' symbols; then exit 1; fi # allocation.c
+    if grep -q 'RWE' segments || grep -q TEXTREL dynamic; then exit 1; fi
+done
 for setting in KAIO_MODE=auto KAIO_MODE=worker KAIO_DEPTH=8 KAIO_ORDER=fd; do
     TEST_SIDE=shim timeout 60 env LD_PRELOAD="$KAIO_LIB" "$setting" \
         "$TESTS_TOP/build/tests/package/allocation" >log 2>&1 && grep -q '^done' log ||
@@ -27,7 +29,7 @@ timeout 60 env TEST_SIDE=shim LD_PRELOAD="$KAIO_LIB" "$TESTS_TOP/build/tests/pac
 [ "$(id -u)" = 0 ] || { echo "skipped AT_SECURE: not root"; exit 0; }
 public=$(mktemp -d "${TMPDIR:-/var/tmp}/kaio-secure.XXXXXX") # the test's own directory is not
 trap 'rm -rf "$public"' EXIT
-cp "$KAIO_LIB" "$public"
+cp "$KAIO_LIB" "$TESTS_TOP/build/libkaio-record.so" "$public"
 cd "$public"
 cat >secure.c <<'END'
 #include <aio.h>
@@ -40,12 +42,12 @@ int main(void) {
     return 0;
 }
 END
-gcc -o secure secure.c libkaio.so -Wl,--no-as-needed,--disable-new-dtags,-rpath,"$public"
-chmod 755 . secure libkaio.so
-options="KAIO_LOG=1 KAIO_DEPTH=nonsense KAIO_STATS=1"
+gcc -o secure secure.c libkaio-record.so libkaio.so -Wl,--no-as-needed,--disable-new-dtags,-rpath,"$public"
+chmod 755 . secure libkaio.so libkaio-record.so
+options="KAIO_LOG=1 KAIO_DEPTH=nonsense KAIO_STATS=1 KAIO_RECORD=1"
 as_nobody="setpriv --reuid 65534 --regid 65534 --clear-groups env $options"
 $as_nobody ./secure >plain 2>&1 || { echo "skipped AT_SECURE: nobody cannot run in $PWD"; exit 0; }
-grep -q 'libkaio.*active' plain # it does listen without
+grep -q 'libkaio.*active' plain && grep -q KAIO_RECORD=1 plain # it does listen without
 grep -q 'secure 0' plain
 setcap cap_net_raw+ep secure 2>/dev/null || { echo "skipped AT_SECURE: no file capabilities"; exit 0; }
 $as_nobody ./secure >secured 2>&1

@@ -13,6 +13,8 @@ cd /
 # shellcheck disable=SC2016 # expanded by the command
 [ "$("$kaio" sh -c 'echo "$LD_PRELOAD"')" = "$library" ] || fail "the library: $("$kaio" env | grep LD_PRELOAD)"
 [ "$(KAIO_LOG=1 "$kaio" true 2>&1 | grep -c 'active: mode auto')" = 1 ] || fail "not active"
+# shellcheck disable=SC2016
+[ "$("$kaio" record -o "$OLDPWD/log" sh -c 'echo "$LD_PRELOAD"')" = "${library%.so}-record.so:$library" ] || fail "record"
 ln -sf "$kaio" "$OLDPWD/link"
 "$OLDPWD/link" --version | grep -q '^libkaio [0-9]' || fail "--version through a link"
 "$kaio" check sh | grep -q '^ok .*a dynamic 64-bit program' || fail "check"

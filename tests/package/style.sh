@@ -7,7 +7,7 @@ find scripts tests .ci -type f | while read -r file; do
     if [ "${file##*.}" = sh ] || head -n 1 "$file" | grep -q '^#!.*sh$'; then echo "$file"; fi
 done | xargs shellcheck -x
 for compiler in gcc clang; do
-    for source in shim/*.c shim/*/*.c tools/*.c; do
+    for source in shim/*.c shim/*/*.c record/*.c tools/*.c; do
         $compiler -std=gnu11 -D_GNU_SOURCE -Ishim -fPIC -fvisibility=hidden -pthread -O2 -DKAIO_VERSION='""' -Wall -Wextra \
             -Werror -c -o /dev/null "$source"
     done
