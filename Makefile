@@ -70,7 +70,7 @@ $(B)/kaio-measure: tools/kaio-measure.c Makefile $(B)/found
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) $(LDFLAGS) -o $@ $<
 
-$(B)/kaio-stats: tools/kaio-stats.c tools/pages.c tools/printable.c tools/pages.h tools/printable.h shim/observe/stats.h Makefile $(B)/found
+$(B)/kaio-stats: tools/kaio-stats.c tools/pages.c tools/json.c tools/printable.c tools/pages.h tools/printable.h shim/observe/stats.h Makefile $(B)/found
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^)
 
@@ -80,7 +80,7 @@ $(B)/man/%: man/% $(B)/kaio-check Makefile
 	awk -v version=$(VERSION) '/^\.\\" @--/ { gsub(/.*@--|@/, ""); \
 		system("$(B)/kaio-check --" $$0); next } { gsub(/@VERSION@/, version); print; fflush() }' $< >$@
 
-$(B)/kaio-top: tools/kaio-top.c tools/top.c tools/pages.c tools/printable.c shim/observe/json.c tools/top.h tools/pages.h \
+$(B)/kaio-top: tools/kaio-top.c tools/top.c tools/pages.c tools/printable.c tools/json.c tools/top.h tools/pages.h \
 		tools/printable.h shim/observe/stats.h Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^)

@@ -133,7 +133,7 @@ static bool put(const char *text, size_t n) {
     struct stat st;
     size_t done = 0;
     int fd = current();
-    int err = fd < 0 ? -fd : -kaio_output_put(fd, text, n, 0, &done);
+    int err = fd < 0 ? -fd : -kaio_output_put(fd, text, n, &done);
     if (err == 0) return true;
     if (done && fstat(fd, &st) == 0 && ftruncate(fd, st.st_size - (off_t)done)) err = errno;
     end(err);

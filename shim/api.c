@@ -91,7 +91,7 @@ __attribute__((constructor)) static void loaded(void) {
 }
 
 __attribute__((destructor)) static void unloaded(void) {
-    kaio_stats_report();
+    kaio_share_end();
 }
 
 static bool is_off(void) {

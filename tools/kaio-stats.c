@@ -1,7 +1,11 @@
-/* kaio-stats - runs a command and prints what all its processes asked of AIO, whatever ends them;
+/* kaio-stats - runs a command and reports what all its processes asked of AIO, whatever ends them;
  * for kaio --stats.
  *
- *   kaio-stats LD_PRELOAD COMMAND [ARGUMENT ...]
+ *   kaio-stats WHERE LD_PRELOAD COMMAND [ARGUMENT ...]
+ *
+ * WHERE: 1, standard error; or a file, to which the report is appended: the sum as text, or if its
+ * name ends in .json an object for each process on a line. %p becomes the command's number, or that
+ * of the process. No link at the end of a path is followed, and no block device written to.
  *
  * The processes count in a directory of their own (KAIO_STATS=DIRECTORY/), in memory if possible.
  * This one waits and is as transparent as a parent can be: it hands on the signals that are sent to
@@ -13,6 +17,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,11 +33,37 @@ static int dir; /* the same, open */
 static sigset_t outside;
 static void (*on_child)(int); /* as it is for the command */
 
+/* To a file in one piece. For a reader who is behind it waits a second at most. */
+static bool write_all(int fd, const char *text, size_t n) {
+    struct pollfd room = {.fd = fd, .events = POLLOUT};
+    struct stat st;
+    bool file = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+    while (n > 0) {
+        if (poll(&room, 1, 1000) != 1) return errno = EAGAIN, false;
+        ssize_t done = write(fd, text, file || n < PIPE_BUF ? n : PIPE_BUF);
+        if (done <= 0) return false;
+        text += done;
+        n -= (size_t)done;
+    }
+    return true;
+}
+
+/* A line on standard error. */
+static void say(const char *before, const char *name, const char *after) {
+    char *text = NULL;
+    size_t n = 0;
+    FILE *out = open_memstream(&text, &n);
+    if (!out) return;
+    fprintf(out, "kaio: %s", before);
+    printable(out, name, INT_MAX);
+    fprintf(out, ": %s\n", after);
+    fclose(out);
+    write_all(2, text, n);
+    free(text);
+}
+
 static int fail(const char *what) {
-    int err = errno;
-    fputs("kaio: ", stderr);
-    printable(stderr, what, INT_MAX);
-    fprintf(stderr, ": %s\n", strerror(err));
+    say("", what, strerror(errno));
     return 125;
 }
 
@@ -112,30 +143,74 @@ static int still_running(void) {
     return n;
 }
 
-static void report(const char *command) {
+/* A descriptor or -1: standard error, or the file at WHERE. */
+static int open_report(const char *where, unsigned pid) {
+    if (!strcmp(where, "1")) return dup(2);
+    char path[PATH_MAX];
+    struct stat st;
+    const char *p = strstr(where, "%p");
+    int before = p ? (int)(p - where) : (int)strlen(where);
+    int n = snprintf(path, sizeof path, "%.*s", before, where);
+    if (p) snprintf(path + n, sizeof path - (size_t)n, "%u%s", pid, p + 2);
+    int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
+    int fd = open(path, flags, 0666);
+    if (fd < 0 || (fstat(fd, &st) == 0 && !S_ISBLK(st.st_mode))) return fd;
+    close(fd);
+    return errno = ENOTSUP, -1;
+}
+
+static void put(const char *where, unsigned pid, const char *text, size_t n) {
+    int fd = open_report(where, pid);
+    if ((fd < 0 || !write_all(fd, text, n)) && strcmp(where, "1"))
+        say("the report cannot be written: ", where, strerror(errno));
+    if (fd >= 0) close(fd);
+}
+
+static bool is_json(const char *path) {
+    size_t n = strlen(path);
+    return n > 5 && !strcmp(path + n - 5, ".json");
+}
+
+/* One page as JSON, or NULL the sum as text. */
+static void put_page(const char *where, unsigned pid, const struct kaio_counts *page,
+                     const char *command) {
+    char *text = NULL;
+    size_t n = 0;
+    FILE *out = open_memstream(&text, &n);
+    if (!out) return;
+    if (page) json_page(out, page);
+    else pages_print(out, command);
+    fclose(out);
+    put(where, pid, text, n);
+    free(text);
+}
+
+static void report(const char *where, pid_t child, const char *command) {
     static struct kaio_counts page;
-    int running = still_running();
+    struct dirent **names;
+    bool json = is_json(where);
+    int running = still_running(), found = 0;
     for (int i = 0; running && i < 20; i++) { /* some are just ending */
         nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
         running = still_running();
     }
-    DIR *pages = fdopendir(dir);
-    if (!pages) return;
-    for (struct dirent *entry; (entry = readdir(pages));)
-        if (page_read(dir, entry->d_name, NULL, &page)) pages_add(&page);
-    pages_print(stderr, command);
-    if (running) {
-        fprintf(
-            stderr,
-            "  still running: %d; when they have ended, 'kaio top --report %s/*' has all of it\n",
-            running, directory);
-    } else {
-        rewinddir(pages);
-        for (struct dirent *entry; (entry = readdir(pages));) unlinkat(dir, entry->d_name, 0);
-        rmdir(directory);
+    int n = scandir(directory, &names, NULL, versionsort); /* by process, then by time */
+    for (int i = 0; i < n; i++) {
+        if (!page_read(dir, names[i]->d_name, NULL, &page)) continue;
+        if (json) put_page(where, page.pid, &page, NULL);
+        else pages_add(&page);
+        found++;
     }
-    fflush(stderr);
-    closedir(pages);
+    if (!json) put_page(where, (unsigned)child, NULL, command);
+    else if (!found) put(where, (unsigned)child, "", 0); /* nobody has asked for anything */
+    char text[PATH_MAX + 128];
+    int length = snprintf(
+        text, sizeof text,
+        "  still running: %d; when they have ended, 'kaio top --report %s/*' has all of it\n",
+        running, directory);
+    if (running) write_all(2, text, (size_t)length);
+    for (int i = 0; !running && i < n; i++) unlinkat(dir, names[i]->d_name, 0);
+    if (!running) rmdir(directory);
 }
 
 static int end_as(int status) {
@@ -152,21 +227,19 @@ static int end_as(int status) {
 }
 
 int main(int argc, char *argv[]) {
-    static char buffer[BUFSIZ];
     sigset_t ours;
-    if (argc < 3) return errno = EINVAL, fail("kaio-stats");
+    if (argc < 4) return errno = EINVAL, fail("kaio-stats");
     sigfillset(&ours);
     sigdelset(&ours, SIGTSTP); /* stops us with the command */
     sigdelset(&ours, SIGTTIN);
     sigdelset(&ours, SIGTTOU);
-    sigprocmask(SIG_SETMASK, &ours, &outside); /* SIGXFSZ, too */
+    sigprocmask(SIG_SETMASK, &ours, &outside); /* SIGPIPE and SIGXFSZ, too */
     if (!make_directory("/dev/shm") && !make_directory(getenv("TMPDIR")) && !make_directory("/tmp"))
         return fail("no room for statistics in /dev/shm, $TMPDIR or /tmp");
     on_child = signal(SIGCHLD, SIG_DFL);
-    pid_t pid = start(argv[1], argv + 2);
+    pid_t pid = start(argv[2], argv + 3);
     if (pid < 0) return fail("fork");
     int status = wait_for(pid, &ours);
-    setvbuf(stderr, buffer, _IOFBF, sizeof buffer);
-    report(argv[2]);
+    report(argv[1], pid, argv[3]);
     return end_as(status);
 }

@@ -1,8 +1,9 @@
 /* kaio-top - what the processes under libkaio.so do, second by second. `kaio top --help` tells how.
  *
- * It reads the files that KAIO_STATS=live publishes (shim/observe/share.c, shim/observe/stats.h) once a second and
- * shows the differences (pages.c reads them). Those of processes that are gone are removed.
- * --report prints what KAIO_STATS=DIRECTORY/ left, as the library's own reports (shim/observe/json.c).
+ * It reads the files that KAIO_STATS=live publishes (shim/observe/share.c, shim/observe/stats.h)
+ * once a second and shows the differences (pages.c reads them). Those of processes that are gone
+ * are removed.
+ * --report prints what KAIO_STATS=DIRECTORY left (json.c).
  *
  * The screen is drawn with a dozen escape sequences that every terminal of this century knows:
  * curses would spare some twenty lines and cost a library.
@@ -126,9 +127,9 @@ static int usage(FILE *out, int status) {
           "  PID      only this process\n"
           "  --once   measure one second, print it, and end\n"
           "  --json   as JSON: an array of processes on a line, each second or once\n"
-          "  --report what processes left in the directory of KAIO_STATS=DIRECTORY/, however they "
+          "  --report what processes left in the directory of KAIO_STATS=DIRECTORY, however they "
           "ended:\n"
-          "           a line of JSON for each FILE, as KAIO_STATS=FILE.json writes it\n\n"
+          "           a line of JSON for each FILE, as kaio --stats=FILE.json writes it\n\n"
           "    KAIO_STATS=live kaio ./app &\n"
           "    kaio top\n\n"
           "    KAIO_STATS=stats/ kaio ./app\n"
@@ -151,7 +152,7 @@ static int report(char *files[]) {
         const char *hint = " holds no figures that this version of libkaio wrote";
         char why[128];
         if (page_read(AT_FDCWD, *files, NULL, &page)) {
-            kaio_json_write(stdout, &page);
+            json_page(stdout, &page);
             continue;
         }
         snprintf(why, sizeof why, ": %s", strerror(errno));

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum kind { CHOICE, NUMBER, OUTPUT };
+enum kind { CHOICE, NUMBER, OUTPUT, PAGES };
 
 static const struct option {
     const char *name, *accepted, *help, *initial;
@@ -16,6 +16,7 @@ static const struct option {
 #define INITIAL_CHOICE(initial, accepted) accepted
 #define INITIAL_NUMBER(initial, accepted) #initial
 #define INITIAL_OUTPUT(initial, accepted) "0"
+#define INITIAL_PAGES(initial, accepted)  "0"
 #define OPTION(name, kind, field, initial, min, max, accepted, help)                               \
     {name, accepted, help, INITIAL_##kind(initial, accepted), kind, min, max},
 #include "../shim/host/options.def"
@@ -55,16 +56,16 @@ static void print_wrapped(const char *text, int indent) {
 }
 
 static void print_text(const struct option *o) {
-    char text[512];
+    char text[1024];
     snprintf(text, sizeof text, "%s (%s; default %.*s). %s", o->name,
              o->kind == CHOICE ? "one of these" : o->accepted, initial_length(o), o->initial,
              o->help);
-    printf(o->kind == OUTPUT ? "  %s[=%s]\n" : "  %s %s\n", flag(o), argument(o));
+    printf(o->kind >= OUTPUT ? "  %s[=%s]\n" : "  %s %s\n", flag(o), argument(o));
     print_wrapped(text, 8);
 }
 
 static void print_table(const struct option *o) {
-    static const char *const kinds[] = {"CHOICE", "NUMBER", "OUTPUT"};
+    static const char *const kinds[] = {"CHOICE", "NUMBER", "OUTPUT", "PAGES"};
     printf("%s %s %s %d %d %s\n", flag(o), o->name, kinds[o->kind], o->min, o->max, o->accepted);
 }
 
@@ -81,7 +82,7 @@ static void print_roff(const char *text) {
 static void print_man_flag(const struct option *o) {
     printf(".TP\n.B ");
     print_roff(flag(o));
-    if (o->kind == OUTPUT) printf("\\fR[=\\fIFILE\\fR]\n");
+    if (o->kind >= OUTPUT) printf("\\fR[=\\fIFILE\\fR]\n");
     else if (o->kind == NUMBER) printf(" \\fIN\\fR\n");
     else {
         printf(" ");

@@ -1,5 +1,5 @@
-/* output.c - can KAIO_LOG, KAIO_STATS or KAIO_RECORD be written where it says? Tried as the library
- * would, and nothing stays: a file that was not there is removed again.
+/* output.c - can KAIO_LOG, KAIO_STATS or KAIO_RECORD be written where it says? Tried as they
+ * are written, and nothing stays: a file that was not there is removed again.
  */
 #include "check.h"
 
@@ -44,7 +44,10 @@ int kaio_try_output(const char *variable, const char *path) {
         /* a recording that is there stays; it goes to a file beside it */
         if (!strcmp(variable, "KAIO_RECORD") && !access(path, F_OK))
             snprintf(name, sizeof name, "%s.%d", path, (int)getpid());
-        bool directory = !strcmp(variable, "KAIO_STATS") && path[strlen(path) - 1] == '/';
+        struct stat st;
+        bool directory =
+            !strcmp(variable, "KAIO_STATS") &&
+            (path[strlen(path) - 1] == '/' || (!stat(path, &st) && S_ISDIR(st.st_mode)));
         err = directory ? try_directory(path) : try_file(name);
     }
     if (err == ELOOP) puts("it is a symbolic link, which is not followed");

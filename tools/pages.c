@@ -1,5 +1,6 @@
-/* pages.c - reading the files of KAIO_STATS=live and =DIRECTORY/ (shim/observe/share.c), and their sum as
- * text. They are read, not mapped: nothing that their owner does to them can stop the reader.
+/* pages.c - reading the files of KAIO_STATS=live and =DIRECTORY (shim/observe/share.c), and their
+ * sum as text. They are read, not mapped: nothing that their owner does to them can stop the
+ * reader.
  */
 #include "pages.h"
 #include "printable.h"

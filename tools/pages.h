@@ -14,4 +14,8 @@ bool page_read(int dir, const char *name, const uid_t *owner, struct kaio_counts
 void pages_add(const struct kaio_counts *page);
 void pages_print(FILE *out, const char *started); /* the sum; started: what was run */
 
+/* json.c */
+void json_page(FILE *out, const struct kaio_counts *page);
+void json_string(FILE *out, const char *text);
+
 #endif

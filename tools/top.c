@@ -1,5 +1,6 @@
 /* top.c - what kaio-top shows: as text, as JSON, on the screen. */
 #include "printable.h"
+#include "pages.h"
 #include "top.h"
 
 #include <errno.h>
@@ -108,7 +109,7 @@ static void json_process(FILE *out, const struct process *p) {
     double s;
     const struct kaio_counts *d = between(p, &s);
     fprintf(out, "{\"pid\":%d,\"command\":", (int)p->pid);
-    kaio_json_string(out, p->now.command);
+    json_string(out, p->now.command);
     fprintf(out, ",\"mode\":\"%s\",\"interval_s\":%.3f,", modes[p->now.mode], s);
     fprintf(out, "\"in_flight\":%llu,\"workers\":%llu,", (ull)d->in_progress, (ull)d->workers);
     json_counts(out, "requests", ops, p->now.requests, KAIO_STATS_OPS, 1);

@@ -54,6 +54,10 @@ while [ $# -gt 0 ]; do
     shift
 done
 check_options
+case ${KAIO_STATS-0} in
+0 | live) ;;
+*) [ -d "$KAIO_STATS" ] || fail 125 "--stats (KAIO_STATS): kaio ab counts in a run of its own; leave it out" ;;
+esac
 case $pairs in
 '' | *[!0-9]* | 0* | ????*) fail 125 "-n takes a number from 1 to 999, not '$pairs'" ;;
 esac

@@ -13,12 +13,13 @@ take_option() {
         case $1 in
         *=*) value=${1#*=} ;;
         *)
-            if [ "$kind" = OUTPUT ]; then
-                value=1
-            else
+            case $kind in
+            OUTPUT | PAGES) value=1 ;;
+            *)
                 [ $# -gt 1 ] || fail 125 "$flag needs a value ($accepted)"
                 value=$2 taken=2
-            fi
+                ;;
+            esac
             ;;
         esac
         export "$variable=$value"

@@ -1,8 +1,9 @@
 # usage: kaio [run] [OPTION ...] [--] COMMAND [ARGUMENT ...]
 #
 # Runs COMMAND with libkaio in front of glibc's AIO, and becomes it: LD_PRELOAD=libkaio.so COMMAND
-# with the mistakes caught. What LD_PRELOAD holds already stays. With --stats it waits for COMMAND and
-# prints, on standard error, what all of its processes did, however they ended.
+# with the mistakes caught. What LD_PRELOAD holds already stays. With --stats or --stats=FILE it waits for
+# COMMAND and reports, on standard error or to FILE, what all of its processes did, however they ended:
+# as text the sum, as JSON (FILE.json) a line for each.
 #
 # Exit status: COMMAND's; 125 if kaio itself fails, 126 if COMMAND cannot be run with libkaio
 # (static, setuid, another architecture, not executable), 127 if it is not found.
@@ -34,6 +35,9 @@ check_options
 [ $# -gt 0 ] || fail 125 "no command; 'kaio --help' shows how it is used"
 find_program "$1"
 set_preload
-if [ "${KAIO_STATS-}" = 1 ]; then exec "$tools/kaio-stats" "$preload" "$@"; fi
+case ${KAIO_STATS-0} in
+0 | live) ;;
+*) [ -d "$KAIO_STATS" ] || exec "$tools/kaio-stats" "$KAIO_STATS" "$preload" "$@" ;;
+esac
 export LD_PRELOAD="$preload"
 exec "$@"

@@ -10,10 +10,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 struct kaio_config kaio_config;
 
-enum option_kind { CHOICE, NUMBER, OUTPUT };
+enum option_kind { CHOICE, NUMBER, OUTPUT, PAGES };
 
 static const struct option {
     const char *name;
@@ -52,8 +53,20 @@ static bool output_set(const struct option *o, const char *value) {
     return true;
 }
 
+/* "" for 0, "live", or a directory, which need not be there yet if a / says that it is one. */
+static bool pages_set(const struct option *o, const char *value) {
+    struct stat st;
+    size_t n = strlen(value);
+    if (n == 0 || n >= KAIO_PATH_MAX) return false;
+    bool word = !strcmp(value, "0") || !strcmp(value, "live");
+    if (!word && value[n - 1] != '/' && (stat(value, &st) || !S_ISDIR(st.st_mode))) return false;
+    strcpy(o->field, strcmp(value, "0") ? value : "");
+    return true;
+}
+
 static bool option_set(const struct option *o, const char *value) {
     if (o->kind == OUTPUT) return output_set(o, value);
+    if (o->kind == PAGES) return pages_set(o, value);
     int number;
     if (o->kind == CHOICE) {
         number = choice_index(o->accepted, value);
@@ -85,7 +98,7 @@ void kaio_config_load(void) {
     int saved = errno;
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
         const struct option *o = &options[i];
-        if (o->kind == OUTPUT) *(char *)o->field = 0;
+        if (o->kind >= OUTPUT) *(char *)o->field = 0;
         else *(int *)o->field = o->initial;
         const char *value = secure_getenv(o->name);
         if (!value || option_set(o, value)) continue;

@@ -194,13 +194,13 @@ enum kaio_mode { KAIO_AUTO, KAIO_WORKER, KAIO_OFF };
 #define KAIO_PATH_MAX 1024
 struct kaio_config {
     int mode, depth, workers, order;
-    /* "": off, "1": standard error, a path */
-    char log[KAIO_PATH_MAX], stats[KAIO_PATH_MAX];
+    char log[KAIO_PATH_MAX];   /* "": off, "1": standard error, a path */
+    char stats[KAIO_PATH_MAX]; /* "": off, "live", a directory */
 };
-extern struct kaio_config kaio_config; /* stats may also be "live" */
+extern struct kaio_config kaio_config;
 void kaio_config_load(void);
 
-/* output.c: waits for nothing, but for as many tenths of a second as it is told */
+/* output.c: waits for nothing */
 struct kaio_output {
     sigset_t mask;    /* the program's */
     unsigned pending; /* signals of a write, before it */
@@ -209,8 +209,7 @@ struct kaio_output {
 void kaio_output_load(const char *log);               /* KAIO_LOG's value, once that is known */
 void kaio_output_begin(struct kaio_output *o);        /* around what may raise a signal, */
 void kaio_output_end(struct kaio_output *o, int err); /* and has answered 0 or -errno */
-int kaio_output_put(int fd, const char *text, size_t n, int tenths, size_t *done);
-int kaio_output_write(const char *where, const char *text, size_t n, int tenths);
+int kaio_output_put(int fd, const char *text, size_t n, size_t *done);
 void kaio_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void kaio_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
@@ -295,7 +294,7 @@ int kaio_clock_poll(struct pollfd *fd, const struct timespec *limit); /* ppoll()
 int kaio_clock_nap(long ns, bool cancellable); /* less than a second; 0, or -EINTR */
 
 /* fd.c */
-int kaio_fd_move(int fd);          /* another number for it, out of the program's way; or -1 */
+int kaio_fd_move(int fd);  /* another number for it, out of the program's way; or -1 */
 int kaio_fd_raise(int fd); /* moves a new descriptor out of the program's way; -1 stays -1 */
 bool kaio_fd_is_ours(int fd);
 bool kaio_fd_is_marked(int fd);             /* still the file that kaio_fd_raise() answered */

@@ -1,4 +1,4 @@
-/* output.c - what the library writes for its user: the log, the report, a line on standard error.
+/* output.c - what the library writes for its user: the log, a recording, a line on standard error.
  *
  * Whatever a user names, the program runs as without it. All that is written goes through
  * kaio_output_put(), which does not wait: a pipe that is full takes nothing. Around it signals are
@@ -24,8 +24,6 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
-
-#define TENTH 100 /* ms */
 
 static struct stat standard_error; /* st_ino 0: there is none */
 static atomic_bool log_failed;
@@ -59,9 +57,9 @@ void kaio_output_end(struct kaio_output *o, int err) {
     errno = o->saved;
 }
 
-static bool is_ready(int fd, int ms) {
+static bool is_ready(int fd) {
     struct pollfd poll = {.fd = fd, .events = POLLOUT};
-    return syscall(SYS_poll, &poll, 1ul, ms) == 1;
+    return syscall(SYS_poll, &poll, 1ul, 0) == 1;
 }
 
 /* Terminals and named FIFOs know no RWF_NOWAIT. Those that we open are non-blocking; where standard
@@ -71,7 +69,7 @@ static long put_stream(int fd, const char *text, size_t n) {
     long r = syscall(SYS_pwritev2, fd, &iov, 1ul, -1l, -1l, RWF_NOWAIT);
     if (r >= 0 || errno == EAGAIN || errno == EPIPE) return r;
     errno = EAGAIN;
-    if (!is_ready(fd, 0)) return -1;
+    if (!is_ready(fd)) return -1;
     return syscall(SYS_write, fd, text, n < PIPE_BUF ? n : PIPE_BUF);
 }
 
@@ -81,8 +79,8 @@ static long put_some(int fd, const char *text, size_t n, mode_t type) {
     return syscall(SYS_sendto, fd, text, n, MSG_DONTWAIT | MSG_NOSIGNAL, NULL, 0);
 }
 
-/* 0 or -errno, and how much is written; it waits for room so many tenths of a second at most. */
-int kaio_output_put(int fd, const char *text, size_t n, int tenths, size_t *done) {
+/* 0 or -errno, and how much is written. */
+int kaio_output_put(int fd, const char *text, size_t n, size_t *done) {
     struct kaio_output o;
     struct stat st = {.st_mode = S_IFREG};
     int err = 0;
@@ -93,9 +91,7 @@ int kaio_output_put(int fd, const char *text, size_t n, int tenths, size_t *done
         long r = put_some(fd, text + *done, n - *done, st.st_mode);
         if (r > 0) *done += (size_t)r;
         else if (r == 0) err = -EIO;
-        else if (errno != EAGAIN) err = -errno;
-        else if (tenths-- > 0) is_ready(fd, TENTH);
-        else err = -EAGAIN;
+        else err = -errno;
     }
     kaio_output_end(&o, err);
     return err;
@@ -124,22 +120,15 @@ static int open_path(const char *where) {
     return -ENOTSUP;
 }
 
-static int put_there(const char *where, const char *text, size_t n, int tenths) {
+/* To "1", standard error, or a path; 0 or -errno. */
+static int put_there(const char *where, const char *text, size_t n) {
     size_t done;
     if (!strcmp(where, "1")) /* needs no descriptor, maybe there is none */
-        return is_standard_error() ? kaio_output_put(2, text, n, tenths, &done) : -EBADF;
+        return is_standard_error() ? kaio_output_put(2, text, n, &done) : -EBADF;
     int fd = open_path(where);
     if (fd < 0) return fd;
-    int err = kaio_output_put(fd, text, n, tenths, &done);
+    int err = kaio_output_put(fd, text, n, &done);
     syscall(SYS_close, fd);
-    return err;
-}
-
-/* To "1", standard error, or a path; 0 or -errno. */
-int kaio_output_write(const char *where, const char *text, size_t n, int tenths) {
-    int saved = errno;
-    int err = put_there(where, text, n, tenths);
-    errno = saved;
     return err;
 }
 
@@ -158,7 +147,9 @@ void kaio_say(const char *format, ...) {
     va_start(args, format);
     int n = format_line(line, sizeof line, format, args);
     va_end(args);
-    kaio_output_write("1", line, (size_t)n, 0);
+    int saved = errno;
+    put_there("1", line, (size_t)n);
+    errno = saved;
 }
 
 /* One line, in one write, to where KAIO_LOG says. */
@@ -169,7 +160,9 @@ void kaio_log(const char *format, ...) {
     va_start(args, format);
     int n = format_line(line, sizeof line, format, args);
     va_end(args);
-    int err = kaio_output_write(log_path, line, (size_t)n, 0);
+    int saved = errno;
+    int err = put_there(log_path, line, (size_t)n);
+    errno = saved;
     if (err && err != -EAGAIN && strcmp(log_path, "1") && !atomic_exchange(&log_failed, true))
         kaio_say("the log cannot be written: %s: %s", log_path, strerrordesc_np(-err));
 }

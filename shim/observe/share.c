@@ -3,7 +3,7 @@
  * KAIO_STATS=live        libkaio-UID-PID in memory, for `kaio top`. Removed at exit. What a process
  *                        left that was killed or has become another program is removed by the next
  *                        one that publishes, and by `kaio top`.
- * KAIO_STATS=DIRECTORY/  libkaio-UID-PID.NANOSECONDS there, for `kaio top --report`. Stays. No name
+ * KAIO_STATS=DIRECTORY   libkaio-UID-PID.NANOSECONDS there, for `kaio top --report`. Stays. No name
  *                        comes twice, so what a process counted before execve() stays, too.
  *
  * Made by the first request of a process (a forked child's own, too), mapped, and closed; only the
@@ -35,18 +35,16 @@ static struct {
     char path[KAIO_PATH_MAX + 64];
 } __attribute__((aligned(4096))) share; /* whole pages: nothing else is wiped with it */
 
-static bool live, kept;
+static bool live;
 static char directory[KAIO_PATH_MAX];
 
 void kaio_share_load(void) {
-    const char *slash = strrchr(kaio_config.stats, '/');
     live = !strcmp(kaio_config.stats, "live");
-    kept = slash && !slash[1];
-    if (!live && !kept) return;
     const char *own = secure_getenv("XDG_RUNTIME_DIR");
     bool usable = own && *own == '/' && strlen(own) < sizeof directory && !access(own, W_OK | X_OK);
-    strcpy(directory, kept ? kaio_config.stats : usable ? own : "/dev/shm");
-    if (kept) directory[strlen(directory) - 1] = 0; /* the slash */
+    strcpy(directory, !live ? kaio_config.stats : usable ? own : "/dev/shm");
+    char *slash = strrchr(directory, '/');
+    if (slash && !slash[1]) *slash = 0;
     madvise(&share, sizeof share, MADV_WIPEONFORK);
 }
 
@@ -69,7 +67,7 @@ static void sweep(void) {
 static void name_file(void) {
     int n = snprintf(share.path, sizeof share.path, "%s/" KAIO_PAGE_PREFIX "%u-%d", directory,
                      geteuid(), (int)getpid());
-    if (kept) sprintf(share.path + n, ".%llu", (unsigned long long)kaio_now_ns());
+    if (!live) sprintf(share.path + n, ".%llu", (unsigned long long)kaio_now_ns());
 }
 
 static int make_file(void) {
@@ -94,7 +92,7 @@ static int publish(const struct kaio_counts *own) {
     if (fd >= 0) page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     int err = page == MAP_FAILED ? -errno : 0;
     if (err) {
-        (kept ? kaio_say : kaio_log)("nothing is published: %s: %s", share.path,
+        (live ? kaio_log : kaio_say)("nothing is published: %s: %s", share.path,
                                      strerrordesc_np(-err));
         share.path[0] = 0;
     } else {
@@ -115,7 +113,6 @@ struct kaio_counts *kaio_share_page(void) {
 /* One thread makes it; others that come meanwhile wait, for what they counted would be lost. No
  * handler comes between: it would wait for the thread that it interrupts. */
 void kaio_share_begin(const struct kaio_counts *own) {
-    if (!(live || kept)) return;
     if (atomic_load_explicit(&share.state, memory_order_acquire) == DONE) return;
     struct kaio_output o;
     int err = 0;
@@ -133,8 +130,7 @@ void kaio_share_begin(const struct kaio_counts *own) {
     kaio_output_end(&o, err);
 }
 
-/* At exit; true: there is no other report. Counting goes on, live in memory that has no name. */
-bool kaio_share_end(void) {
+/* Counting goes on, live in memory that has no name. */
+void kaio_share_end(void) {
     if (live && share.path[0]) unlink(share.path);
-    return live || kept;
 }

@@ -1,5 +1,5 @@
 /* stats.h - the figures of one process, as the library counts them and as `kaio top` reads them
- * from the page that KAIO_STATS=live or =DIRECTORY/ publishes (share.c). Plain words: only counted
+ * from the page that KAIO_STATS=live or =DIRECTORY publishes (share.c). Plain words: only counted
  * up, but for gauges.
  *
  * Histograms are log-linear, as HdrHistogram's: exact below 16, then 16 equal steps for each power
@@ -11,7 +11,6 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
 
 #define KAIO_HIST_STEPS 16
 #define KAIO_HIST_BUCKETS                                                                          \
@@ -85,11 +84,6 @@ static inline uint64_t kaio_hist_share(const struct kaio_hist *h, double share) 
     }
     return 0;
 }
-
-/* json.c; the tools have it, too */
-void kaio_json_write(FILE *out, const struct kaio_counts *c);
-const char *kaio_json_setup(const struct kaio_counts *c);
-void kaio_json_string(FILE *out, const char *text);
 
 /* Names of lanes, operations and reasons in JSON: stable. */
 #define KAIO_NAMES_OPS                                                                             \

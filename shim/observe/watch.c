@@ -69,14 +69,6 @@ static void ends(struct kaio_counts *c, uint64_t now) {
     atomic_store_explicit(&c->end_ns, now, memory_order_relaxed);
 }
 
-/* For a report. */
-struct kaio_counts *kaio_watch_now(void) {
-    struct kaio_counts *c = kaio_watch_counts();
-    identify();
-    ends(c, kaio_now_ns());
-    return c;
-}
-
 void kaio_watch_time(struct kaio_hist *hist, uint64_t value) {
     add(&hist->bucket[kaio_hist_index(value)], 1);
 }

@@ -7,8 +7,6 @@
 #include "host/host.h"
 #include "observe/probe.h"
 
-#include <stdio.h>
-
 /* watch.c */
 struct kaio_counts; /* stats.h */
 struct kaio_hist;
@@ -23,7 +21,6 @@ void kaio_watch_seen(const struct aiocb *cb); /* async-signal-safe */
 unsigned kaio_watch_op(enum kaio_op op);
 struct kaio_counts *kaio_watch_counts(void);
 void kaio_watch_time(struct kaio_hist *hist, uint64_t value);
-struct kaio_counts *kaio_watch_now(void);
 /* The answer of a call that makes requests; off, it costs a branch. */
 #define WATCHED(list, n, op, call)                                                                 \
     ({                                                                                             \
@@ -38,12 +35,11 @@ struct kaio_counts *kaio_watch_now(void);
 void kaio_stats_complete(enum kaio_lane lane, enum kaio_op op, uint64_t start_ns, long res);
 void kaio_stats_copied(size_t nbytes);
 void kaio_stats_update(void); /* under the lock: what others count there */
-void kaio_stats_report(void);
 
 /* share.c */
 void kaio_share_load(void);
 void kaio_share_begin(const struct kaio_counts *own); /* what has no count yet is copied */
 struct kaio_counts *kaio_share_page(void);            /* NULL: nothing is published */
-bool kaio_share_end(void);
+void kaio_share_end(void);                            /* at exit */
 
 #endif

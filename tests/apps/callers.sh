@@ -62,9 +62,10 @@ same "names and aio_init" "$here/names"
 
 # LD_PRELOAD does not reach a plug-in that looks into its own libraries first; it has glibc's AIO
 on glibc.out '' TEST_DLOPEN=deepbind "$here/host" "$here/plugin.so"
-on shim.out "$KAIO_LIB" TEST_DLOPEN=deepbind KAIO_STATS="$here/report" "$here/host" "$here/plugin.so"
+mkdir stats
+on shim.out "$KAIO_LIB" TEST_DLOPEN=deepbind KAIO_STATS="$here/stats" "$here/host" "$here/plugin.so"
 alike deepbind
-head -n 1 report | grep -q ' 0 requests' || fail "deepbind: not glibc's: $(cat report)"
+[ -z "$(ls stats)" ] || fail "deepbind: not glibc's: $(ls stats)"
 
 # nor one that asks a library by name: the handle's functions are that library's
 cat >by_handle.py <<'PYTHON'
@@ -80,9 +81,9 @@ while libc.aio_error(ctypes.byref(cb)) == 115: pass
 print(libc.aio_return(ctypes.byref(cb)), data.raw)
 PYTHON
 on glibc.out '' python3 "$here/by_handle.py"
-on shim.out "$KAIO_LIB" KAIO_STATS="$here/report" python3 "$here/by_handle.py"
+on shim.out "$KAIO_LIB" KAIO_STATS="$here/stats" python3 "$here/by_handle.py"
 alike by_handle
-head -n 1 report | grep -q ' 0 requests' || fail "by handle: not glibc's: $(cat report)"
+[ -z "$(ls stats)" ] || fail "by handle: not glibc's: $(ls stats)"
 
 libs=/usr/lib/x86_64-linux-gnu
 for library in "$here/early.so" $libs/libeatmydata.so $libs/libjemalloc.so.2; do

@@ -8,10 +8,11 @@ common=(--ioengine=posixaio --bs=4k --rw=randwrite --iodepth=16 --verify=crc32c 
     --do_verify=1 --group_reporting --thread)
 run() {
     echo "fio $*"
-    KAIO_STATS=$PWD/report LD_PRELOAD=$KAIO_LIB fio "${common[@]}" "$@" >log 2>&1 || { cat log; exit 1; }
+    rm -rf stats
+    mkdir stats
+    KAIO_STATS=$PWD/stats LD_PRELOAD=$KAIO_LIB fio "${common[@]}" "$@" >log 2>&1 || { cat log; exit 1; }
     if grep -qi 'verify.*bad\|verify: ' log; then cat log; exit 1; fi
-    grep 'by the kernel\|by workers' report
-    rm -f report
+    "$TESTS_TOP/build/kaio-top" --report stats/* | jq -c '.lanes | map_values(.requests)'
 }
 run --name=direct --size=16m --direct=1 --fsync=16
 run --name=buffered --size=16m --fdatasync=16

@@ -45,9 +45,10 @@ trap stop EXIT
 until_true() { for _ in {1..100}; do "$@" >/dev/null 2>&1 && return; sleep 0.1; done; fail "not within 10 s: $*"; }
 
 head -c 3000000 /dev/urandom >file
+mkdir stats
 for library in "" "$KAIO_LIB"; do
     rm -rf brick/.glusterfs brick/* socket ./*.log
-    LD_PRELOAD=$library KAIO_STATS=$PWD/report.json glusterfsd -N -f brick.vol -l "$PWD/brick.log" &
+    LD_PRELOAD=$library KAIO_STATS=$PWD/stats glusterfsd -N -f brick.vol -l "$PWD/brick.log" &
     brick=$!
     until_true test -S socket
     glusterfs -N -f client.vol -l "$PWD/client.log" mounted &
@@ -61,5 +62,6 @@ for library in "" "$KAIO_LIB"; do
     ! grep 'health-check failed' brick.log || fail "the health check fails"
     stop
 done
+"$TESTS_TOP/build/kaio-top" --report stats/* >report.json
 jq -c .requests report.json
 jq -e '.requests | .read > 0 and .write > 0' report.json >log || fail "not by AIO: $(cat report.json)"

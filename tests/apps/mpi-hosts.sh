@@ -41,10 +41,12 @@ lines=$(sed -n '/^## On a cluster/,/^## /s/^    \(mpirun.*\)/\1/p' "$TESTS_TOP/R
 while read -r line; do
     mpi=${line%% *}
     "mpicc.${mpi#mpirun.}" -O2 -std=gnu11 -Wall -Wextra -Werror -o app "$TESTS_TOP/tests/apps/mpi.c"
-    rm -f data report.json
+    rm -rf data stats
+    mkdir stats
     timeout 50 ./ssh node1 export "${settings[*]}" ";" "$line" >log 2>&1 </dev/null || fail "$line"
     grep -q '^4 ranks: data right' log || fail "$line: says nothing"
     mv data "data.$mpi"
+    "$TESTS_TOP/build/kaio-top" --report stats/* >report.json
     jq -es "length == 4 and all(.requests.read + .requests.write >= 256)" report.json >/dev/null ||
         fail "$line: not all requests by AIO: $(cat report.json)"
 done <<<"$lines"

@@ -216,6 +216,7 @@ cp "$TESTS_TOP"/build/{kaio-*,libkaio-record.so} copy/build/
 cat >stub.c <<'C'
 #include "shim/observe/stats.h"
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

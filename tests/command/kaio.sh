@@ -23,6 +23,7 @@ ln -s "$KAIO_LIB" other.so
 [ "$("$kaio" run --workers 3 --depth=9 sh -c 'echo "$KAIO_WORKERS $KAIO_DEPTH"')" = "3 9" ] || fail "run --workers"
 "$kaio" --stats="$PWD/report" true
 grep -q requests report || fail "--stats=FILE"
+"$kaio" --stats=report.json true && [ -e report.json ] && [ ! -s report.json ] || fail "--stats=FILE.json of nothing"
 # shellcheck disable=SC2016
 for words in run:--record=log record:-olog; do
     [ "$(LD_PRELOAD='' "$kaio" ${words%:*} "${words#*:}" sh -c 'echo "$LD_PRELOAD"')" = "${KAIO_LIB%.so}-record.so:$KAIO_LIB" ] || fail "$words: LD_PRELOAD"
@@ -49,6 +50,19 @@ sum 9 7 'of watch (2 processes) 6,of other\x1b[m 1' sh -c './watch executed data
 sum 0 0 "" true
 grep -q ' of true or what it started' errors || fail "$(cat errors)"
 KAIO_STATS=1 "$kaio" --mode off ./watch killed data 2>errors || grep -q '^libkaio: 101 requests' errors || fail "KAIO_STATS=1: $(cat errors)"
+for stats in --stats=report --stats=report.json; do
+    "$kaio" $stats sh -c './watch quits data; ./watch killed data' >out 2>errors && fail "$stats: status"
+    [ ! -s out ] && [ "$(grep -vc Killed errors)" = 0 ] || fail "$stats: $(cat out errors)"
+done
+grep -qx 'libkaio: 113 requests' report && grep -q 'asked for: 113 reads of' report && grep -q 'inside the calls  *p50' report ||
+    fail "--stats=FILE: $(cat report)"
+[ "$(jq -c '[.command, .requests.read]' report.json | sort | paste -sd' ')" = '["watch",101] ["watch",5] ["watch",7]' ] ||
+    fail "--stats=FILE.json: $(cat report.json)"
+mkdir pages
+"$kaio" --stats=pages ./watch quits data && "$TESTS_TOP/build/kaio-top" --report pages/* | jq -es 'length == 2' >/dev/null ||
+    fail "--stats=DIRECTORY: $(ls pages)"
+same=$(sh -c 'echo $$; exec "$0" --stats=pages sh -c "echo \$\$"' "$kaio" | uniq | wc -l)
+[ "$same" = 1 ] || fail "for a directory kaio does not become the program"
 sum 0 512 "of fio (2 processes) 512" fio --output=log --name=x --numjobs=2 --size=1m --rw=randread --ioengine=posixaio --iodepth=8
 
 # otherwise nobody sees the difference: input, arguments, signals, kill -9, ^Z; nothing is left behind
@@ -164,6 +178,10 @@ for name in none 1 2 007; do [ ! -e $name ] || fail "$name is left"; done
 echo line >old
 "$kaio" --log=old --stats=report.%p bash -c 'cd /' && grep -q '^line' old && grep -q active old || fail "--log=old"
 [ "$(cat report.[0-9]* | grep -c requests)" = 1 ] || fail "--stats=report.%p: $(ls)"
+rm report.[0-9]*
+"$kaio" --stats=report.%p.json ./watch quits data
+[ "$(jq -r '"report.\(.pid).json" == input_filename' report.[0-9]*.json | paste -sd,)" = true,true ] || fail "--stats=report.%p.json: $(ls)"
+expect 125 'kaio ab counts in a run of its own' ab --stats true
 KAIO_DETPH=9 KAIO_DEPTH=8 "$kaio" sh -c 'echo "$KAIO_DEPTH"' >out 2>errors || fail "KAIO_DETPH"
 [ "$(cat out)" = 8 ] && [ "$(wc -l <errors)" = 1 ] && grep -q 'KAIO_DETPH is no variable' errors || fail "KAIO_DETPH: $(cat errors)"
 expect 127 'not found' no-such-command

@@ -43,11 +43,13 @@ ends() {
 held() {
     run glibc HELD="$1"
     for depth in 2 256; do
-        rm -f stats
+        rm -rf stats
+        mkdir stats
         run shim HELD="$1" KAIO_DEPTH=$depth KAIO_STATS="$PWD/stats"
         diff glibc.out shim.out || fail "depth $depth: other than glibc"
         # after the 16 of the warm-up, all but what was cancelled
-        grep -q " for $((depth == 2 ? 18 : 19)) iocbs" stats || fail "not by the kernel: $(cat stats)"
+        "$TESTS_TOP/build/kaio-top" --report stats/* >report.json
+        jq -e ".batches.iocbs == $((depth == 2 ? 18 : 19))" report.json >/dev/null || fail "not by the kernel: $(cat report.json)"
     done
 }
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The log, the statistics, a recording and what is said on standard error hurt nobody, wherever they go:
 # no signal, no waiting, no link followed, no errno, descriptor or file of the program's changed. Closed and full
-# pipes, sockets, FIFOs, terminals; RLIMIT_FSIZE; links, directories, read-only places; no descriptor left.
+# pipes, sockets, FIFOs, terminals; RLIMIT_FSIZE; links, directories, read-only places; no descriptor left. The report
+# of kaio --stats goes to the same places.
 set -eu
 dd if=/dev/urandom of=data bs=4k count=1 status=none
 chmod 666 data
@@ -24,23 +25,37 @@ unhurt() {
 }
 how=usual modes="default handled blocked"
 
+# reported WHERE COMMAND...: the same with a report of kaio-stats there
+reported() {
+    local where=$1 status=0
+    shift
+    [[ "$*" != *no_size ]] || return 0 # it refuses: there is no room for pages
+    runs=$((runs + 1))
+    timeout -k 1 10 "$@" "$TESTS_TOP/build/kaio-stats" "$where" "$KAIO_LIB" "$program" run default "$how" data >out 2>errors || status=$?
+    cmp -s data data.before || fail "report to $where, $*: written into the program's file"
+    [ $status = 0 ] || fail "report to $where, $*: status $status: $(cat out errors)"
+}
+
 # standard error: what is asked for, a warning, and what cannot be written where it was to go
 for place in closed_pipe full_pipe closed_socket full_socket closed_fifo full_fifo full_terminal hung_up_terminal \
     full_device no_descriptor no_size; do
     [[ $place != full_* ]] || modes=default # no signal comes from these, and a report waits for a second
-    for setting in KAIO_LOG=1 KAIO_STATS=1 KAIO_DEPTH=nonsense KAIO_LOG=/nowhere/x KAIO_STATS=/nowhere/x KAIO_STATS=/nowhere/ \
+    for setting in KAIO_LOG=1 KAIO_STATS=1 KAIO_DEPTH=nonsense KAIO_LOG=/nowhere/x KAIO_STATS=/nowhere/ \
         KAIO_RECORD=/nowhere/x; do
         unhurt $setting "$program" $place
     done
+    reported 1 "$program" $place
     modes="default handled blocked"
 done
 [ ! -s no_size ] || fail "RLIMIT_FSIZE 0, but it has grown"
 
 # NAME is what each of them finds there
-settings() { echo "KAIO_LOG=$1 KAIO_STATS=$1 KAIO_STATS=$1.json KAIO_STATS=$1/ KAIO_RECORD=$1"; }
+settings() { echo "KAIO_LOG=$1 KAIO_STATS=$1/ KAIO_RECORD=$1"; }
 each() { # NAME COMMAND...
     local setting
     for setting in $(settings "$1"); do unhurt "$setting" "${@:2}"; done
+    reported "$1" "${@:2}"
+    reported "$1.json" "${@:2}"
 }
 
 mkdir fresh
@@ -94,24 +109,28 @@ for link in link dangling; do
         *) grep -q 'cannot be written: .*symbolic links' errors || fail "$setting: not said: $(cat errors)" ;;
         esac
     done
+    for where in $link "$PWD/$link.json"; do
+        reported "$where"
+        grep -q "the report cannot be written: $where: .*symbolic links" errors || fail "$where: not said: $(cat errors)"
+    done
     [ "$(cat victim 2>/dev/null)" = "$([ $link = dangling ] || echo x)" ] || fail "$link was followed"
 done
 
 # a block device is not overwritten
 truncate -s 64k image
 if device=$(losetup -f --show image 2>/dev/null); then
-    (unhurt "KAIO_LOG=$device" && unhurt "KAIO_STATS=$device") && status=0 || status=1
+    (unhurt "KAIO_LOG=$device" && unhurt "KAIO_STATS=$device" && reported "$device") && status=0 || status=1
     losetup -d "$device"
     [ "$status" = 0 ] && cmp -n 65536 image /dev/zero || fail "a block device was written to"
 else
     echo "skipped, a block device: no loop device"
 fi
 
-# no descriptor left; a report that needs none comes
+# no descriptor left: a line that needs none comes
 how=full
 each "$PWD/file"
-for setting in KAIO_STATS=live KAIO_LOG=1 KAIO_STATS=1; do unhurt $setting; done
-grep -q ' 100 requests' errors || fail "no report with no descriptor left: $(cat errors)"
+for setting in KAIO_STATS=live KAIO_LOG=1 KAIO_STATS=1 KAIO_STATS="$PWD/fresh/"; do unhurt "$setting"; done
+grep -q 'nothing is published: .*Too many open files' errors || fail "nothing said with no descriptor left: $(cat errors)"
 
 # 2 is the program's own by now (above, no_descriptor: from the beginning)
 how=instead
@@ -119,22 +138,22 @@ for setting in KAIO_LOG=1 KAIO_STATS=1 KAIO_RECORD=/nowhere/x; do unhurt $settin
 how=usual
 
 # and what can be written is
-LD_PRELOAD=$KAIO_LIB KAIO_LOG=/dev/stderr KAIO_STATS=/dev/stderr "$program" run default usual data 2>errors
-[ "$(grep -c 'active\|kernel AIO\| 100 requests' errors)" = 3 ] || fail "to a file: $(cat errors)"
-LD_PRELOAD=$KAIO_LIB KAIO_LOG=1 KAIO_STATS=1 "$program" run default usual data 2>&1 >out | cat >errors
+kaio_stats=$TESTS_TOP/build/kaio-stats
+LD_PRELOAD=$KAIO_LIB KAIO_LOG=/dev/stderr "$program" run default usual data 2>errors
+[ "$(grep -c 'active\|kernel AIO' errors)" = 2 ] || fail "to a file: $(cat errors)"
+KAIO_LOG=1 "$kaio_stats" 1 "$KAIO_LIB" "$program" run default usual data 2>&1 >out | cat >errors
 [ "$(grep -c 'active\|kernel AIO\| 100 requests' errors)" = 3 ] || fail "to a pipe: $(cat errors)"
 cat fifo >errors &
 exec 3>fifo
-LD_PRELOAD=$KAIO_LIB KAIO_LOG=$PWD/fifo KAIO_STATS=$PWD/fifo "$program" run default usual data
+KAIO_LOG=$PWD/fifo "$kaio_stats" fifo "$KAIO_LIB" "$program" run default usual data
 exec 3>&-
 wait $!
 [ "$(grep -c 'active\|kernel AIO\| 100 requests' errors)" = 3 ] || fail "to a FIFO: $(cat errors)"
 # a reader who is behind
-"$program" full_pipe env LD_PRELOAD="$KAIO_LIB" KAIO_STATS=1 "$program" run default usual data
 exec 3<>fifo
 head -c 65536 /dev/zero >&3
 (sleep 0.3; exec timeout 2 cat <&3 >errors) &
-LD_PRELOAD=$KAIO_LIB KAIO_STATS=1 "$program" run default usual data 2>&3
+"$kaio_stats" 1 "$KAIO_LIB" "$program" run default usual data 2>&3
 exec 3>&-
 wait $! || true
 grep -aq ' 100 requests' errors && grep -aq 'inside the calls' errors || fail "no report for a reader who is behind"

@@ -6,14 +6,11 @@ fail() { echo "$1"; exit 1; }
 
 # taken REPORT: the lane of the one request after the warm-up, which is 64 by workers, 16 by the kernel
 taken() {
-    awk '/by the kernel/ { kernel = $NF }
-         /declined: / && !/first few/ { n += $NF; sub(/^ *declined: /, ""); sub(/ *[0-9]+$/, ""); reason = $0 }
-         END {
-             if (kernel == 17 && n == 0) print "kernel"
-             else if (kernel == 16 && n == 0) print "caller"
-             else if (kernel == 16 && n == 1) print reason
-             else print "unclear: " kernel " by the kernel, " n + 0 " declined"
-         }' "$1"
+    jq -r '.lanes.kernel.requests as $kernel | .declined | del(.first_few) | map_values(select(. > 0))
+        | if $kernel == 17 and . == {} then "kernel"
+          elif $kernel == 16 and . == {} then "caller"
+          elif $kernel == 16 and add == 1 then keys[0]
+          else "unclear: \($kernel) by the kernel, declined: \(.)" end' "$1"
 }
 
 # lane NAME REASON [FILE]: one request of the kind; REASON as in the report, "kernel" or "caller". The
@@ -21,14 +18,16 @@ taken() {
 lane() {
     local got=
     for _ in 1 2 3; do
-        rm -f report
-        KAIO_STATS=$PWD/report LD_PRELOAD=$KAIO_LIB "$TESTS_TOP/build/tests/lanes/lanes" "$1" \
+        rm -rf stats
+        mkdir stats
+        KAIO_STATS=$PWD/stats LD_PRELOAD=$KAIO_LIB "$TESTS_TOP/build/tests/lanes/lanes" "$1" \
             "${3-data}" || fail "$1: status $?"
-        got=$(taken report)
+        "$TESTS_TOP/build/kaio-top" --report stats/* >report.json
+        got=$(taken report.json)
         echo "$1: $got"
         [ "$got" != "$2" ] || return 0
     done
-    fail "$1: not '$2': $(cat report)"
+    fail "$1: not '$2': $(cat report.json)"
 }
 dd if=/dev/urandom of=data bs=1M count=4 conv=fsync status=none
 if [ "$(stat -f -c %T .)" != ext2/ext3 ]; then
@@ -37,18 +36,18 @@ if [ "$(stat -f -c %T .)" != ext2/ext3 ]; then
 fi
 lane direct kernel
 lane overwrite kernel
-lane extend "would have waited"
+lane extend would_wait
 lane cached caller
-lane uncached "would have waited"
-lane short "rest of a short transfer"
-lane large "large buffered copy"
-lane write "not supported by the file"
-lane append "O_APPEND write"
+lane uncached would_wait
+lane short short
+lane large large
+lane write unsupported
+lane append append
 lane memory caller
-lane "large memory" "large buffered copy"
+lane "large memory" large
 lane stream caller
 lane offset caller
-lane proc "not supported by the file"
+lane proc unsupported
 
 for type in xfs btrfs; do
     truncate -s 400M image
@@ -63,7 +62,7 @@ for type in xfs btrfs; do
     (
         lane direct kernel mounted/data
         lane cached caller mounted/data
-        lane uncached "would have waited" mounted/data
+        lane uncached would_wait mounted/data
         cd mounted # buffered writes: taken, or declined when the time stamp needs a transaction
         TEST_WARM=1 timeout 60 "$TESTS_TOP/build/tests/api/files" >../glibc.out
         TEST_WARM=1 LD_PRELOAD=$KAIO_LIB timeout 60 "$TESTS_TOP/build/tests/api/files" >../shim.out

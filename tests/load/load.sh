@@ -12,10 +12,12 @@ seconds=4
 
 # load SECONDS SETTING...
 load() {
-    rm -rf data.* report.json
+    rm -rf data.* stats
+    mkdir stats
     echo "${*:2}"
-    env "${@:2}" LOAD_SECONDS="$1" KAIO_STATS="$PWD/report.json" LD_PRELOAD="$KAIO_LIB" \
+    env "${@:2}" LOAD_SECONDS="$1" KAIO_STATS="$PWD/stats" LD_PRELOAD="$KAIO_LIB" \
         "$TESTS_TOP/build/tests/load/load" | tee log
+    "$TESTS_TOP/build/kaio-top" --report stats/* >report.json
     jq -c '[.requests, .in_progress, (.lanes | map_values(.requests))]' report.json
     read -r reads _ writes _ syncs _ < <(grep ' reads, ' log)
     jq -e ".requests | .read == $reads and .write == $writes and .fsync + .fdatasync == $syncs" report.json

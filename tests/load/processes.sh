@@ -13,10 +13,11 @@ processes=$(((max - used) / 256))
 [ $processes -lt 256 ] || processes=256
 [ $processes = 256 ] || echo "skipped: $((256 - processes)) of 256 processes: fs.aio-nr is $used of $max"
 [ $processes != 0 ] || exit 77
-KAIO_LOG=1 KAIO_STATS=$PWD/report.json PROCESSES=$processes LD_PRELOAD=$KAIO_LIB \
+mkdir stats
+KAIO_LOG=1 KAIO_STATS=$PWD/stats PROCESSES=$processes LD_PRELOAD=$KAIO_LIB \
     "$TESTS_TOP/build/tests/load/processes" 2>log || { cat log; exit 1; }
 full=$(grep -c 'kernel AIO: depth 256' log) || true
-# the parent asks for nothing
-kernel=$(jq -s 'map(select(.io_setup == "yes" and .lanes.kernel.requests > 0)) | length' report.json)
+kernel=$("$TESTS_TOP/build/kaio-top" --report stats/* |
+    jq -s 'map(select(.io_setup == "yes" and .lanes.kernel.requests > 0)) | length')
 echo "$processes processes: $full contexts of full depth, $kernel of them used"
 [ "$full" = $processes ] && [ "$kernel" = $processes ]

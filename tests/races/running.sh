@@ -20,7 +20,8 @@ run() {
 
 # shim VAR=VALUE...
 shim() {
-    rm -f stats
+    rm -rf stats
+    mkdir stats
     run shim "$@"
     diff glibc.out shim.out || fail "$*: other than glibc"
 }
@@ -30,9 +31,10 @@ run glibc RUNNING=sync
 grep -q '^sync: not cancelled' glibc.out || fail "glibc: $(cat glibc.out)"
 for setting in TEST_COLD=1 KAIO_MODE=worker TEST_WARM=1; do
     shim $setting RUNNING=sync
-    lane='by workers  *20$' # one is cancelled of each many
-    [ $setting != TEST_WARM=1 ] || lane='by the kernel  *36$' # and 16 reads
-    grep -q "$lane" stats || fail "$setting: not $lane: $(cat stats)"
+    lane='.worker.requests == 20' # one is cancelled of each many
+    [ $setting != TEST_WARM=1 ] || lane='.kernel.requests == 36' # and 16 reads
+    "$TESTS_TOP/build/kaio-top" --report stats/* >report.json
+    jq -e ".lanes | $lane" report.json >/dev/null || fail "$setting: not $lane: $(cat report.json)"
 done
 run glibc RUNNING=file
 grep -q '^running: not cancelled' glibc.out || fail "glibc: $(cat glibc.out)"

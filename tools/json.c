@@ -1,9 +1,7 @@
-/* json.c - a process's figures as one object on one line: the report of KAIO_STATS=FILE.json, where
- * several processes may append to the same file, and what `kaio top --report` makes of the pages
- * that KAIO_STATS=DIRECTORY/ left; so it knows nothing of the library but stats.h. The keys are
- * documented in shim/README.md and stay.
+/* json.c - a process's figures as one object on one line: of each page that `kaio top --report` or
+ * kaio --stats=FILE.json is shown. The keys are documented in shim/README.md and stay.
  */
-#include "stats.h"
+#include "pages.h"
 
 #include <stdbool.h>
 #include <string.h>
@@ -31,7 +29,7 @@ static int utf8_length(const unsigned char *s, uint32_t *c) {
 }
 
 /* Control characters, also those of C1, are escaped: a terminal may see it. */
-void kaio_json_string(FILE *out, const char *text) {
+void json_string(FILE *out, const char *text) {
     putc('"', out);
     for (const unsigned char *s = (const unsigned char *)text; *s;) {
         uint32_t c;
@@ -125,13 +123,13 @@ static void put_lanes(FILE *out, const struct kaio_counts *c) {
     put_times(out, "completion_us", &all);
 }
 
-const char *kaio_json_setup(const struct kaio_counts *c) {
+static const char *setup(const struct kaio_counts *c) {
     return c->setup > 0 ? "yes" : c->setup ? strerror(-c->setup) : "not needed";
 }
 
-void kaio_json_write(FILE *out, const struct kaio_counts *c) {
+void json_page(FILE *out, const struct kaio_counts *c) {
     fprintf(out, "{\"version\":1,\"pid\":%u,\"command\":", c->pid);
-    kaio_json_string(out, c->command);
+    json_string(out, c->command);
     fprintf(out, ",\"mode\":\"%s\",\"elapsed_s\":%llu.%03llu,", modes[c->mode],
             THOUSANDTHS((c->end_ns - c->start_ns) / 1000000));
     put_counts(out, "requests", ops, c->requests, KAIO_STATS_OPS);
@@ -143,7 +141,7 @@ void kaio_json_write(FILE *out, const struct kaio_counts *c) {
     fprintf(out, ",\"batches\":{\"io_submit\":%llu,\"iocbs\":%llu},\"stream_waits\":%llu,",
             (ull)c->submits, (ull)c->submitted, (ull)c->streams);
     fprintf(out, "\"workers_peak\":%llu,\"io_setup\":", (ull)c->worker_peak);
-    kaio_json_string(out, kaio_json_setup(c));
+    json_string(out, setup(c));
     putc(',', out);
     put_times(out, "latency_us", &c->latency);
     put_times(out, "call_us", &c->call);
