@@ -70,13 +70,15 @@ static void name_file(void) {
     if (!live) sprintf(share.path + n, ".%llu", (unsigned long long)kaio_now_ns());
 }
 
-static int make_file(void) {
+/* Written, not only made longer: its room is there then. */
+static int make_file(const struct kaio_counts *own) {
     int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-    size_t size = sizeof(struct kaio_counts);
     if (live) unlink(share.path); /* of one that was us before execve(), or is gone */
     int fd = kaio_fd_raise((int)syscall(SYS_openat, AT_FDCWD, share.path, flags, 0600));
-    if (fd < 0 || syscall(SYS_fallocate, fd, 0, 0l, size) == 0) return fd;
-    int err = errno;
+    if (fd < 0) return fd;
+    long n = syscall(SYS_write, fd, own, sizeof *own);
+    if (n == (long)sizeof *own) return fd;
+    int err = n < 0 ? errno : ENOSPC;
     unlink(share.path);
     syscall(SYS_close, fd);
     errno = err;
@@ -87,7 +89,7 @@ static int make_file(void) {
 static int publish(const struct kaio_counts *own) {
     size_t size = sizeof(struct kaio_counts);
     name_file();
-    int fd = make_file();
+    int fd = make_file(own);
     struct kaio_counts *page = MAP_FAILED;
     if (fd >= 0) page = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     int err = page == MAP_FAILED ? -errno : 0;
@@ -97,7 +99,6 @@ static int publish(const struct kaio_counts *own) {
         share.path[0] = 0;
     } else {
         madvise(page, size, MADV_DONTFORK);
-        memcpy(page, own, KAIO_COUNTS_BEGIN); /* before anything is counted */
         /* release: pairs with the acquire in kaio_share_page() */
         atomic_store_explicit(&share.page, page, memory_order_release);
         page->magic = KAIO_PAGE_MAGIC;
@@ -116,7 +117,7 @@ void kaio_share_begin(const struct kaio_counts *own) {
     if (atomic_load_explicit(&share.state, memory_order_acquire) == DONE) return;
     struct kaio_output o;
     int err = 0;
-    kaio_output_begin(&o); /* fallocate() past RLIMIT_FSIZE raises SIGXFSZ */
+    kaio_output_begin(&o); /* a write past RLIMIT_FSIZE raises SIGXFSZ */
     unsigned state = NOT_YET;
     if (atomic_compare_exchange_strong_explicit(&share.state, &state, BEGUN, memory_order_relaxed,
                                                 memory_order_relaxed)) {

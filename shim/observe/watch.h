@@ -38,7 +38,7 @@ void kaio_stats_update(void); /* under the lock: what others count there */
 
 /* share.c */
 void kaio_share_load(void);
-void kaio_share_begin(const struct kaio_counts *own); /* what has no count yet is copied */
+void kaio_share_begin(const struct kaio_counts *own); /* what has no count yet is written */
 struct kaio_counts *kaio_share_page(void);            /* NULL: nothing is published */
 void kaio_share_end(void);                            /* at exit */
 

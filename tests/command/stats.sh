@@ -119,6 +119,18 @@ KAIO_STATS=nowhere/ LD_PRELOAD=$KAIO_LIB "$watch" slow data 2>errors
 [ "$(grep -c 'nothing is published: nowhere/libkaio-.*: No such file' errors)" = 1 ] || fail "no directory: $(cat errors)"
 
 
+# a filesystem without fallocate()
+truncate -s 4M image
+mkdir old
+if mkfs.ext2 -q image >log 2>&1 && mount -o loop image old 2>log; then
+    KAIO_STATS=old LD_PRELOAD=$KAIO_LIB "$watch" quits data 2>errors && "$top" --report old/libkaio-* >report.json || :
+    umount old
+    [ ! -s errors ] || fail "ext2: $(cat errors)"
+    reads 7+5
+else
+    echo "skipped, ext2: $(tail -n 1 log)"
+fi
+
 # a report, not from the library: a line, and the program runs on
 for value in 1 /dev/stderr report report.json; do
     rm -f report*
