@@ -24,7 +24,6 @@ static void child_clean(void) {
         if (kaio_fd_is_marked(t->efd)) syscall(SYS_close, t->efd);
         t->efd = -1;
         t->taken = false;
-        t->copied = 0;
         t->nstock = 0;
         kaio_direct_forget(t);
         t->calling = NULL;

@@ -98,10 +98,9 @@ struct kaio_thread {
     _Atomic int efd;
     atomic_bool taken;
     atomic_bool
-        unseen; /* taken, but nobody will tell when its thread ends; only of the program's */
-    pid_t tid;  /* of that thread */
-    _Atomic uint64_t copied; /* reads that the thread has done the short way; only it counts */
-    bool watched;            /* the reaper's epoll set has its eventfd */
+        unseen;   /* taken, but nobody will tell when its thread ends; only of the program's */
+    pid_t tid;    /* of that thread */
+    bool watched; /* the reaper's epoll set has its eventfd */
     /* enum kaio_sleep. Whoever turns it to KAIO_AWAKE wakes the thread; futex(2) sleeps on it */
     _Atomic unsigned sleep;
     int met; /* aio_cancel(): what has become of those that it met while they were being offered */
@@ -177,8 +176,7 @@ struct kaio_global {
     bool watching, blind; /* blind: of some requests it sees nothing; it looks around */
     unsigned owed;        /* held + backlog + waits for other threads' requests */
     /* stats.c */
-    uint64_t by_op[KAIO_BARRIER + 1], by_lane[KAIO_LANES], by_stream;
-    uint64_t declined[KAIO_REASONS], submits, submitted, worker_peak;
+    uint64_t by_stream, declined[KAIO_REASONS], submits, submitted, worker_peak;
 } __attribute__((aligned(4096))); /* whole pages: nothing else is wiped with it */
 
 extern struct kaio_global kaio;

@@ -120,7 +120,5 @@ bool kaio_copy_read(struct aiocb *cb) {
     __atomic_store_n(&cb->__return_value, res, __ATOMIC_RELAXED);
     /* release: pairs with the acquire in aio_error(), like the status store in finish.c */
     __atomic_store_n(&cb->__error_code, 0, __ATOMIC_RELEASE);
-    uint64_t copied = atomic_load_explicit(&self->copied, memory_order_relaxed);
-    atomic_store_explicit(&self->copied, copied + 1, memory_order_relaxed); /* stats.c reads it */
     return true;
 }

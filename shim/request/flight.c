@@ -25,7 +25,6 @@ bool kaio_flight_remove(const struct kaio_req *req) {
  */
 void kaio_flight_count(struct kaio_req *req) {
     kaio_flight_remove(req);
-    kaio.by_op[req->op]++;
     kaio.submits++;
     kaio.submitted++;
     kaio_file_count(req);

@@ -72,7 +72,6 @@ struct kaio_req *kaio_req_get(struct aiocb *cb, enum kaio_op op, int fd) {
     if (kaio_is_calling(kaio_self, cb)) kaio_self->calling = NULL; /* since a siglongjmp() */
     kaio_req_fill(req, cb, op, file, fd);
     req->serial = ++kaio.serial;
-    kaio.by_op[op]++;
     return req;
 }
 
