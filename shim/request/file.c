@@ -89,11 +89,6 @@ void kaio_file_detach(struct kaio_file *file, int fd) {
     TAILQ_INSERT_TAIL(&kaio.gone_files, file, gone);
 }
 
-void kaio_file_count(struct kaio_req *req) {
-    req->epoch = (uint8_t)(req->file->epoch + 1);
-    req->file->active[req->epoch - 1]++;
-}
-
 /* For one read more. Without the lock: two threads may spend the same, which costs a detour. */
 bool kaio_file_trusts(struct kaio_file *file) {
     uint8_t left = atomic_load_explicit(&file->trust, memory_order_relaxed);

@@ -163,7 +163,10 @@ void kaio_lio_free(struct kaio_lio *lio);
 struct kaio_file *kaio_file_get(int fd); /* NULL: no memory */
 struct kaio_file *
 kaio_file_used(int fd); /* without the lock; NULL: no request since it was opened */
-void kaio_file_count(struct kaio_req *req); /* a sync that begins now waits for it */
+static inline void kaio_file_count(struct kaio_req *req) { /* a sync that begins now waits for it */
+    req->epoch = (uint8_t)(req->file->epoch + 1);
+    req->file->active[req->epoch - 1]++;
+}
 static inline bool kaio_file_is_gone(const struct kaio_req *req) { /* the number is another's */
     return __atomic_load_n(&req->file->detached, __ATOMIC_RELAXED);
 }
