@@ -243,11 +243,25 @@ static inline bool sleeps(pid_t tid) {
     return task_state(tid) == 'S';
 }
 
+/* How often has the thread gone to sleep? */
+static inline long sleeps_of(pid_t tid) {
+    char path[50], line[200];
+    long n = 0;
+    snprintf(path, sizeof path, "/proc/self/task/%d/status", tid);
+    FILE *file = fopen(path, "r");
+    while (file && fgets(line, sizeof line, file)) sscanf(line, "voluntary_ctxt_switches: %ld", &n);
+    if (file) fclose(file);
+    return n;
+}
+
 /* Returns once the thread has been found asleep for a while: it is in the call that blocks, and not
- * at a lock whose holder has no CPU. */
+ * at a lock whose holder has no CPU. Or it looks around all the time, and sleeps in between. */
 static inline void until_asleep(pid_t tid) {
-    for (unsigned seen = 0; seen < quiet_s(10) && task_state(tid) != 'X'; sleep_ms(2))
+    const long enough = sleeps_of(tid) + 50;
+    for (unsigned seen = 0; seen < quiet_s(10) && task_state(tid) != 'X'; sleep_ms(2)) {
         seen = sleeps(tid) ? seen + 1 : 0;
+        if (sleeps_of(tid) > enough) break;
+    }
 }
 
 /* One line of the scheduler's files about a thread. */
