@@ -32,7 +32,7 @@ cut() {
 }
 
 minimise() {
-    local setting=$1 seed=$2 ops=$3 without=$4 letter end=$((SECONDS + ${FUZZ_MINIMISE_S:-60}))
+    local setting=$1 seed=$2 ops=$3 without=$4 letter end=$((SECONDS + ${FUZZ_MINIMISE_S:-60} * ${TEST_SLOW:-1}))
     export FUZZ_PATIENCE=2 # what never comes has not come by then
     cp log smallest
     cut
