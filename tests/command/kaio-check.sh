@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # kaio check: what it finds about programs, processes, files and the kernel, and that it writes nothing
 # to what it is shown.
-# alone: it depends on what fs.aio-max-nr has left
+# contexts: it depends on what fs.aio-max-nr has left
 set -eu
 kaio=$TESTS_TOP/scripts/kaio
 fail() { echo "$1"; cat out; exit 1; }

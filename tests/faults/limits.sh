@@ -2,7 +2,7 @@
 # Few descriptors, threads, or little memory, in small steps from what the program has; a little of
 # fs.aio-max-nr, or nothing, from the first or while it runs: limits.c loses nothing, and the log says once
 # why it is slower.
-# alone: it depends on what fs.aio-max-nr has left
+# contexts: it depends on what fs.aio-max-nr has left
 set -eu
 limits=$TESTS_TOP/build/tests/faults/limits
 fail() { echo "$1"; exit 1; }

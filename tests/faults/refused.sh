@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # io_setup refused, by errno and for good or at first; or fs.aio-max-nr used up: programs do the same,
 # on workers or with a smaller context, and the log says why. A filter that kills. No threads, no memory: EAGAIN.
-# alone: it depends on what fs.aio-max-nr has left
+# contexts: it depends on what fs.aio-max-nr has left
 set -eu
 tests=$TESTS_TOP/build/tests
 fail() { echo "$1"; exit 1; }

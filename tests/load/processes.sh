@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # 256 processes at once at the default fs.aio-max-nr, 65,536: each has its context, of full depth, and the
 # kernel does its reads. Where others have contexts already, as many processes as there is room for.
-# alone: it depends on what fs.aio-max-nr has left
+# contexts: it depends on what fs.aio-max-nr has left
 set -eu
 max=$(cat /proc/sys/fs/aio-max-nr)
 for _ in {1..50}; do # those of processes that have just ended

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # make deb: a package without lintian's errors, the same each time, that apt installs and removes; then
 # LD_PRELOAD=libkaio.so and kaio work from anywhere. Not as root, it is unpacked instead.
-# alone: apt runs once at a time
 set -eu
 fail() { echo "$1"; exit 1; }
 make -s -C "$TESTS_TOP" deb >log 2>&1 || fail "make deb: $(cat log)"
