@@ -114,9 +114,12 @@ build/analyze/%.gcc: %
 	@mkdir -p $(@D)
 	gcc -fanalyzer $(TOOL_CFLAGS) -Ishim -O2 -c -o $@ $<
 
+# Of a function's states a quarter of what clang would look at: 41 s of CPU time instead of 104, and what was planted
+# was found all the same.
+NODES = -Xclang -analyzer-config -Xclang max-nodes=50000
 build/analyze/%.tidy: %
 	@mkdir -p $(@D)
-	clang-tidy --quiet $< -- $(TOOL_CFLAGS) -Ishim 2>$@ || { cat $@; rm $@; false; }
+	clang-tidy --quiet $< -- $(TOOL_CFLAGS) -Ishim $(NODES) 2>$@ || { cat $@; rm $@; false; }
 
 # It cannot expand TAILQ_*() unless it sees them.
 analyze-cppcheck:
