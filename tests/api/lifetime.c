@@ -393,7 +393,7 @@ static void growth(void) {
     const char *mode = getenv("KAIO_MODE"); /* with workers for everything it takes a minute */
     signal(SIGRTMIN + 4, post_for_signal);
     bool all = is_shim() && (!mode || getenv("TEST_LONG"));
-    grows("without aio_return()", never_return, all ? 1000000 : 20000);
+    grows("without aio_return()", never_return, all ? 250000 : 20000);
     grows("without aio_return(), signals", never_return_signal, 5000);
     grows("short-lived threads", short_threads, 1000);
 }
