@@ -42,10 +42,11 @@ mmdebstrap --variant=minbase bookworm "$root" >log 2>&1 || {
 }
 mkdir "$root/libkaio"
 tar -C "$TESTS_TOP" --exclude ./build --exclude ./.git -c . | tar -C "$root/libkaio" -x
+echo "127.0.0.1 localhost $(hostname)" >"$root/etc/hosts" # what installers write
 # inside COMMAND: its mounts are its own, and end with it
 inside() {
     # shellcheck disable=SC2016 # for the shell in the namespace
-    unshare -m bash -c 'for place in proc sys dev; do mount --rbind "/$place" "$0/$place"; done
+    unshare -m bash -c 'mount --bind "$0" "$0"; for place in proc sys dev; do mount --rbind "/$place" "$0/$place"; done
         exec chroot "$0" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root bash -c "cd /libkaio && $1"' "$root" "$1" >log 2>&1 ||
         fail "$1: $(grep -A 40 ^FAIL log || tail -n 40 log)"
 }
