@@ -3,6 +3,7 @@
 # LD_PRELOAD=libkaio.so and kaio work from anywhere. Not as root, it is unpacked instead.
 set -eu
 fail() { echo "$1"; exit 1; }
+export GIT_DIR=$PWD/none # as in an archive
 make -s -C "$TESTS_TOP" deb >log 2>&1 || fail "make deb: $(cat log)"
 package=$(echo "$TESTS_TOP"/build/libkaio_*.deb)
 cp "$package" first.deb
