@@ -205,7 +205,7 @@ EXPORT int aio_fsync(int op, struct aiocb *cb) {
 EXPORT_64(aio_fsync);
 
 /* Called a million times a second by some programs: a few loads while nothing has happened. Another
- * status than EINPROGRESS may change while kaio.sending, so it is loaded again once that is false.
+ * status than EINPROGRESS may change while kaio_is_sending(), so it is loaded again once that is false.
  */
 static int look(const struct aiocb *cb) {
     for (bool polled = false;; polled = true) {
@@ -213,7 +213,7 @@ static int look(const struct aiocb *cb) {
         if (pending && (polled || !kaio_context_pending())) return EINPROGRESS;
         /* acquire: pairs with the releases in publish(): who has seen the first status sees true,
          * or, with false, the last */
-        if (!pending && !atomic_load_explicit(&kaio.sending, memory_order_acquire))
+        if (!pending && !kaio_is_sending())
             return kaio_status(cb);
         int saved = errno;
         kaio_poll();

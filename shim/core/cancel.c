@@ -9,8 +9,6 @@
 #include "core/core.h"
 
 #include <errno.h>
-#include <linux/futex.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #define MOMENT_NS 100000
@@ -108,10 +106,7 @@ static void await_offer(struct kaio_batch *b, struct kaio_req *req) {
     static const struct timespec moment = {0, MOMENT_NS};
     if (!req || !kaio_req_is_offered(req)) return;
     req->canceller = b->self;
-    unsigned seen = kaio.offered;
-    kaio_unlock();
-    syscall(SYS_futex, &kaio.offered, FUTEX_WAIT_PRIVATE, seen, &moment, NULL, 0);
-    kaio_lock();
+    kaio_req_await_offers(&moment);
     kaio_reap(b);
     if (req->canceller == b->self) req->canceller = kaio_req_is_offered(req) ? KAIO_EVERYONE : NULL;
 }
@@ -122,7 +117,7 @@ int kaio_cancel(int fd, struct aiocb *cb) {
     kaio_enter(&b);
     kaio_reap(&b);
     b.self->met = AIO_ALLDONE;
-    uint64_t serial = kaio.serial;
+    uint64_t serial = kaio_req_serial();
     struct kaio_file *file = kaio_file_used(fd);
     if (cb) await_offer(&b, kaio_req_find(cb));
     for (int op = KAIO_READ; !cb && file && op <= KAIO_WRITE; op++)

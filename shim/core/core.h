@@ -18,6 +18,7 @@ void kaio_level_drop(struct kaio_thread *thread, unsigned left);
 void kaio_level_abandon(struct kaio_thread *thread); /* all; left sideways, by who has ended */
 
 /* order.c */
+void kaio_order_begin(void); /* its state is zeros */
 bool kaio_order_is_barrier(const struct kaio_req *req);
 void kaio_order_start(struct kaio_batch *b, struct kaio_req *req); /* new: it begins, or is held */
 void kaio_order_end(struct kaio_batch *b, struct kaio_req *req, long res);
@@ -28,6 +29,7 @@ bool kaio_order_line_up(struct kaio_req *req); /* of a stream; false: it is not 
 void kaio_order_line_end(struct kaio_batch *b, struct kaio_req *req);
 
 /* finish.c */
+bool kaio_is_sending(void); /* the end of some request is published, but may yet change */
 void kaio_complete(struct kaio_batch *b, struct kaio_req *req, long res);
 void kaio_complete_refused(struct kaio_batch *b, struct kaio_req *req);
 void kaio_complete_item(struct kaio_batch *b, struct kaio_lio *lio, bool failed);
@@ -40,11 +42,19 @@ bool kaio_decide(struct kaio_batch *b);
 struct kaio_loops {
     void *(*worker)(void *), *(*reaper)(void *), *(*blocker)(void *);
 };
+struct kaio_workers {
+    unsigned idle, looking;    /* asleep on work; still up */
+    unsigned called, starting; /* woken or started, but not here yet */
+    atomic_uint work; /* changed under the lock; sleep_for_work() in workers.c sleeps on it */
+};
+extern struct kaio_workers kaio_workers; /* and workers.c's, under the lock */
+void kaio_calls_begin(void);
 void kaio_calls_load(const struct kaio_loops *what);
 bool kaio_worker_call(struct kaio_batch *b);    /* wakes or starts one if need be */
 bool kaio_reaper_start(struct kaio_batch *b);   /* its thread */
 bool kaio_blocker_create(struct kaio_batch *b); /* one's thread */
 bool kaio_reaper_hand(struct kaio_batch *b);    /* gives it the notifications that it must make, */
+bool kaio_reaper_has(void);                     /* some are handed over */
 void kaio_reaper_take(struct kaio_batch *b);    /* or takes them over */
 
 /* engine.c */

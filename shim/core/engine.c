@@ -6,7 +6,7 @@
  * everything that makes a system call of any length, until nothing is left; then it gives both
  * back.
  *
- * Fork: struct kaio_global lies in pages of its own that the kernel replaces by zeros in a child
+ * Fork: the state (KAIO_WIPED) lies in pages of its own that the kernel replaces by zeros in a child
  * (MADV_WIPEONFORK, Linux 4.14), however the child was made, so it starts clean and unlocked. Only
  * the threads' records outlive it; the child closes their descriptors, which it shares with
  * the parent.
@@ -47,17 +47,15 @@ void kaio_engine_forked(void) {
 static void begin(void) {
     child_clean(); /* after _Fork(), which runs no handlers */
     kaio.pid = getpid();
-    kaio.load = kaio_load_of(kaio.pid);
-    TAILQ_INIT(&kaio.free);
-    TAILQ_INIT(&kaio.free_lios);
-    TAILQ_INIT(&kaio.backlog);
-    TAILQ_INIT(&kaio.ready);
-    TAILQ_INIT(&kaio.blockers);
-    TAILQ_INIT(&kaio.handover);
-    TAILQ_INIT(&kaio.handover_lists);
-    TAILQ_INIT(&kaio.waiting);
-    TAILQ_INIT(&kaio.gone_files);
-    TAILQ_INIT(&kaio.ending);
+    kaio_context.load = kaio_load_of(kaio.pid);
+    kaio_thread_begin();
+    kaio_req_begin();
+    kaio_file_begin();
+    kaio_queue_begin();
+    kaio_kernel_begin();
+    kaio_stream_begin();
+    kaio_order_begin();
+    kaio_calls_begin();
     kaio.started = true;
 }
 
@@ -98,10 +96,8 @@ void kaio_enter_careful(struct kaio_batch *b) {
 /* Each of the following takes its share of the batch and drops the lock while it acts. */
 
 static bool wake(void) {
-    struct kaio_thread *thread = kaio.wake;
+    struct kaio_thread *thread = kaio_thread_next_to_wake();
     if (!thread) return false;
-    kaio.wake = thread->wake_next;
-    thread->to_wake = false;
     kaio_unlock();
     kaio_thread_wake(thread);
     kaio_lock();
@@ -135,7 +131,7 @@ static bool notify(struct kaio_batch *b) {
     struct kaio_req *req = TAILQ_FIRST(&b->notify);
     bool own = req && b->cb && req->cb == b->cb;
     if (!kaio_is_ours && !own && !b->alone && kaio_reaper_hand(b))
-        return kaio.reaper_due && !b->careful; /* kaio_reaper_start() is next */
+        return kaio_reaper.due && !b->careful; /* kaio_reaper_start() is next */
     struct kaio_lio *lio = TAILQ_FIRST(&b->lists);
     if (req) notify_request(b, req);
     else if (lio) notify_list(b, lio);
@@ -144,7 +140,7 @@ static bool notify(struct kaio_batch *b) {
 
 static bool submit(struct kaio_batch *b) {
     if (TAILQ_EMPTY(&b->offer)) return false;
-    if (atomic_load(&kaio.attended)) kaio_kernel_submit(b);
+    if (atomic_load(&kaio_reaper.runs)) kaio_kernel_submit(b);
     else kaio_kernel_decline(b);
     return true;
 }
@@ -158,7 +154,7 @@ static bool run(struct kaio_batch *b) {
     kaio_unlock();
     long res = offer ? kaio_copy(req) : kaio_worker_run(req);
     kaio_lock();
-    if (!offer) kaio.raised++; /* maybe, after a part */
+    if (!offer) kaio_raised_note(); /* maybe, after a part */
     if (offer) kaio_answer(b, req, KAIO_SAYS, res);
     else kaio_worker_finish(b, req, res);
     return true;
@@ -182,13 +178,13 @@ void kaio_leave(struct kaio_batch *b) {
     do {
         more = kaio_kernel_reap(b);
         kaio_kernel_backlog(b);
-        if (kaio.owed && !kaio.watching && kaio.reaper) kaio_reaper_watch();
+        if (kaio_reaper.owed && !kaio_reaper.watching && kaio_reaper.thread) kaio_reaper_watch();
     } while (kaio_decide(b) || kaio_reaper_start(b) || submit(b) || wake() || notify(b) ||
              kaio_blocker_create(b) || kaio_worker_call(b) || end_covered(b) || run(b) ||
              kaio_decide(b) || stand_aside_for(more));
     KAIO_ASSERT(TAILQ_EMPTY(&b->answers) && TAILQ_EMPTY(&b->begin) && TAILQ_EMPTY(&b->offer) &&
                 TAILQ_EMPTY(&b->run));
-    bool raised = b->raised.writes && kaio.raised != b->raised.seen;
+    bool raised = kaio_raised_since(&b->raised);
     if (__builtin_expect(kaio_stats_on, false)) kaio_stats_update();
     kaio_direct_stock(b->self);
     kaio_unlock();

@@ -4,7 +4,7 @@
 #include "core/core.h"
 
 void kaio_level_owe(struct kaio_thread *thread, bool owes) {
-    kaio.owed += (unsigned)owes - (unsigned)thread->owes;
+    kaio_reaper.owed += (unsigned)owes - (unsigned)thread->owes;
     thread->owes = owes;
 }
 

@@ -67,6 +67,8 @@ static void *list_callback(void *arg) {
     return NULL;
 }
 
+static atomic_bool lost KAIO_WIPED; /* the log has said so */
+
 static bool start(const struct sigevent *sigev, void *(*callback)(void *), void *arg) {
     pthread_attr_t detached, *attr = sigev->sigev_notify_attributes;
     pthread_t thread;
@@ -74,7 +76,7 @@ static bool start(const struct sigevent *sigev, void *(*callback)(void *), void 
     pthread_attr_init(&detached);
     pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
     int err = pthread_create(&thread, attr ? attr : &detached, callback, arg);
-    if (err && !atomic_exchange(&kaio.lost, true))
+    if (err && !atomic_exchange(&lost, true))
         kaio_log("a SIGEV_THREAD notification is lost: %s", strerrordesc_np(err));
     pthread_attr_destroy(&detached);
     return err == 0;

@@ -11,6 +11,12 @@
  */
 #include "core/core.h"
 
+static struct kaio_files ending KAIO_WIPED; /* whose covered syncs are to end */
+
+void kaio_order_begin(void) {
+    TAILQ_INIT(&ending);
+}
+
 bool kaio_order_is_barrier(const struct kaio_req *req) {
     return req->op >= KAIO_FSYNC || kaio_config.order;
 }
@@ -40,7 +46,7 @@ static void sync_ended(struct kaio_req *sync, long res) {
     KAIO_ASSERT(!file->ending);
     file->ending = true;
     file->ending_lane = sync->lane;
-    TAILQ_INSERT_TAIL(&kaio.ending, file, ends);
+    TAILQ_INSERT_TAIL(&ending, file, ends);
 }
 
 static void release(struct kaio_batch *b, struct kaio_file *file) {
@@ -53,7 +59,7 @@ static void release(struct kaio_batch *b, struct kaio_file *file) {
             file->epoch ^= 1;
         } else {
             TAILQ_REMOVE(&file->held, req, link);
-            file->covers = is_sync(req) && file->active[file->epoch] == 0 ? kaio.serial : 0;
+            file->covers = is_sync(req) && file->active[file->epoch] == 0 ? kaio_req_serial() : 0;
             file->covers_op = req->op;
             start(b, req);
         }
@@ -68,7 +74,7 @@ void kaio_order_unhold(struct kaio_req *req) {
 
 bool kaio_order_end_covered(struct kaio_batch *b) {
     struct kaio_req *req;
-    struct kaio_file *file = TAILQ_FIRST(&kaio.ending);
+    struct kaio_file *file = TAILQ_FIRST(&ending);
     if (!file) return false;
     for (int n = 0; (req = TAILQ_FIRST(&file->held)) && is_covered(file, req); n++) {
         if (n == KAIO_HOLD) return true;
@@ -76,7 +82,7 @@ bool kaio_order_end_covered(struct kaio_batch *b) {
         req->lane = file->ending_lane;
         kaio_answer(b, req, KAIO_FINAL, 0);
     }
-    TAILQ_REMOVE(&kaio.ending, file, ends);
+    TAILQ_REMOVE(&ending, file, ends);
     file->ending = false;
     file->covers = 0;
     release(b, file);

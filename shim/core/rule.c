@@ -56,7 +56,7 @@ static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_pol
 }
 
 static void declined(struct kaio_batch *b, struct kaio_req *req, enum kaio_reason reason) {
-    kaio.declined[reason]++;
+    kaio_counted.declined[reason]++;
     KAIO_PROBE(decline, req->cb, reason);
     if (req->in_line) {
         stream_wait(b, req, reason == KAIO_R_AGAIN || reason == KAIO_R_SHORT);
@@ -105,7 +105,8 @@ static enum kaio_reason decline_early(struct kaio_req *req, bool *copy) {
     enum kaio_reason reason = KAIO_REASONS;
     if (req->op <= KAIO_WRITE) reason = decline_file(req, copy);
     if (reason != KAIO_REASONS || *copy) return reason;
-    if (kaio_config.mode == KAIO_AUTO && !kaio.ctx && kaio.declined[KAIO_R_FEW] < KAIO_FEW)
+    if (kaio_config.mode == KAIO_AUTO && !kaio_context.ctx &&
+        kaio_counted.declined[KAIO_R_FEW] < KAIO_FEW)
         return KAIO_R_FEW;
     return kaio_context_ready() ? KAIO_REASONS : KAIO_R_CONTEXT;
 }
@@ -205,7 +206,7 @@ static bool is_part(const struct kaio_req *req, long res) {
 /* The kernel's answer to an offer: res as in the event, or what io_submit() failed with. Errors
  * that pread() would report otherwise (directories, sockets with an offset) are left to it. */
 static void result(struct kaio_batch *b, struct kaio_req *req, long res) {
-    if (res == -EPIPE || res == -EFBIG) kaio.raised++;
+    if (res == -EPIPE || res == -EFBIG) kaio_raised_note();
     if (kaio_file_is_gone(req)) {
         result_of_closed(b, req, res);
     } else if (res == -EAGAIN) {

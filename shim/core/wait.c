@@ -5,7 +5,7 @@
  * Whoever ends a request in another way sees that its submitter sleeps, or finds another thread in
  * req->waiter (set here under the lock, before the last look at the request), and wakes it.
  * Requests in the kernel under another thread's eventfd are the reaper's duty meanwhile
- * (kaio.owed). So nobody depends on a sleeper that goes away.
+ * (kaio_reaper.owed). So nobody depends on a sleeper that goes away.
  *
  * aio_suspend() is async-signal-safe: signals are blocked while the lock is held, no thread is
  * started, and an inner wait (in a handler, on top of an outer one) gives back the wake-up that it
@@ -152,7 +152,7 @@ static void wake_up(const struct wait *w) {
 static bool is_foreign(const struct wait *w, const struct kaio_req *req) {
     bool ours =
         req->state == KAIO_QUEUED || req->state == KAIO_RUNNING || req->poller >= KAIO_BLOCKER_DUE;
-    return !ours && req->owner != w->self && req->owner != kaio.reaper;
+    return !ours && req->owner != w->self && req->owner != kaio_reaper.thread;
 }
 
 /* A hint: is a worker about to end it, or those before it? relaxed: maybe of another by now */
@@ -341,7 +341,7 @@ int kaio_wait_any(const struct aiocb *const list[], int n, const struct timespec
         w.deadline = &deadline;
     }
     int res = wait_any(&w);
-    if (atomic_load_explicit(&kaio.sending, memory_order_acquire)) kaio_poll();
+    if (kaio_is_sending()) kaio_poll();
     wait_end(&w);
     return res;
 }

@@ -17,21 +17,21 @@
 
 static bool is_ready(const void *unused) {
     (void)unused;
-    return atomic_load_explicit(&kaio.nready, memory_order_relaxed) > 0;
+    return kaio_queue_has();
 }
 
 /* Under the lock, which it drops meanwhile. False: nobody has called for a while. No call is
- * missed: kaio.work is read under the lock, when there was nothing to do, and changed under it, so
- * the kernel does not let a thread sleep that has been called since. */
+ * missed: kaio_workers.work is read under the lock, when there was nothing to do, and changed under
+ * it, so the kernel does not let a thread sleep that has been called since. */
 static bool sleep_for_work(void) {
     static const struct timespec idle = {IDLE_S, 0};
-    unsigned seen = kaio.work;
-    kaio.idle++;
+    unsigned seen = kaio_workers.work;
+    kaio_workers.idle++;
     kaio_unlock();
-    long err = syscall(SYS_futex, &kaio.work, FUTEX_WAIT_PRIVATE, seen, &idle) ? errno : 0;
+    long err = syscall(SYS_futex, &kaio_workers.work, FUTEX_WAIT_PRIVATE, seen, &idle) ? errno : 0;
     kaio_lock();
-    kaio.idle--;
-    if (kaio.called) kaio.called--; /* at worst one is called too many */
+    kaio_workers.idle--;
+    if (kaio_workers.called) kaio_workers.called--; /* at worst one is called too many */
     return err != ETIMEDOUT;
 }
 
@@ -40,12 +40,12 @@ static bool sleep_for_work(void) {
  * took less time than that: waking a thread adds little to one that waited for a device. */
 static bool wait_for_work(struct kaio_batch *b, bool quick) {
     static struct kaio_spin spin;
-    bool spins = quick && kaio.looking == 0;
-    kaio.looking++;
+    bool spins = quick && kaio_workers.looking == 0;
+    kaio_workers.looking++;
     kaio_leave(b);
     if (spins) kaio_spin(&spin, is_ready, NULL);
     kaio_enter(b);
-    kaio.looking--;
+    kaio_workers.looking--;
     while (!kaio_queue_next() && sleep_for_work()) continue;
     return kaio_queue_next();
 }
@@ -56,8 +56,7 @@ static bool work_off(struct kaio_batch *b, struct kaio_file *file) {
     bool quick = true;
     int n = kaio_queue_take_batch(file, batch);
     bool gone = kaio_file_is_gone(batch[0]); /* its number is another file's by now, unseen */
-    kaio.busy++;
-    file->workers++;
+    kaio_queue_busy(file, 1);
     kaio_leave(b);
     for (int i = 0; i < n && n > 1 && !gone; i++) kaio_copy_begin(batch[i]);
     for (int i = 0; i < n; i++) {
@@ -74,8 +73,7 @@ static bool work_off(struct kaio_batch *b, struct kaio_file *file) {
         kaio_decide(b);
         if (i < n - 1) kaio_leave(b);
     }
-    kaio.busy--;
-    file->workers--;
+    kaio_queue_busy(file, -1);
     return quick;
 }
 
@@ -96,11 +94,11 @@ void *kaio_worker_main(void *unused) {
     bool quick = true;
     kaio_is_ours = true;
     kaio_enter(&b);
-    kaio.starting--;
+    kaio_workers.starting--;
     do {
         while ((file = next_work(&b))) quick = work_off(&b, file);
     } while (wait_for_work(&b, quick));
-    kaio.workers--;
+    kaio_counted.workers--;
     kaio_leave(&b);
     kaio_engine_thread_ended();
     return NULL;

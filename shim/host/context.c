@@ -25,6 +25,8 @@ struct kaio_ring { /* struct aio_ring of fs/aio.c, the same since Linux 2.6 */
     struct io_event events[];
 };
 
+struct kaio_context kaio_context KAIO_WIPED;
+
 /* Of this process, or of the parent; outside kaio, which a child finds wiped. */
 static void *ring_at;
 static size_t ring_bytes;
@@ -59,8 +61,9 @@ static bool ring_take(struct kaio_ring *ring) {
 static int context_make(void) {
     io_context_t ctx = NULL;
     int err = -EAGAIN;
-    for (kaio.depth = (unsigned)kaio_config.depth; kaio.depth > 0; kaio.depth /= 2) {
-        err = kaio_context_call(SYS_io_setup, kaio.depth, (long)&ctx, 0, 0, 0);
+    for (kaio_context.depth = (unsigned)kaio_config.depth; kaio_context.depth > 0;
+         kaio_context.depth /= 2) {
+        err = kaio_context_call(SYS_io_setup, kaio_context.depth, (long)&ctx, 0, 0, 0);
         if (err != -EAGAIN) break; /* EAGAIN: fs.aio-max-nr has less left than was asked for */
     }
     if (err == 0 && !ring_take((struct kaio_ring *)ctx)) {
@@ -71,23 +74,21 @@ static int context_make(void) {
         kaio_log("no kernel AIO: io_setup: %s; workers do everything", strerrordesc_np(-err));
         return err;
     }
-    kaio.nflights = kaio.depth;
-    kaio.flights = kaio_alloc(kaio.nflights * sizeof *kaio.flights); /* NULL: no short way */
     /* relaxed: a thread that does not see it yet has no request of its own in it */
-    __atomic_store_n(&kaio.ctx, ctx, __ATOMIC_RELAXED);
-    kaio_log("kernel AIO: depth %u", kaio.depth);
+    __atomic_store_n(&kaio_context.ctx, ctx, __ATOMIC_RELAXED);
+    kaio_log("kernel AIO: depth %u", kaio_context.depth);
     return 0;
 }
 
 bool kaio_context_ready(void) {
-    if (!kaio.ctx && !kaio.setup_error && kaio_config.mode != KAIO_WORKER)
-        kaio.setup_error = context_make();
-    return kaio.ctx;
+    if (!kaio_context.ctx && !kaio_context.setup_error && kaio_config.mode != KAIO_WORKER)
+        kaio_context.setup_error = context_make();
+    return kaio_context.ctx;
 }
 
 /* NULL: there is no context. */
 static struct kaio_ring *ring_of_process(void) {
-    return (struct kaio_ring *)__atomic_load_n(&kaio.ctx, __ATOMIC_RELAXED);
+    return (struct kaio_ring *)__atomic_load_n(&kaio_context.ctx, __ATOMIC_RELAXED);
 }
 
 static bool ring_pending(struct kaio_ring *ring) {

@@ -105,10 +105,10 @@ struct kaio_thread {
     _Atomic unsigned sleep;
     int met; /* aio_cancel(): what has become of those that it met while they were being offered */
     _Atomic int polled; /* the number of its eventfd while it sleeps there; 0: it does not */
-    bool to_wake;       /* it is in kaio.wake, */
+    bool to_wake;       /* in the list of those to wake, */
     struct kaio_thread *wake_next;
-    bool listed; /* in kaio.waiting: it waits for requests that other threads have made, too */
-    bool owes;   /* counted in kaio.owed */
+    bool listed; /* it waits for requests that other threads have made, too */
+    bool owes;   /* counted in kaio_reaper.owed */
     TAILQ_ENTRY(kaio_thread) waiting;
     struct kaio_level level[KAIO_LEVELS]; /* its own, but when its record is taken over */
     unsigned levels;
@@ -122,64 +122,40 @@ struct kaio_thread {
     int before;                          /* and the status that this had before */
 };
 
-/* All state. Zero is its valid first value, and a forked child sees zeros (MADV_WIPEONFORK). */
-struct kaio_global {
-    pthread_mutex_t lock;               /* default type: all zeros is unlocked */
-    atomic_uint lock_waits, lock_turns; /* who sleeps for it now; who has had it after a sleep */
+/* State that a forked child finds as zeros, which is its first value (memory.c). Each file has its
+ * own; unless something else is said, it is that file's alone, and under the lock. */
+#define KAIO_WIPED __attribute__((section("kaio_wiped,\"aw\",@nobits#")))
+
+/* memory.c */
+struct kaio_process {
     atomic_bool started;
-    _Atomic pid_t pid;           /* direct.c: without the lock */
-    struct kaio_thread *wake;    /* threads to wake; the next kaio_leave() does */
-    struct kaio_waiting waiting; /* threads that wait for requests of others */
-    atomic_bool sending; /* finish.c: the end of some request is published, but may yet change */
-    unsigned raised;     /* EPIPE and EFBIG seen: signals that writes have raised */
-    /* request.c */
-    struct kaio_req *chunks[KAIO_POOL_CHUNKS];
-    uint32_t nreqs;
-    struct kaio_reqs free;
-    struct kaio_lios free_lios;
-    uint64_t lists, serial; /* lists, requests made so far */
-    _Atomic unsigned
-        offered; /* changes when a request ends to be offered that is to be cancelled */
-    /* file.c */
-    _Atomic(kaio_number *) numbers[KAIO_FILE_CHUNKS];
-    struct kaio_files gone_files, ending;
-    /* kernel.c */
-    io_context_t ctx;
+    _Atomic pid_t pid; /* direct.c: without the lock */
+};
+extern struct kaio_process kaio;
+
+/* thread.c: the reaper, and what it is there for. */
+struct kaio_reaper {
+    struct kaio_thread *thread; /* its record; NULL: there is none */
+    bool due;                   /* its thread is to be started */
+    atomic_bool runs;           /* seq_cst: see retire() in reaper.c */
+    bool watching;              /* its set has all eventfds */
+    bool blind;                 /* of some requests it sees nothing; it looks around */
+    unsigned owed;              /* held + backlog + waits for other threads' requests */
+};
+extern struct kaio_reaper kaio_reaper;
+
+/* context.c */
+struct kaio_context {
+    io_context_t ctx;  /* NULL: there is none, or not yet */
     int setup_error;   /* of io_setup(); final */
     atomic_uint depth; /* iocbs in the kernel at most; learned downwards. direct.c: a hint */
-    /* The process, and how many requests are offered and submitted, and of those how many
-     * whose call of direct.c has not returned: one word, so that a call which goes on in a child
-     * counts nothing there. See kaio_load_of(). */
+    /* The process, and how many requests are offered and submitted, and of those how many whose
+     * call of direct.c has not returned: one word, so that a call which goes on in a child counts
+     * nothing there. See kaio_load_of(). */
     _Atomic uint64_t load;
-    struct kaio_req *_Atomic *_Atomic flights; /* direct.c: those submitted the short way */
-    unsigned nflights;
-    unsigned epolled;          /* in the reaper's epoll set */
-    struct kaio_files backlog; /* with requests for which the context has no room, in turn */
-    bool stuck; /* the context is full, and nothing in it ends: nobody waits for room */
-    uint64_t ends, ends_seen, quiet_since; /* reaper.c: events; in ns */
-    /* worker.c */
-    struct kaio_files ready; /* with requests to take */
-    atomic_uint nready;      /* length of ready; spinning workers read it without the lock */
-    unsigned workers, busy, idle, looking; /* all; with requests; asleep in kaio.work; still up */
-    unsigned called, starting;             /* woken or started, but not here yet */
-    bool worker_failed, reaper_failed;     /* to start, and the log has said so */
-    atomic_uint work; /* changed under the lock; sleep_for_work() in workers.c sleeps on it */
-    /* reaper.c */
-    struct kaio_thread *reaper;
-    bool efd_failed;           /* a thread has none, and the log has said so */
-    struct kaio_reqs blockers; /* stream.c: their threads are to be started */
-    struct kaio_reqs handover; /* SIGEV_THREAD notifications that others must not start */
-    struct kaio_lios handover_lists;
-    atomic_bool lost;     /* a notification; the log has said so */
-    bool reaper_due;      /* its record is there, its thread is to be started */
-    atomic_bool attended; /* it runs; seq_cst: see retire() in reaper.c */
-    bool watching, blind; /* blind: of some requests it sees nothing; it looks around */
-    unsigned owed;        /* held + backlog + waits for other threads' requests */
-    /* stats.c */
-    uint64_t by_stream, declined[KAIO_REASONS], submits, submitted, worker_peak;
-} __attribute__((aligned(4096))); /* whole pages: nothing else is wiped with it */
+};
+extern struct kaio_context kaio_context;
 
-extern struct kaio_global kaio;
 extern struct kaio_thread *_Atomic kaio_threads;
 extern struct kaio_thread *_Atomic kaio_efds[KAIO_EFDS + 1]; /* those with an eventfd; the reaper */
 extern _Atomic int kaio_epfd;                                /* the reaper's epoll set, or -1 */
@@ -220,7 +196,8 @@ void kaio_unlock(void);
 void kaio_stand_aside(void); /* drops the lock if others wait for it; takes it again */
 
 /* context.c */
-/* kaio.load: requests in the kernel in the lowest 20 bits, then those calling, then the pid. */
+/* kaio_context.load: requests in the kernel in the lowest 20 bits, then those calling, then the
+ * pid. */
 #define KAIO_ONE_CALLING (1ull << 20)
 static inline uint64_t kaio_load_of(pid_t pid) {
     return (uint64_t)pid << 40;
@@ -236,7 +213,7 @@ static inline unsigned kaio_load_count(uint64_t load) {
 }
 /* relaxed: under the lock, without which none leaves; or a hint */
 static inline unsigned kaio_in_kernel(void) {
-    return kaio_load_count(atomic_load_explicit(&kaio.load, memory_order_relaxed));
+    return kaio_load_count(atomic_load_explicit(&kaio_context.load, memory_order_relaxed));
 }
 int kaio_context_call(long call, long a, long b, long c, long d, long e); /* 0 or more, or -errno */
 void kaio_context_forget(void);                                           /* in a child */
@@ -248,7 +225,7 @@ bool kaio_context_has_declined(const struct iocb *iocb, unsigned tail); /* the s
 
 /* epoll.c */
 bool kaio_reaper_ready(bool careful); /* it runs, or kaio_leave() starts it; false: neither */
-void kaio_reaper_watch(void);         /* it reaps for all while kaio.owed > 0 */
+void kaio_reaper_watch(void);         /* it reaps for all while kaio_reaper.owed > 0 */
 void kaio_reaper_end(void); /* it could not be started, or goes; its record is still taken */
 void kaio_reaper_unwatch(void);
 int kaio_epoll_set(void);     /* or -1 */
@@ -261,6 +238,7 @@ bool kaio_kind_is_stream(int fd);
 
 /* thread.c */
 void kaio_thread_load(void (*ended)(void *)); /* called when a thread of the program's ends */
+void kaio_thread_begin(void);                 /* its state is zeros */
 struct kaio_thread *kaio_thread_self(void);   /* the caller's; under the lock */
 struct kaio_thread *kaio_thread_record(void); /* a free one; NULL: no memory; under the lock */
 void kaio_thread_watch(struct kaio_thread *self, bool careful);
@@ -270,14 +248,16 @@ void kaio_thread_check(struct kaio_thread *thread); /* is it still its own? unde
 void kaio_reaper_kick(void);                        /* wakes it, under the lock */
 void kaio_reaper_look(void); /* some event will signal nobody: it looks around from now on */
 void kaio_thread_drain(struct kaio_thread *thread); /* reads its eventfd, without waiting */
-void kaio_thread_list(struct kaio_thread *thread, bool listed); /* in kaio.waiting */
+void kaio_thread_list(struct kaio_thread *thread,
+                      bool listed);                       /* it waits for requests of others */
 void kaio_thread_wake_later(struct kaio_thread *thread);  /* at kaio_leave(); under the lock */
 void kaio_thread_wake_waiter(struct kaio_thread *waiter); /* the same; NULL, KAIO_EVERYONE, too */
 void kaio_thread_add_waiter(struct kaio_thread **waiter, struct kaio_thread *thread);
-void kaio_thread_wake(struct kaio_thread *thread); /* now; without the lock */
+struct kaio_thread *kaio_thread_next_to_wake(void); /* NULL: no more */
+void kaio_thread_wake(struct kaio_thread *thread);  /* now; without the lock */
 bool kaio_thread_polls(struct kaio_thread *thread,
                        int efd); /* before poll(), read(); false: it has moved */
-/* Several threads wait for the same: all of kaio.waiting are woken. */
+/* Several threads wait for the same: all that wait so are woken. */
 #define KAIO_EVERYONE ((struct kaio_thread *)1)
 #define KAIO_LOST     (-2)                              /* an eventfd that was closed unseen */
 #define KAIO_NEVER    (-3)                              /* kaio_nobody's */
@@ -304,11 +284,13 @@ long kaio_fd_tell(const char *path, char *text, size_t size);
 /* raised.c */
 struct kaio_raised {
     bool writes;      /* the thread itself has made some, */
-    unsigned seen;    /* kaio.raised before them, */
+    unsigned seen;    /* how many were raised before them, */
     unsigned pending; /* and the signals of theirs that were pending for the thread */
 };
 void kaio_raised_before(struct kaio_raised *r, const sigset_t *mask);
+bool kaio_raised_since(const struct kaio_raised *r); /* some; under the lock */
 void kaio_raised_after(const struct kaio_raised *r, bool any);
+void kaio_raised_note(void); /* EPIPE, EFBIG, or maybe */
 unsigned kaio_raised_pending(const sigset_t *mask);
 void kaio_raised_take(unsigned before);
 

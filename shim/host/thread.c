@@ -28,6 +28,14 @@
 struct kaio_thread kaio_nobody = {.efd = KAIO_NEVER, .taken = true, .sleep = KAIO_AWAKE};
 struct kaio_thread *_Atomic kaio_threads, *_Atomic kaio_efds[KAIO_EFDS + 1];
 __thread struct kaio_thread *kaio_self;
+struct kaio_reaper kaio_reaper KAIO_WIPED;
+
+static struct {
+    struct kaio_waiting waiting; /* threads that wait for requests of others */
+    struct kaio_thread *wake;    /* to be woken; the next kaio_leave() does */
+    bool efd_failed;             /* one has none, and the log has said so */
+} sleepers KAIO_WIPED;
+
 static pthread_key_t thread_end;
 static size_t stack_size; /* 0: libc's default */
 
@@ -52,6 +60,10 @@ void kaio_thread_give_back(void) {
     kaio_self = NULL;
     /* release: pairs with the exchange in kaio_thread_record() */
     if (self) atomic_store_explicit(&self->taken, false, memory_order_release);
+}
+
+void kaio_thread_begin(void) {
+    TAILQ_INIT(&sleepers.waiting);
 }
 
 void kaio_thread_load(void (*ended)(void *)) {
@@ -121,13 +133,13 @@ void kaio_thread_watch(struct kaio_thread *self, bool careful) {
 
 void kaio_reaper_kick(void) {
     static const uint64_t one = 1;
-    if (kaio.reaper && kaio_fd_is_marked(kaio.reaper->efd))
-        syscall(SYS_write, kaio.reaper->efd, &one, sizeof one);
+    if (kaio_reaper.thread && kaio_fd_is_marked(kaio_reaper.thread->efd))
+        syscall(SYS_write, kaio_reaper.thread->efd, &one, sizeof one);
 }
 
 void kaio_reaper_look(void) {
-    if (kaio.blind) return;
-    kaio.blind = true;
+    if (kaio_reaper.blind) return;
+    kaio_reaper.blind = true;
     kaio_reaper_kick();
 }
 
@@ -155,9 +167,9 @@ static struct kaio_thread *_Atomic *efd_place(struct kaio_thread *thread) {
         struct kaio_thread *owner = kaio_efds[i];
         bool serves = owner && (owner->taken || owner->efd < 0);
         if (!serves && (!place || owner)) place = &kaio_efds[i];
-        used += serves && owner != kaio.reaper;
+        used += serves && owner != kaio_reaper.thread;
     }
-    return used < efds_most() || thread == kaio.reaper ? place : NULL;
+    return used < efds_most() || thread == kaio_reaper.thread ? place : NULL;
 }
 
 static int efd_move(struct kaio_thread *from, struct kaio_thread *to) {
@@ -171,9 +183,9 @@ static int efd_move(struct kaio_thread *from, struct kaio_thread *to) {
 static int efd_new(void) {
     /* raw, as they are closed: ThreadSanitizer would take the number for open */
     int efd = kaio_fd_raise((int)syscall(SYS_eventfd2, 0, EFD_CLOEXEC));
-    if (efd < 0 && !kaio.efd_failed)
+    if (efd < 0 && !sleepers.efd_failed)
         kaio_log("no descriptor for a thread to sleep on: another reaps for it");
-    kaio.efd_failed |= efd < 0;
+    sleepers.efd_failed |= efd < 0;
     return efd;
 }
 
@@ -186,7 +198,7 @@ int kaio_thread_efd(struct kaio_thread *thread) {
     if (efd < 0) return -1;
     *place = thread;
     thread->efd = efd;
-    kaio.watching = false; /* kaio_leave() watches again, this one too */
+    kaio_reaper.watching = false; /* kaio_leave() watches again, this one too */
     /* It may sleep on the futex, where the kernel's signal does not reach it. seq_cst: pairs with
      * the fence in arm_own() in wait.c */
     atomic_thread_fence(memory_order_seq_cst);
@@ -204,8 +216,8 @@ bool kaio_thread_polls(struct kaio_thread *thread, int efd) {
 
 void kaio_thread_list(struct kaio_thread *thread, bool listed) {
     if (listed == thread->listed || thread == &kaio_nobody) return;
-    if (listed) TAILQ_INSERT_TAIL(&kaio.waiting, thread, waiting);
-    else TAILQ_REMOVE(&kaio.waiting, thread, waiting);
+    if (listed) TAILQ_INSERT_TAIL(&sleepers.waiting, thread, waiting);
+    else TAILQ_REMOVE(&sleepers.waiting, thread, waiting);
     thread->listed = listed;
 }
 
@@ -217,14 +229,22 @@ void kaio_thread_wake_later(struct kaio_thread *thread) {
     bool awake = atomic_load_explicit(&thread->sleep, memory_order_relaxed) == KAIO_AWAKE;
     if (awake || thread->to_wake) return;
     thread->to_wake = true;
-    thread->wake_next = kaio.wake;
-    kaio.wake = thread;
+    thread->wake_next = sleepers.wake;
+    sleepers.wake = thread;
 }
 
 void kaio_thread_wake_waiter(struct kaio_thread *waiter) {
     if (waiter && waiter != KAIO_EVERYONE) kaio_thread_wake_later(waiter);
     if (waiter != KAIO_EVERYONE) return;
-    TAILQ_FOREACH(waiter, &kaio.waiting, waiting) kaio_thread_wake_later(waiter);
+    TAILQ_FOREACH(waiter, &sleepers.waiting, waiting) kaio_thread_wake_later(waiter);
+}
+
+struct kaio_thread *kaio_thread_next_to_wake(void) {
+    struct kaio_thread *thread = sleepers.wake;
+    if (!thread) return NULL;
+    sleepers.wake = thread->wake_next;
+    thread->to_wake = false;
+    return thread;
 }
 
 /* One wake-up for all that ends before the thread looks again: it says that it sleeps before it

@@ -8,9 +8,9 @@
  *     it does not wait for what it has itself stopped. fsync() and close() there do not either.
  *   - Others do not find the request by its aiocb, and no sync covers it: it has not been made yet.
  *   - A child that the handler forks goes on here, with what is the parent's. It counts nothing,
- *     for the counts lie in one word with the pid (kaio.load), and it submits nothing. Either the
- *     pid shows that kaio is the child's, or the fork came after that look: then the request has
- *     been spoilt (kaio_direct_forget()), or the child has not come here yet, and the context that
+ *     for the counts lie in one word with the pid (kaio_context.load), and it submits nothing.
+ * Either the pid shows that kaio is the child's, or the fork came after that look: then the request
+ * has been spoilt (kaio_direct_forget()), or the child has not come here yet, and the context that
  *     it names is not mapped there. Nor does it take anything back.
  * So whatever speaks against the short way, the long one begins anew. The event comes to
  * kaio_kernel_reap() like any other, on any thread, maybe before io_submit() has returned; only
@@ -34,10 +34,9 @@
 void kaio_direct_stock(struct kaio_thread *self) {
     struct kaio_req *req;
     if (!self->direct || self->calling || self->nstock > STOCK_LOW) return;
-    if (!kaio_fd_is_marked(self->efd)) return;
-    for (unsigned n = self->nstock; n < KAIO_STOCK && (req = TAILQ_FIRST(&kaio.free)); n++) {
-        TAILQ_REMOVE(&kaio.free, req, link);
-        kaio_req_clear(req);
+    if (!kaio_fd_is_marked(self->efd) || !kaio_context.ctx) return;
+    if (!kaio_flight_ready(kaio_context.depth)) return;
+    for (unsigned n = self->nstock; n < KAIO_STOCK && (req = kaio_req_take()); n++) {
         self->stock[n] = req;
         self->nstock = n + 1;
     }
@@ -71,7 +70,7 @@ static bool suits(const struct aiocb *cb, enum kaio_op op, struct kaio_file *fil
                   struct kaio_thread *self) {
     if (!file || !self || kaio_config.order) return false;
     if (self->calling) return false; /* in a handler, on top of such a call */
-    if (!__atomic_load_n(&kaio.ctx, __ATOMIC_RELAXED)) return false;
+    if (!__atomic_load_n(&kaio_context.ctx, __ATOMIC_RELAXED)) return false;
     if (!atomic_load_explicit(&file->direct, memory_order_relaxed)) return false;
     if (cb->aio_offset < 0 || cb->aio_nbytes == 0) return false;
     if (kaio_notify_wanted(&cb->aio_sigevent) || !kaio_file_trusts(file)) return false;
@@ -82,20 +81,20 @@ static bool suits(const struct aiocb *cb, enum kaio_op op, struct kaio_file *fil
  * that a handler has interrupted. seq_cst: see will_end() in kernel.c. False: there is no room, or
  * this is a child by now. */
 static bool enter_kernel(pid_t pid) {
-    unsigned depth = atomic_load_explicit(&kaio.depth, memory_order_relaxed);
-    uint64_t load = atomic_load(&kaio.load);
+    unsigned depth = atomic_load_explicit(&kaio_context.depth, memory_order_relaxed);
+    uint64_t load = atomic_load(&kaio_context.load);
     do {
         if (kaio_load_pid(load) != pid || kaio_load_count(load) + 1 >= depth - depth / 4)
             return false;
-    } while (!atomic_compare_exchange_weak(&kaio.load, &load, load + KAIO_ONE_CALLING + 1));
+    } while (!atomic_compare_exchange_weak(&kaio_context.load, &load, load + KAIO_ONE_CALLING + 1));
     return true;
 }
 
 /* what: KAIO_ONE_CALLING, and 1 if it leaves the kernel, too */
 static void end_calling(pid_t pid, uint64_t what) {
-    uint64_t load = atomic_load(&kaio.load);
+    uint64_t load = atomic_load(&kaio_context.load);
     while (kaio_load_pid(load) == pid &&
-           !atomic_compare_exchange_weak(&kaio.load, &load, load - what))
+           !atomic_compare_exchange_weak(&kaio_context.load, &load, load - what))
         continue;
 }
 
@@ -103,7 +102,7 @@ static void end_calling(pid_t pid, uint64_t what) {
 static struct kaio_req *take(struct kaio_thread *self, pid_t pid) {
     unsigned n = self->nstock;
     if (n == 0 || !enter_kernel(pid)) return NULL;
-    if (atomic_load(&kaio.attended) && atomic_compare_exchange_strong(&self->nstock, &n, n - 1))
+    if (atomic_load(&kaio_reaper.runs) && atomic_compare_exchange_strong(&self->nstock, &n, n - 1))
         return self->stock[n - 1];
     end_calling(pid, KAIO_ONE_CALLING + 1);
     return NULL;
@@ -127,24 +126,22 @@ void kaio_direct_take_back(struct kaio_thread *self) {
     atomic_store_explicit(&self->submitting, NULL, memory_order_relaxed);
     atomic_store_explicit(&self->calling, NULL, memory_order_relaxed);
     if (!req || !kaio_flight_remove(req)) return;
-    atomic_fetch_sub(&kaio.load, 1);
+    atomic_fetch_sub(&kaio_context.load, 1);
     kaio_req_free(req);
 }
 
 static enum kaio_short submit(struct kaio_thread *self, struct aiocb *cb, enum kaio_op op,
                               struct kaio_file *file, pid_t pid) {
-    struct kaio_req *_Atomic *flights = kaio.flights;
-    unsigned n = kaio.nflights; /* 0 in a child */
-    struct kaio_req *req = flights && n > 0 ? take(self, pid) : NULL;
+    struct kaio_req *req = take(self, pid);
     if (!req) return KAIO_SHORT_NOT;
     atomic_store_explicit(&self->submitting, req, memory_order_relaxed);
-    kaio_flight_place(flights, n, req);
+    if (!kaio_flight_place(req)) return KAIO_SHORT_NOT;
     begin(req, cb, op, file, self->efd);
     struct iocb *iocb = &req->iocb;
     unsigned tail = kaio_context_tail();
     atomic_signal_fence(memory_order_seq_cst);
     if (kaio.pid != pid) return KAIO_SHORT_NOT;
-    bool taken = syscall(SYS_io_submit, kaio.ctx, 1l, &iocb) == 1;
+    bool taken = syscall(SYS_io_submit, kaio_context.ctx, 1l, &iocb) == 1;
     if (kaio.pid != pid) return KAIO_SHORT_NOT;
     if (taken) atomic_store_explicit(&self->submitting, NULL, memory_order_relaxed);
     bool declined = taken && kaio_context_has_declined(iocb, tail);

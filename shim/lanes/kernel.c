@@ -8,15 +8,27 @@
 #include <errno.h>
 #include <sys/syscall.h>
 
+#define STUCK_NS 900000000 /* less than the reaper's idle second */
+
+static struct {
+    struct kaio_files backlog; /* with requests for which the context has no room, in turn */
+    bool stuck; /* the context is full, and nothing in it ends: nobody waits for room */
+    uint64_t ends, ends_seen, quiet_since; /* events; and in kaio_kernel_unclog(), in ns */
+} lane KAIO_WIPED;
+
+void kaio_kernel_begin(void) {
+    TAILQ_INIT(&lane.backlog);
+}
+
 static void event(struct kaio_batch *b, const struct io_event *ev) {
     struct kaio_req *req = ev->data;
     /* acquire: pairs with the release in direct.c, whose thread may never have had the lock */
     enum kaio_state state = __atomic_load_n(&req->state, __ATOMIC_ACQUIRE);
     KAIO_ASSERT(state == KAIO_SUBMITTED);
     if (state != KAIO_SUBMITTED) return;
-    atomic_fetch_sub(&kaio.load, 1);
-    kaio.ends++;
-    kaio.stuck = false;
+    atomic_fetch_sub(&kaio_context.load, 1);
+    lane.ends++;
+    lane.stuck = false;
     if (req->epoch == 0) kaio_flight_count(req); /* the short way */
     kaio_answer(b, req, KAIO_SAYS, (long)ev->res);
 }
@@ -40,30 +52,30 @@ static void queue(struct kaio_req *req) {
     struct kaio_file *file = req->file;
     bool first = TAILQ_EMPTY(&file->backlog);
     TAILQ_INSERT_TAIL(&file->backlog, req, link);
-    if (first) TAILQ_INSERT_TAIL(&kaio.backlog, file, full);
+    if (first) TAILQ_INSERT_TAIL(&lane.backlog, file, full);
 }
 
-struct kaio_req *kaio_kernel_waiting(void) {
-    struct kaio_file *file = TAILQ_FIRST(&kaio.backlog);
+static struct kaio_req *waiting(void) {
+    struct kaio_file *file = TAILQ_FIRST(&lane.backlog);
     return file ? TAILQ_FIRST(&file->backlog) : NULL;
 }
 
 void kaio_kernel_unqueue(struct kaio_req *req) {
     struct kaio_file *file = req->file;
     TAILQ_REMOVE(&file->backlog, req, link);
-    TAILQ_REMOVE(&kaio.backlog, file, full);
-    if (!TAILQ_EMPTY(&file->backlog)) TAILQ_INSERT_TAIL(&kaio.backlog, file, full);
+    TAILQ_REMOVE(&lane.backlog, file, full);
+    if (!TAILQ_EMPTY(&file->backlog)) TAILQ_INSERT_TAIL(&lane.backlog, file, full);
 }
 
 /* Into b->offer, or behind those for which the context has no room; once that is stuck, as if it
  * had been declined. Nor is a number used that is another file's by now. The iocb is complete. */
 static void enqueue(struct kaio_batch *b, struct kaio_req *req) {
-    bool room = kaio_in_kernel() < kaio.depth;
-    if (kaio_file_is_gone(req) || (!room && kaio.stuck)) {
+    bool room = kaio_in_kernel() < kaio_context.depth;
+    if (kaio_file_is_gone(req) || (!room && lane.stuck)) {
         kaio_answer(b, req, KAIO_SAYS, -EAGAIN);
         return;
     }
-    if (room) atomic_fetch_add(&kaio.load, 1);
+    if (room) atomic_fetch_add(&kaio_context.load, 1);
     kaio_req_move(req, room ? KAIO_OFFERED : KAIO_BACKLOG);
     if (room) TAILQ_INSERT_TAIL(&b->offer, req, link);
     else queue(req);
@@ -78,7 +90,7 @@ static void flag_and_enqueue(struct kaio_batch *b, struct kaio_req *req) {
     }
     kaio_thread_check(req->owner);
     if (needs_reaper(req) || kaio_thread_efd(req->owner) < 0) {
-        req->owner = kaio.reaper;
+        req->owner = kaio_reaper.thread;
         kaio_thread_check(req->owner);
     }
     int efd = kaio_thread_efd(req->owner);
@@ -93,10 +105,27 @@ void kaio_kernel_offer(struct kaio_batch *b, struct kaio_req *req) {
     flag_and_enqueue(b, req);
 }
 
+/* In each round of the reaper's: if requests wait for room and for a second nothing in the context
+ * has ended, a device holds up what is there; others take the way of what is declined, until
+ * something ends. True: there are more. */
+bool kaio_kernel_unclog(struct kaio_batch *b) {
+    struct kaio_req *req;
+    uint64_t now = kaio_now_ns();
+    if (!waiting() || lane.ends != lane.ends_seen) lane.quiet_since = 0;
+    else if (lane.quiet_since == 0) lane.quiet_since = now;
+    else if (now - lane.quiet_since >= STUCK_NS) lane.stuck = true;
+    lane.ends_seen = lane.ends;
+    for (int n = 0; lane.stuck && n < KAIO_HOLD && (req = waiting()); n++) {
+        kaio_kernel_unqueue(req);
+        kaio_answer(b, req, KAIO_SAYS, -EAGAIN);
+    }
+    return lane.stuck && waiting();
+}
+
 void kaio_kernel_backlog(struct kaio_batch *b) {
     struct kaio_req *req;
-    for (int n = 0; n < KAIO_SUBMIT_MAX && kaio_in_kernel() < kaio.depth; n++) {
-        if (!(req = kaio_kernel_waiting())) break;
+    for (int n = 0; n < KAIO_SUBMIT_MAX && kaio_in_kernel() < kaio_context.depth; n++) {
+        if (!(req = waiting())) break;
         kaio_kernel_unqueue(req);
         enqueue(b, req);
     }
@@ -115,14 +144,14 @@ static bool has_lost_eventfd(struct kaio_req *req, int err) {
 /* How many will end by themselves? Not what direct.c is just submitting, perhaps in vain. Under the
  * lock, without which none leaves; so it may answer too few, never too many. */
 static unsigned will_end(void) {
-    uint64_t load = atomic_load(&kaio.load);
+    uint64_t load = atomic_load(&kaio_context.load);
     unsigned all = kaio_load_count(load), calling = kaio_load_calling(load);
     return all > calling ? all - calling : 0;
 }
 
 /* io_submit() did not take this request; err 0: because of one before it. */
 static void refused(struct kaio_batch *b, struct kaio_req *req, int err) {
-    atomic_fetch_sub(&kaio.load, 1);
+    atomic_fetch_sub(&kaio_context.load, 1);
     kaio_req_move(req, KAIO_OFFERED);
     if (err == 0 || has_lost_eventfd(req, err)) {
         enqueue(b, req);
@@ -131,13 +160,13 @@ static void refused(struct kaio_batch *b, struct kaio_req *req, int err) {
     } else if (will_end() == 0) { /* no event need ever make room */
         kaio_answer(b, req, KAIO_SAYS, -ENOSYS);
     } else {
-        kaio.depth = kaio_in_kernel(); /* the kernel's limit is less than it promised */
+        kaio_context.depth = kaio_in_kernel(); /* the kernel's limit is less than it promised */
         enqueue(b, req);
     }
 }
 
 static int submit(long n, struct iocb **iocbs) {
-    return kaio_context_call(SYS_io_submit, (long)kaio.ctx, n, (long)iocbs, 0, 0);
+    return kaio_context_call(SYS_io_submit, (long)kaio_context.ctx, n, (long)iocbs, 0, 0);
 }
 
 /* Its eventfd may have another number by now (kaio_fd_evade()), if it has waited for room. */
@@ -157,7 +186,7 @@ void kaio_kernel_decline(struct kaio_batch *b) {
     struct kaio_req *req;
     while ((req = TAILQ_FIRST(&b->offer))) {
         TAILQ_REMOVE(&b->offer, req, link);
-        atomic_fetch_sub(&kaio.load, 1);
+        atomic_fetch_sub(&kaio_context.load, 1);
         kaio_answer(b, req, KAIO_SAYS, -EAGAIN);
     }
 }
@@ -181,8 +210,8 @@ void kaio_kernel_submit(struct kaio_batch *b) {
         kaio_file_unsubmitted(files[n++], 1);
     }
     if (n == 0) return;
-    kaio.submits++;
-    kaio.submitted += (uint64_t)n;
+    kaio_counted.submits++;
+    kaio_counted.submitted += (uint64_t)n;
     kaio_unlock();
     while (taken < n && (r = submit(n - taken, iocbs + taken)) > 0) taken += r;
     kaio_lock();

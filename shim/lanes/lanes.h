@@ -16,11 +16,12 @@ void kaio_direct_stock(struct kaio_thread *self);
 void kaio_direct_forget(struct kaio_thread *thread); /* in a child */
 
 /* kernel.c */
+void kaio_kernel_begin(void); /* its state is zeros, here and below */
 bool kaio_kernel_reap(
     struct kaio_batch *b); /* some, for others want the lock, too; true: there is more */
 void kaio_kernel_offer(struct kaio_batch *b, struct kaio_req *req);
 void kaio_kernel_backlog(struct kaio_batch *b);
-struct kaio_req *kaio_kernel_waiting(void);     /* the next of the backlog; NULL: none */
+bool kaio_kernel_unclog(struct kaio_batch *b);  /* of a device that hangs; true: there is more */
 void kaio_kernel_unqueue(struct kaio_req *req); /* takes it out of the backlog */
 void kaio_kernel_decline(struct kaio_batch *b); /* all of b->offer */
 void kaio_kernel_submit(struct kaio_batch *b);  /* takes b->offer; drops the lock meanwhile */
@@ -43,11 +44,15 @@ void kaio_worker_finish(struct kaio_batch *b, struct kaio_req *req, long res);
 long kaio_worker_run(struct kaio_req *req); /* bytes or -errno; without the lock */
 
 /* stream.c */
+void kaio_stream_begin(void);
+bool kaio_stream_needs_reaper(void);             /* some wait for it */
+struct kaio_req *kaio_stream_polled(void);       /* one that is in the set; NULL: none */
+struct kaio_req *kaio_stream_next_blocker(void); /* whose thread is to be started; NULL: none */
 bool kaio_stream_misleads(const struct kaio_req *req);
 bool kaio_stream_poll(const struct kaio_batch *b, struct kaio_req *req); /* false: it cannot */
 void kaio_stream_unpoll(struct kaio_req *req);
 void kaio_stream_event(struct kaio_batch *b, const struct epoll_event *ev);
-bool kaio_stream_sweep(struct kaio_batch *b, uint32_t *next);
+bool kaio_stream_sweep(struct kaio_batch *b);           /* true: it is not at its end */
 void kaio_stream_poll_again(struct kaio_batch *b);      /* all: the set is a new one */
 uint64_t kaio_stream_limit(const struct kaio_req *req); /* ns; 0: none */
 bool kaio_stream_has_limit(const struct kaio_req *req);

@@ -25,7 +25,25 @@
 #include <termios.h>
 #include <unistd.h>
 
-#define SWEEP 256 /* requests looked at under one hold of the lock */
+#define SWEEP      256          /* requests looked at under one hold of the lock */
+#define SWEEP_NS   1000000000ul /* from one sweep to the next */
+#define SWEEP_MANY 4096         /* requests that add another second */
+
+static struct {
+    struct kaio_reqs blockers; /* their threads are to be started */
+    unsigned epolled;          /* requests in the reaper's epoll set */
+    bool sweeping;
+    uint32_t next; /* to be swept */
+    uint64_t swept_ns;
+} waits KAIO_WIPED;
+
+void kaio_stream_begin(void) {
+    TAILQ_INIT(&waits.blockers);
+}
+
+bool kaio_stream_needs_reaper(void) {
+    return waits.epolled > 0 || !TAILQ_EMPTY(&waits.blockers);
+}
 
 /* SO_RCVLOWAT: a blocking read() waits for so many bytes; poll() does not, of some kinds. */
 static bool has_low_water(const struct kaio_req *req) {
@@ -72,14 +90,14 @@ static int arm(int call, struct kaio_file *file, int fd) {
 bool kaio_stream_poll(const struct kaio_batch *b, struct kaio_req *req) {
     if (!kaio_reaper_ready(b->careful)) return false;
     req->poller = KAIO_EPOLL;
-    kaio.epolled++;
+    waits.epolled++;
     int err = arm(EPOLL_CTL_MOD, req->file, req->iocb.aio_fildes);
     if (err == -ENOENT) err = arm(EPOLL_CTL_ADD, req->file, req->iocb.aio_fildes);
     if (err) {
         kaio_stream_unpoll(req);
         return false;
     }
-    kaio.by_stream++;
+    kaio_counted.streams++;
     kaio_req_move(req, KAIO_POLLING);
     return true;
 }
@@ -87,7 +105,7 @@ bool kaio_stream_poll(const struct kaio_batch *b, struct kaio_req *req) {
 /* Its entry may bring an event all the same. */
 void kaio_stream_unpoll(struct kaio_req *req) {
     req->poller = KAIO_NO_POLLER;
-    kaio.epolled--;
+    waits.epolled--;
 }
 
 static void answer_ready(struct kaio_batch *b, struct kaio_req *req, unsigned events) {
@@ -118,23 +136,34 @@ void kaio_stream_event(struct kaio_batch *b, const struct epoll_event *ev) {
 }
 
 /* What was closed unseen brings no event: so all that wait are looked at now and then, a few at a
- * time. False: that was the last. */
-bool kaio_stream_sweep(struct kaio_batch *b, uint32_t *next) {
+ * time. */
+bool kaio_stream_sweep(struct kaio_batch *b) {
+    uint64_t now = kaio_now_ns();
+    if (!waits.sweeping && now - waits.swept_ns < SWEEP_NS * (1 + waits.epolled / SWEEP_MANY))
+        return false;
+    if (!waits.sweeping) waits.next = 0;
     int armed = 0;
-    for (uint32_t end = *next + SWEEP; *next < kaio.nreqs && *next < end; ++*next) {
-        struct kaio_req *req = kaio_req_at(*next);
+    uint32_t all = kaio_req_count(), end = waits.next + SWEEP;
+    for (; waits.next < all && waits.next < end && armed < KAIO_HOLD; waits.next++) {
+        struct kaio_req *req = kaio_req_at(waits.next);
         if (req->poller != KAIO_EPOLL) continue;
-        if (armed++ == KAIO_HOLD) return true;
         arm_again(b, req);
+        armed++;
     }
-    return *next < kaio.nreqs;
+    waits.swept_ns = now;
+    waits.sweeping = waits.epolled > 0 && waits.next < all;
+    return waits.sweeping;
+}
+
+struct kaio_req *kaio_stream_polled(void) {
+    for (uint32_t i = 0; waits.epolled && i < kaio_req_count(); i++)
+        if (kaio_req_at(i)->poller == KAIO_EPOLL) return kaio_req_at(i);
+    return NULL;
 }
 
 void kaio_stream_poll_again(struct kaio_batch *b) {
-    for (uint32_t i = 0; kaio.epolled && i < kaio.nreqs; i++) {
-        struct kaio_req *req = kaio_req_at(i);
-        if (req->poller == KAIO_EPOLL) answer_ready(b, req, 0);
-    }
+    struct kaio_req *req;
+    while ((req = kaio_stream_polled())) answer_ready(b, req, 0);
 }
 
 /* SO_RCVTIMEO, SO_SNDTIMEO: a socket's read() or write() gives up after so many ns; 0: never. */
@@ -239,8 +268,16 @@ bool kaio_stream_must_wait(struct kaio_req *req, long res, short ready) {
 void kaio_stream_block(struct kaio_batch *b, struct kaio_req *req) {
     req->poller = KAIO_BLOCKER_DUE;
     kaio_req_move(req, KAIO_POLLING);
-    TAILQ_INSERT_TAIL(&kaio.blockers, req, link);
+    TAILQ_INSERT_TAIL(&waits.blockers, req, link);
     if (b->careful) kaio_reaper_kick(); /* it starts one */
+}
+
+struct kaio_req *kaio_stream_next_blocker(void) {
+    struct kaio_req *req = TAILQ_FIRST(&waits.blockers);
+    if (!req) return NULL;
+    TAILQ_REMOVE(&waits.blockers, req, link);
+    req->poller = KAIO_BLOCKER;
+    return req;
 }
 
 /* Under the lock: the request is no blocker's any more. False: it has been cancelled. Then it is a
@@ -257,7 +294,7 @@ bool kaio_stream_unblock(struct kaio_req *req, enum kaio_state state) {
 /* Under the lock. close() waits until the blocker is out of poll(), which holds the file open. */
 void kaio_stream_cancel(struct kaio_req *req) {
     if (req->poller == KAIO_BLOCKER_DUE) {
-        TAILQ_REMOVE(&kaio.blockers, req, link);
+        TAILQ_REMOVE(&waits.blockers, req, link);
         kaio_stream_unblock(req, KAIO_RUNNING);
         return;
     }

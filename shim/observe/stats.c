@@ -10,6 +10,8 @@ _Static_assert(KAIO_REASONS == KAIO_STATS_WHYS, "stats.h has another number of r
 _Static_assert(KAIO_LANES - 1 == KAIO_STATS_LANES, "stats.h has another number of lanes");
 _Static_assert(KAIO_OFF + 1 == KAIO_STATS_MODES, "stats.h has another number of modes");
 
+struct kaio_counted kaio_counted KAIO_WIPED;
+
 static void add(kaio_count *count, uint64_t n) {
     atomic_fetch_add_explicit(count, n, memory_order_relaxed);
 }
@@ -31,11 +33,12 @@ void kaio_stats_copied(size_t nbytes) {
 
 void kaio_stats_update(void) {
     struct kaio_counts *c = kaio_watch_counts();
-    for (int i = 0; i < KAIO_REASONS; i++) set(&c->whys[i], kaio.declined[i]);
-    set(&c->workers, kaio.workers);
-    set(&c->worker_peak, kaio.worker_peak);
-    set(&c->submits, kaio.submits);
-    set(&c->submitted, kaio.submitted);
-    set(&c->streams, kaio.by_stream);
-    atomic_store_explicit(&c->setup, kaio.ctx ? 1 : kaio.setup_error, memory_order_relaxed);
+    for (int i = 0; i < KAIO_REASONS; i++) set(&c->whys[i], kaio_counted.declined[i]);
+    set(&c->workers, kaio_counted.workers);
+    set(&c->worker_peak, kaio_counted.worker_peak);
+    set(&c->submits, kaio_counted.submits);
+    set(&c->submitted, kaio_counted.submitted);
+    set(&c->streams, kaio_counted.streams);
+    atomic_store_explicit(&c->setup, kaio_context.ctx ? 1 : kaio_context.setup_error,
+                          memory_order_relaxed);
 }

@@ -31,7 +31,13 @@ void kaio_watch_time(struct kaio_hist *hist, uint64_t value);
         res_;                                                                                      \
     })
 
-/* stats.c: if kaio_stats_on */
+/* stats.c. Counted under the lock, whether asked for or not. */
+struct kaio_counted {
+    uint64_t streams, declined[KAIO_REASONS], submits, submitted;
+    unsigned workers, worker_peak;
+};
+extern struct kaio_counted kaio_counted;
+/* If kaio_stats_on. */
 void kaio_stats_complete(enum kaio_lane lane, enum kaio_op op, uint64_t start_ns, long res);
 void kaio_stats_copied(size_t nbytes);
 void kaio_stats_update(void); /* under the lock: what others count there */

@@ -12,8 +12,17 @@
 #define FILES_MADE 16 /* records that are allocated together */
 #define GONE_LOOKS 8  /* for one that can be used again */
 
+static struct {
+    _Atomic(kaio_number *) numbers[KAIO_FILE_CHUNKS];
+    struct kaio_files gone; /* records that no number leads to */
+} table KAIO_WIPED;
+
+void kaio_file_begin(void) {
+    TAILQ_INIT(&table.gone);
+}
+
 _Atomic(kaio_number *) *kaio_file_chunk(int fd) {
-    return &kaio.numbers[((unsigned)fd / KAIO_FILE_CHUNK) % KAIO_FILE_CHUNKS];
+    return &table.numbers[((unsigned)fd / KAIO_FILE_CHUNK) % KAIO_FILE_CHUNKS];
 }
 
 static kaio_number *number_of(int fd) {
@@ -43,11 +52,11 @@ static bool is_idle(const struct kaio_file *file) {
 /* Of those whose number means another file now; some may still have requests in progress. */
 static struct kaio_file *file_again(void) {
     for (int i = 0; i < GONE_LOOKS; i++) {
-        struct kaio_file *file = TAILQ_FIRST(&kaio.gone_files);
+        struct kaio_file *file = TAILQ_FIRST(&table.gone);
         if (!file) return NULL;
-        TAILQ_REMOVE(&kaio.gone_files, file, gone);
+        TAILQ_REMOVE(&table.gone, file, gone);
         if (is_idle(file)) return file;
-        TAILQ_INSERT_TAIL(&kaio.gone_files, file, gone);
+        TAILQ_INSERT_TAIL(&table.gone, file, gone);
     }
     return NULL;
 }
@@ -57,7 +66,7 @@ static struct kaio_file *file_new(void) {
     if (!file) file = chunk = kaio_alloc(FILES_MADE * sizeof *chunk);
     for (int i = 1; chunk && i < FILES_MADE; i++) {
         file_init(&chunk[i]);
-        TAILQ_INSERT_HEAD(&kaio.gone_files, &chunk[i], gone);
+        TAILQ_INSERT_HEAD(&table.gone, &chunk[i], gone);
     }
     if (file) file_init(file);
     return file;
@@ -86,7 +95,7 @@ void kaio_file_detach(struct kaio_file *file, int fd) {
     if (!file || kaio_file_used(fd) != file) return;
     atomic_store_explicit(number_of(fd), NULL, memory_order_relaxed);
     __atomic_store_n(&file->detached, true, __ATOMIC_RELAXED);
-    TAILQ_INSERT_TAIL(&kaio.gone_files, file, gone);
+    TAILQ_INSERT_TAIL(&table.gone, file, gone);
 }
 
 /* For one read more. Without the lock: two threads may spend the same, which costs a detour. */

@@ -1,7 +1,7 @@
 /* queue.c - what waits for workers, by descriptor.
  *
  * Under the lock. Each descriptor has two queues, file->reads (and syncs) and file->writes;
- * kaio.ready are those with something to take, served in turn. Reads are taken in parallel; writes
+ * ready are those with something to take, served in turn. Reads are taken in parallel; writes
  * one at a time (file->writer), for the inode's lock allows no more, and O_APPEND writes land in
  * call order.
  *
@@ -11,21 +11,40 @@
  */
 #include "request/request.h"
 
+static struct {
+    struct kaio_files ready; /* with requests to take */
+    atomic_uint nready;      /* how many; spinning workers read it without the lock */
+    unsigned busy;           /* workers with requests */
+} queues KAIO_WIPED;
+
+void kaio_queue_begin(void) {
+    TAILQ_INIT(&queues.ready);
+}
+
+/* relaxed: a worker that sees it late sleeps under the lock, where it sees it */
+bool kaio_queue_has(void) {
+    return atomic_load_explicit(&queues.nready, memory_order_relaxed) > 0;
+}
+
+void kaio_queue_busy(struct kaio_file *file, int change) {
+    queues.busy += (unsigned)change;
+    file->workers = (uint16_t)(file->workers + change);
+}
+
 static bool can_write(const struct kaio_file *file) {
     return !file->writer && !TAILQ_EMPTY(&file->writes);
 }
 
-/* After every change of its queues, and in any case to the end of ready. relaxed: a worker that
- * sees nready late sleeps under the lock, where it sees it */
+/* After every change of its queues, and in any case to the end of ready. */
 static void make_ready(struct kaio_file *file) {
     if (file->ready) {
-        TAILQ_REMOVE(&kaio.ready, file, link);
-        atomic_fetch_sub_explicit(&kaio.nready, 1, memory_order_relaxed);
+        TAILQ_REMOVE(&queues.ready, file, link);
+        atomic_fetch_sub_explicit(&queues.nready, 1, memory_order_relaxed);
     }
     file->ready = can_write(file) || !TAILQ_EMPTY(&file->reads);
     if (file->ready) {
-        TAILQ_INSERT_TAIL(&kaio.ready, file, link);
-        atomic_fetch_add_explicit(&kaio.nready, 1, memory_order_relaxed);
+        TAILQ_INSERT_TAIL(&queues.ready, file, link);
+        atomic_fetch_add_explicit(&queues.nready, 1, memory_order_relaxed);
     }
 }
 
@@ -52,8 +71,8 @@ void kaio_queue_ended(struct kaio_req *req) {
 
 /* The first whose turn it is to get a worker, or one more. */
 struct kaio_file *kaio_queue_next(void) {
-    struct kaio_file *file = TAILQ_FIRST(&kaio.ready);
-    bool all_busy = kaio.busy >= (unsigned)kaio_config.workers;
+    struct kaio_file *file = TAILQ_FIRST(&queues.ready);
+    bool all_busy = queues.busy >= (unsigned)kaio_config.workers;
     while (file && all_busy && file->workers > 0) file = TAILQ_NEXT(file, link);
     return file;
 }
@@ -113,10 +132,10 @@ static unsigned batches_of(const struct kaio_file *file, unsigned limit) {
 /* How many workers could take something beside those that are coming? No more than one too many
  * are counted. */
 unsigned kaio_queue_batches(unsigned coming) {
-    bool all_busy = kaio.busy + coming >= (unsigned)kaio_config.workers;
+    bool all_busy = queues.busy + coming >= (unsigned)kaio_config.workers;
     const struct kaio_file *file;
     unsigned n = 0;
-    TAILQ_FOREACH(file, &kaio.ready, link) {
+    TAILQ_FOREACH(file, &queues.ready, link) {
         if (n > coming) break;
         if (!all_busy) n += batches_of(file, coming - n);
         else if (file->workers == 0) n++;

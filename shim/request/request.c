@@ -15,27 +15,53 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+static struct {
+    struct kaio_req *chunks[KAIO_POOL_CHUNKS];
+    uint32_t nreqs; /* atomic: with kaio_req_glance() */
+    struct kaio_reqs free;
+    struct kaio_lios free_lios;
+    uint64_t lists, serial; /* lists, requests made so far */
+    atomic_uint offered;    /* changes when one ends to be offered that is to be cancelled */
+} pool KAIO_WIPED;
+
+void kaio_req_begin(void) {
+    TAILQ_INIT(&pool.free);
+    TAILQ_INIT(&pool.free_lios);
+}
+
+uint32_t kaio_req_count(void) {
+    return pool.nreqs;
+}
+
+uint64_t kaio_req_serial(void) {
+    return pool.serial;
+}
+
 struct kaio_req *kaio_req_at(uint32_t index) {
-    return &kaio.chunks[index / KAIO_POOL_CHUNK][index % KAIO_POOL_CHUNK];
+    return &pool.chunks[index / KAIO_POOL_CHUNK][index % KAIO_POOL_CHUNK];
 }
 
 static bool pool_grow(void) {
-    if (kaio.nreqs == KAIO_POOL_CHUNK * KAIO_POOL_CHUNKS) return false;
+    if (pool.nreqs == KAIO_POOL_CHUNK * KAIO_POOL_CHUNKS) return false;
     struct kaio_req *chunk = kaio_alloc(KAIO_POOL_CHUNK * sizeof *chunk);
     if (!chunk) return false;
-    kaio.chunks[kaio.nreqs / KAIO_POOL_CHUNK] = chunk;
+    pool.chunks[pool.nreqs / KAIO_POOL_CHUNK] = chunk;
     for (int i = 0; i < KAIO_POOL_CHUNK; i++) {
-        chunk[i].index = kaio.nreqs + (uint32_t)i;
-        TAILQ_INSERT_TAIL(&kaio.free, &chunk[i], link);
+        chunk[i].index = pool.nreqs + (uint32_t)i;
+        TAILQ_INSERT_TAIL(&pool.free, &chunk[i], link);
     }
     /* release: pairs with the acquire in kaio_req_glance(), which then finds the chunk */
-    __atomic_store_n(&kaio.nreqs, kaio.nreqs + KAIO_POOL_CHUNK, __ATOMIC_RELEASE);
+    __atomic_store_n(&pool.nreqs, pool.nreqs + KAIO_POOL_CHUNK, __ATOMIC_RELEASE);
     return true;
 }
 
 /* All zeros, but for what others may be looking at. */
-void kaio_req_clear(struct kaio_req *req) {
+struct kaio_req *kaio_req_take(void) {
+    struct kaio_req *req = TAILQ_FIRST(&pool.free);
+    if (!req) return NULL;
+    TAILQ_REMOVE(&pool.free, req, link);
     memset(req, 0, offsetof(struct kaio_req, index));
+    return req;
 }
 
 /* Once some are there the request ends with what one call transfers at most, see read(2), NOTES. A
@@ -65,13 +91,11 @@ void kaio_req_prepare(struct kaio_req *req) {
 
 struct kaio_req *kaio_req_get(struct aiocb *cb, enum kaio_op op, int fd) {
     struct kaio_file *file = kaio_file_get(fd);
-    if (!file || (TAILQ_EMPTY(&kaio.free) && !pool_grow())) return NULL;
-    struct kaio_req *req = TAILQ_FIRST(&kaio.free);
-    TAILQ_REMOVE(&kaio.free, req, link);
-    kaio_req_clear(req);
+    if (!file || (TAILQ_EMPTY(&pool.free) && !pool_grow())) return NULL;
+    struct kaio_req *req = kaio_req_take();
     if (kaio_is_calling(kaio_self, cb)) kaio_self->calling = NULL; /* since a siglongjmp() */
     kaio_req_fill(req, cb, op, file, fd);
-    req->serial = ++kaio.serial;
+    req->serial = ++pool.serial;
     return req;
 }
 
@@ -113,7 +137,7 @@ void kaio_req_rank(struct kaio_req *req) {
 
 struct kaio_req *kaio_req_find(const struct aiocb *cb) {
     uint32_t index = (uint32_t)__atomic_load_n(&cb->__abs_prio, __ATOMIC_RELAXED);
-    if (index >= kaio.nreqs) return NULL;
+    if (index >= pool.nreqs) return NULL;
     struct kaio_req *req = kaio_req_at(index);
     /* acquire: pairs with the release in direct.c */
     if (__atomic_load_n(&req->state, __ATOMIC_ACQUIRE) == KAIO_FREE || req->cb != cb) return NULL;
@@ -124,7 +148,7 @@ struct kaio_req *kaio_req_find(const struct aiocb *cb) {
  * caller looks; nothing of it but cb and submitter is worth more than a hint. */
 struct kaio_req *kaio_req_glance(const struct aiocb *cb) {
     uint32_t index = (uint32_t)__atomic_load_n(&cb->__abs_prio, __ATOMIC_RELAXED);
-    if (index >= __atomic_load_n(&kaio.nreqs, __ATOMIC_ACQUIRE)) return NULL;
+    if (index >= __atomic_load_n(&pool.nreqs, __ATOMIC_ACQUIRE)) return NULL;
     struct kaio_req *req = kaio_req_at(index);
     return __atomic_load_n(&req->cb, __ATOMIC_RELAXED) == cb ? req : NULL;
 }
@@ -152,10 +176,16 @@ bool kaio_req_is_offered(const struct kaio_req *req) {
     return req->in_line && req->state == KAIO_OFFERED;
 }
 
-/* kaio_cancel() sleeps until then. */
+void kaio_req_await_offers(const struct timespec *limit) {
+    unsigned seen = pool.offered;
+    kaio_unlock();
+    syscall(SYS_futex, &pool.offered, FUTEX_WAIT_PRIVATE, seen, limit, NULL, 0);
+    kaio_lock();
+}
+
 static void wake_canceller(void) {
-    atomic_fetch_add_explicit(&kaio.offered, 1, memory_order_relaxed);
-    syscall(SYS_futex, &kaio.offered, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+    atomic_fetch_add_explicit(&pool.offered, 1, memory_order_relaxed);
+    syscall(SYS_futex, &pool.offered, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
 #ifdef KAIO_DEBUG
@@ -181,7 +211,7 @@ void kaio_req_move(struct kaio_req *req, enum kaio_state state) {
     enum kaio_state old = req->state;
     KAIO_ASSERT(kaio_is_locked() && next_states[old] & 1u << state);
     bool awaited = req->canceller && kaio_req_is_offered(req);
-    kaio.owed += (unsigned)is_owed(state) - (unsigned)is_owed(old);
+    kaio_reaper.owed += (unsigned)is_owed(state) - (unsigned)is_owed(old);
     kaio_file_unsubmitted(req->file, is_unsubmitted(req, state) - is_unsubmitted(req, old));
     __atomic_store_n(&req->state, (uint8_t)state, __ATOMIC_RELAXED);
     if (awaited && !kaio_req_is_offered(req)) wake_canceller();
@@ -190,27 +220,27 @@ void kaio_req_move(struct kaio_req *req, enum kaio_state state) {
 void kaio_req_free(struct kaio_req *req) {
     __atomic_store_n(&req->cb, NULL, __ATOMIC_RELAXED);
     kaio_req_move(req, req->poller == KAIO_BLOCKER ? KAIO_ZOMBIE : KAIO_FREE);
-    if (req->state == KAIO_FREE) TAILQ_INSERT_HEAD(&kaio.free, req, link);
+    if (req->state == KAIO_FREE) TAILQ_INSERT_HEAD(&pool.free, req, link);
 }
 
 struct kaio_lio *kaio_lio_get(void) {
-    struct kaio_lio *lio = TAILQ_FIRST(&kaio.free_lios);
+    struct kaio_lio *lio = TAILQ_FIRST(&pool.free_lios);
     if (!lio) {
         struct kaio_lio *chunk = kaio_alloc(KAIO_POOL_CHUNK * sizeof *chunk);
         if (!chunk) return NULL;
         for (int i = 0; i < KAIO_POOL_CHUNK; i++)
-            TAILQ_INSERT_TAIL(&kaio.free_lios, &chunk[i], link);
-        lio = TAILQ_FIRST(&kaio.free_lios);
+            TAILQ_INSERT_TAIL(&pool.free_lios, &chunk[i], link);
+        lio = TAILQ_FIRST(&pool.free_lios);
     }
-    TAILQ_REMOVE(&kaio.free_lios, lio, link);
+    TAILQ_REMOVE(&pool.free_lios, lio, link);
     memset(lio, 0, sizeof *lio);
-    lio->serial = ++kaio.lists;
+    lio->serial = ++pool.lists;
     lio->sigev.sigev_notify = SIGEV_NONE;
     return lio;
 }
 
 void kaio_lio_free(struct kaio_lio *lio) {
-    TAILQ_INSERT_HEAD(&kaio.free_lios, lio, link);
+    TAILQ_INSERT_HEAD(&pool.free_lios, lio, link);
 }
 
 /* A lane, or whoever else knows, says something of a request, which it has taken off the list that

@@ -8,9 +8,9 @@
 /* Where a request is. kaio_req_move() changes it, under the lock; and
  * begin() in lanes/direct.c, of a request that nobody else knows. */
 enum kaio_state {
-    KAIO_FREE,    /* in kaio.free; belongs to nobody */
+    KAIO_FREE,    /* in the pool; belongs to nobody */
     KAIO_HELD,    /* in file->held: waits for earlier requests of its descriptor */
-    KAIO_BACKLOG, /* in kaio.backlog: the context is full */
+    KAIO_BACKLOG, /* in file->backlog: the context is full */
     KAIO_OFFERED, /* in a batch: to begin, answered, on the way into io_submit(), or to be copied */
     KAIO_SUBMITTED, /* in the kernel as an iocb */
     KAIO_LINED,     /* in file->line[]: waits behind an earlier one of the stream */
@@ -32,7 +32,7 @@ enum kaio_says {
 enum kaio_poller {
     KAIO_NO_POLLER,
     KAIO_EPOLL,       /* the reaper's set */
-    KAIO_BLOCKER_DUE, /* in kaio.blockers: its thread is to be started */
+    KAIO_BLOCKER_DUE, /* its thread is to be started */
     KAIO_BLOCKER,     /* that thread, until it has let go of the request (kaio_stream_unblock()) */
 };
 
@@ -78,14 +78,14 @@ struct kaio_file {
     struct kaio_reqs reads;      /* for workers: file reads and syncs, */
     struct kaio_reqs writes;     /* and file writes, which are done one at a time */
     struct kaio_reqs backlog;    /* the context is full */
-    TAILQ_ENTRY(kaio_file) full; /* kaio.backlog, if backlog is not empty */
-    TAILQ_ENTRY(kaio_file) ends; /* kaio.ending, if ending */
+    TAILQ_ENTRY(kaio_file) full; /* kernel.c, if backlog is not empty */
+    TAILQ_ENTRY(kaio_file) ends; /* order.c, if ending */
     uint64_t covers;             /* the sync in progress covers those held up to this serial */
     uint8_t covers_op, ending_lane;
     bool ending;                 /* that one has ended well: those do, too */
     struct kaio_req *writer;     /* the one that is running; NULL: none */
-    TAILQ_ENTRY(kaio_file) link; /* kaio.ready, if ready */
-    TAILQ_ENTRY(kaio_file) gone; /* kaio.gone_files, once its number means another file */
+    TAILQ_ENTRY(kaio_file) link; /* queue.c, if ready */
+    TAILQ_ENTRY(kaio_file) gone; /* file.c, once its number means another file */
     uint32_t active[2];          /* started and not finished, by epoch: see file.c */
     uint32_t unsubmitted;        /* would use the descriptor's number again */
     struct kaio_thread *waiter;  /* sleeps for unsubmitted == 0; or KAIO_EVERYONE */
@@ -109,7 +109,7 @@ struct kaio_file {
 
 /* A lio_listio() call. */
 struct kaio_lio {
-    TAILQ_ENTRY(kaio_lio) link; /* kaio.free_lios, or a batch's */
+    TAILQ_ENTRY(kaio_lio) link; /* free ones, or a batch's */
     struct sigevent sigev;
     uint64_t serial; /* its memory may serve another list while the call that made it goes on */
     struct kaio_thread *waiter; /* LIO_WAIT: who made the call */
@@ -137,13 +137,17 @@ struct kaio_batch {
 };
 
 /* request.c */
+void kaio_req_begin(void);      /* its state is zeros, here and below */
+uint32_t kaio_req_count(void);  /* of the pool: kaio_req_at() */
+uint64_t kaio_req_serial(void); /* of the last that was made */
 struct kaio_req *kaio_req_get(struct aiocb *cb, enum kaio_op op, int fd); /* NULL: no memory */
 void kaio_req_fill(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, struct kaio_file *file,
                    int fd);
 struct kaio_req *kaio_req_find(const struct aiocb *cb); /* NULL: not one of ours in progress */
 struct kaio_req *
 kaio_req_glance(const struct aiocb *cb); /* without the lock: it may just have ended */
-void kaio_req_clear(struct kaio_req *req);
+struct kaio_req *kaio_req_take(void);    /* a free one; NULL: none */
+void kaio_req_await_offers(const struct timespec *limit); /* drops the lock: until one has ended */
 bool kaio_req_is_offered(const struct kaio_req *req);
 void kaio_req_rank(struct kaio_req *req);              /* among those that queue */
 void kaio_req_advance(struct kaio_req *req, size_t n); /* n bytes have been transferred */
@@ -160,6 +164,7 @@ struct kaio_lio *kaio_lio_get(void); /* NULL: no memory */
 void kaio_lio_free(struct kaio_lio *lio);
 
 /* file.c */
+void kaio_file_begin(void);
 struct kaio_file *kaio_file_get(int fd); /* NULL: no memory */
 struct kaio_file *
 kaio_file_used(int fd); /* without the lock; NULL: no request since it was opened */
@@ -177,13 +182,17 @@ _Atomic(kaio_number *) *kaio_file_chunk(int fd);       /* of the table; NULL the
 bool kaio_file_trusts(struct kaio_file *file);
 
 /* flight.c */
-void kaio_flight_count(struct kaio_req *req);       /* when its event has come, */
-void kaio_flight_count_all(struct kaio_file *file); /* or before a sync */
-void kaio_flight_place(struct kaio_req *_Atomic *flights, unsigned n, struct kaio_req *req);
+void kaio_flight_count(struct kaio_req *req);        /* when its event has come, */
+void kaio_flight_count_all(struct kaio_file *file);  /* or before a sync */
+bool kaio_flight_ready(unsigned depth);              /* there is room for so many; under the lock */
+bool kaio_flight_place(struct kaio_req *req);        /* without it; false: in a child */
 bool kaio_flight_remove(const struct kaio_req *req); /* false: it is not there */
 bool kaio_flight_names(const struct kaio_file *file);
 
 /* queue.c */
+void kaio_queue_begin(void);
+bool kaio_queue_has(void); /* something to take; without the lock, a hint */
+void kaio_queue_busy(struct kaio_file *file, int change); /* workers at work on it */
 void kaio_queue_add(struct kaio_req *req);
 void kaio_queue_drop(struct kaio_req *req); /* cancelled */
 void kaio_queue_ended(struct kaio_req *req);

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The libraries are bound when they are loaded and read-only from then on, their stack is not executable, no
-# segment is writable and executable, their calls into libc are checked, and malloc() is none of them. A program with
+# segment is writable and executable, their calls into libc are checked, and malloc() is none of them. What a forked
+# child finds wiped has pages of its own, whatever their size. A program with
 # more rights than its user (AT_SECURE) does not listen to KAIO_*.
 set -eu
 for library in "$KAIO_LIB" "$TESTS_TOP/build/libkaio-record.so"; do
@@ -15,6 +16,10 @@ for library in "$KAIO_LIB" "$TESTS_TOP/build/libkaio-record.so"; do
     if grep -E ' (malloc|calloc|realloc|reallocarray|free)@' symbols; then exit 1; fi # allocation.c
     if grep -q 'RWE' segments || grep -q TEXTREL dynamic; then exit 1; fi
 done
+readelf -lW "$KAIO_LIB" >segments
+number=$(awk '$2 == "kaio_wiped" && NF == 2 { print $1 + 0 }' segments) # in a segment by itself
+awk -v n="${number:?kaio_wiped shares its pages}" '$1 == "LOAD" || $1 == "DYNAMIC" || $1 ~ /^(GNU_|NOTE|TLS)/ { if (at++ == n) print $1, $NF }' segments |
+    grep -qx 'LOAD 0x10000'
 for setting in KAIO_MODE=auto KAIO_MODE=worker KAIO_DEPTH=8 KAIO_ORDER=fd; do
     TEST_SIDE=shim timeout 60 env LD_PRELOAD="$KAIO_LIB" "$setting" \
         "$TESTS_TOP/build/tests/package/allocation" >log 2>&1 && grep -q '^done' log ||
