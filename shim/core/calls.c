@@ -61,8 +61,8 @@ bool kaio_reaper_has(void) {
 }
 
 /* Without the lock: pthread_create() takes locks of libc's, which a thread may hold that is in a
- * signal handler and waits for ours. If it fails, what was to wait for the reaper is refused; so is
- * what others were to submit meanwhile (submit() in engine.c). */
+ * signal handler and waits for ours. If it fails, what was to wait for the reaper is refused; what
+ * others are to submit meanwhile waits (submit() in engine.c). */
 bool kaio_reaper_start(struct kaio_batch *b) {
     if (b->careful) return false;
     if (!kaio_reaper.thread && kaio_reaper_has() && !b->alone) kaio_reaper_ready(false);

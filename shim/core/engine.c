@@ -6,9 +6,9 @@
  * everything that makes a system call of any length, until nothing is left; then it gives both
  * back.
  *
- * Fork: the state (KAIO_WIPED) lies in pages of its own that the kernel replaces by zeros in a child
- * (MADV_WIPEONFORK, Linux 4.14), however the child was made, so it starts clean and unlocked. Only
- * the threads' records outlive it; the child closes their descriptors, which it shares with
+ * Fork: the state (KAIO_WIPED) lies in pages of its own that the kernel replaces by zeros in a
+ * child (MADV_WIPEONFORK, Linux 4.14), however the child was made, so it starts clean and unlocked.
+ * Only the threads' records outlive it; the child closes their descriptors, which it shares with
  * the parent.
  */
 #include "core/core.h"
@@ -17,6 +17,8 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#define START_NS 20000
 
 /* In a forked child: the descriptors are shared with the parent. kaio itself is zeros. */
 static void child_clean(void) {
@@ -138,9 +140,17 @@ static bool notify(struct kaio_batch *b) {
     return req || lio;
 }
 
+/* Another thread is in pthread_create() for the reaper, which takes some 50 us. */
+static void await_start(void) {
+    kaio_unlock();
+    kaio_clock_nap(START_NS, false);
+    kaio_lock();
+}
+
 static bool submit(struct kaio_batch *b) {
     if (TAILQ_EMPTY(&b->offer)) return false;
     if (atomic_load(&kaio_reaper.runs)) kaio_kernel_submit(b);
+    else if (kaio_reaper.thread && !kaio_reaper.due) await_start();
     else kaio_kernel_decline(b);
     return true;
 }
@@ -168,20 +178,17 @@ static bool end_covered(struct kaio_batch *b) {
     return true;
 }
 
-static bool stand_aside_for(bool more) {
-    if (more) kaio_stand_aside();
-    return more;
-}
-
 void kaio_leave(struct kaio_batch *b) {
     bool more;
     do {
         more = kaio_kernel_reap(b);
+        kaio_decide(b);
+        if (more) kaio_stand_aside();
         kaio_kernel_backlog(b);
         if (kaio_reaper.owed && !kaio_reaper.watching && kaio_reaper.thread) kaio_reaper_watch();
     } while (kaio_decide(b) || kaio_reaper_start(b) || submit(b) || wake() || notify(b) ||
              kaio_blocker_create(b) || kaio_worker_call(b) || end_covered(b) || run(b) ||
-             kaio_decide(b) || stand_aside_for(more));
+             kaio_decide(b) || more);
     KAIO_ASSERT(TAILQ_EMPTY(&b->answers) && TAILQ_EMPTY(&b->begin) && TAILQ_EMPTY(&b->offer) &&
                 TAILQ_EMPTY(&b->run));
     bool raised = kaio_raised_since(&b->raised);

@@ -109,8 +109,8 @@ fuzz() {
     local settings=("" KAIO_MODE=worker "KAIO_DEPTH=2 KAIO_WORKERS=2" KAIO_ORDER=fd) n=0
     while [ $n = 0 ] || [ $SECONDS -lt $end ]; do
         status=0
-        run "$1" "${settings[n % 5]}" fuzz/fuzz $seed "$3" $without >log 2>&1 || status=$?
-        verdict $status "$1 ${settings[n % 5]} fuzz $seed $3 $without" log
+        run "$1" "${settings[n % ${#settings[@]}]}" fuzz/fuzz $seed "$3" $without >log 2>&1 || status=$?
+        verdict $status "$1 ${settings[n % ${#settings[@]}]} fuzz $seed $3 $without" log
         n=$((n + 1)) seed=$((RANDOM << 15 | RANDOM))
     done
 }

@@ -24,7 +24,7 @@ void kaio_raised_take(unsigned before) {
 
 static void check(const struct option *o) {
     int value = *(int *)o->field, most = o->max;
-    if (o->kind == OUTPUT) {
+    if (o->kind == OUTPUT || o->kind == PAGES) {
         char path[KAIO_PATH_MAX + 16];
         if (strnlen(o->field, KAIO_PATH_MAX) == KAIO_PATH_MAX) __builtin_trap();
         with_pid(path, o->field);
