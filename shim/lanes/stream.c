@@ -49,7 +49,7 @@ bool kaio_stream_needs_reaper(void) {
 static bool has_low_water(const struct kaio_req *req) {
     int least = 1;
     socklen_t n = sizeof least;
-    if (!req->file->socket || req->op != KAIO_READ) return false;
+    if (req->op != KAIO_READ) return false;
     return !getsockopt(req->iocb.aio_fildes, SOL_SOCKET, SO_RCVLOWAT, &least, &n) && least > 1;
 }
 
@@ -63,15 +63,19 @@ static bool is_signalfd(const struct kaio_req *req) {
            !memcmp(found, file, sizeof file - 1);
 }
 
-/* Left to read() and pread(), for which a thread waits. */
 static bool is_odd(const struct kaio_req *req) {
     size_t n = req->iocb.u.c.nbytes;
-    return n == 0 || n > SSIZE_MAX / 2 || req->iocb.u.c.offset < 0 || has_low_water(req);
+    return n == 0 || n > SSIZE_MAX / 2 || req->iocb.u.c.offset < 0;
 }
 
-/* Is poll() wrong about it, or an offer? */
+/* Left to read() and pread(), for which a thread waits. Not under the lock: asks any descriptor. */
+static bool is_for_read(const struct kaio_req *req) {
+    return is_odd(req) || has_low_water(req);
+}
+
+/* Is poll() wrong about it, or an offer? Under the lock. */
 bool kaio_stream_misleads(const struct kaio_req *req) {
-    return is_odd(req) || is_signalfd(req);
+    return is_odd(req) || (req->file->socket && has_low_water(req)) || is_signalfd(req);
 }
 
 static unsigned wanted(const struct kaio_req *req) {
@@ -251,7 +255,7 @@ bool kaio_stream_is_refusal(long res) {
 /* What speaks against an offer: -errno, or 0. As in ready() in core/rule.c: behind a part, an error
  * is not asked for. */
 long kaio_stream_objection(const struct kaio_req *req, short ready) {
-    if (is_odd(req)) return -EOPNOTSUPP;
+    if (is_for_read(req)) return -EOPNOTSUPP;
     return ready & POLLERR && req->done > 0 ? -EIO : 0;
 }
 
@@ -260,7 +264,7 @@ bool kaio_stream_must_wait(struct kaio_req *req, long res, short ready) {
     int flags = fcntl(req->iocb.aio_fildes, F_GETFL);
     if (flags >= 0 && flags & O_NONBLOCK) return false;
     if (res > 0) return req->op == KAIO_WRITE && req->iocb.u.c.nbytes > 0;
-    bool terminal = res == -EOPNOTSUPP && !is_odd(req) && !ready;
+    bool terminal = res == -EOPNOTSUPP && !is_for_read(req) && !ready;
     return res == -EAGAIN || (terminal && !poll_misleads(req, flags) && !is_ready(req));
 }
 
