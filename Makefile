@@ -47,6 +47,7 @@ $(B)/found: FORCE
 
 $(B)/libkaio.so: $(OBJECTS)
 $(B)/libkaio-record.so: $(RECORDER:%=$(B)/record/%.o)
+$(B)/libkaio.so: KAIO_LDFLAGS += -Wl,--version-script=shim/local.map
 $(LIBRARIES):
 	$(CC) $(CFLAGS) $(LDFLAGS) $(KAIO_LDFLAGS) -o $@ $^
 
@@ -103,7 +104,7 @@ ANALYZED = $(SOURCES) $(wildcard record/*.c tools/*.c)
 GCC_ANALYZED = $(ANALYZED:%=build/analyze/%.gcc)
 TIDIED = $(ANALYZED:%=build/analyze/%.tidy)
 
-analyze: analyze-gcc analyze-cppcheck analyze-tidy
+analyze: analyze-gcc analyze-cppcheck analyze-tidy analyze-lock
 
 analyze-gcc: $(GCC_ANALYZED)
 analyze-tidy: $(TIDIED)
@@ -120,6 +121,10 @@ NODES = -Xclang -analyzer-config -Xclang max-nodes=50000
 build/analyze/%.tidy: %
 	@mkdir -p $(@D)
 	clang-tidy --quiet $< -- $(TOOL_CFLAGS) -Ishim $(NODES) 2>$@ || { cat $@; rm $@; false; }
+
+# LOCKED, GUARDED and so on (shim/host/host.h) are what they say.
+analyze-lock:
+	for source in $(SOURCES); do clang $(TOOL_CFLAGS) -Ishim -Wthread-safety -fsyntax-only $$source || exit 1; done
 
 # It cannot expand TAILQ_*() unless it sees them.
 analyze-cppcheck:
@@ -172,4 +177,4 @@ clean:
 
 FORCE:
 
-.PHONY: FORCE all tests build-debug analyze analyze-gcc analyze-cppcheck analyze-tidy bench check install uninstall deb clean
+.PHONY: FORCE all tests build-debug analyze analyze-gcc analyze-cppcheck analyze-tidy analyze-lock bench check install uninstall deb clean

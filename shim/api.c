@@ -205,7 +205,8 @@ EXPORT int aio_fsync(int op, struct aiocb *cb) {
 EXPORT_64(aio_fsync);
 
 /* Called a million times a second by some programs: a few loads while nothing has happened. Another
- * status than EINPROGRESS may change while kaio_is_sending(), so it is loaded again once that is false.
+ * status than EINPROGRESS may change while kaio_is_sending(), so it is loaded again once that is
+ * false.
  */
 static int look(const struct aiocb *cb) {
     for (bool polled = false;; polled = true) {
@@ -213,8 +214,7 @@ static int look(const struct aiocb *cb) {
         if (pending && (polled || !kaio_context_pending())) return EINPROGRESS;
         /* acquire: pairs with the releases in publish(): who has seen the first status sees true,
          * or, with false, the last */
-        if (!pending && !kaio_is_sending())
-            return kaio_status(cb);
+        if (!pending && !kaio_is_sending()) return kaio_status(cb);
         int saved = errno;
         kaio_poll();
         errno = saved;
@@ -296,7 +296,7 @@ static void touch_list(struct aiocb *const list[], int n) {
 }
 
 /* One item of a list. An opcode outside the three fails like any request, in the aiocb. */
-static int submit_item(struct kaio_batch *b, struct aiocb *cb, struct kaio_lio *lio) {
+LOCKED static int submit_item(struct kaio_batch *b, struct aiocb *cb, struct kaio_lio *lio) {
     enum kaio_op op = cb->aio_lio_opcode == LIO_READ    ? KAIO_READ
                       : cb->aio_lio_opcode == LIO_WRITE ? KAIO_WRITE
                                                         : KAIO_INVALID;

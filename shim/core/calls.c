@@ -18,7 +18,7 @@ static struct {
     struct kaio_reqs handover; /* SIGEV_THREAD notifications that others must not start */
     struct kaio_lios handover_lists;
     bool worker_failed, reaper_failed; /* to start, and the log has said so */
-} calls KAIO_WIPED;
+} calls KAIO_WIPED GUARDED;
 
 void kaio_calls_begin(void) {
     TAILQ_INIT(&calls.handover);
@@ -48,7 +48,7 @@ void kaio_reaper_take(struct kaio_batch *b) {
 }
 
 /* Nobody is going to look at the set. */
-static void give_up_polls(struct kaio_batch *b) {
+LOCKED static void give_up_polls(struct kaio_batch *b) {
     struct kaio_req *req;
     while ((req = kaio_stream_polled())) {
         kaio_stream_unpoll(req);
@@ -101,7 +101,7 @@ static void wake_one(void) {
 }
 
 /* The last worker could not be started: what is queued can only fail. */
-static bool give_up(struct kaio_batch *b) {
+LOCKED static bool give_up(struct kaio_batch *b) {
     struct kaio_file *file;
     bool any = false;
     while (kaio_counted.workers == 0 && (file = kaio_queue_next())) {

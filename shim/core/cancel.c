@@ -14,7 +14,7 @@
 #define MOMENT_NS 100000
 
 /* The answer for one request; AIO_ALLDONE for what has ended. */
-static int cancel_one(struct kaio_batch *b, struct kaio_req *req) {
+LOCKED static int cancel_one(struct kaio_batch *b, struct kaio_req *req) {
     switch (req->state) {
     case KAIO_HELD: kaio_order_unhold(req); break;
     case KAIO_BACKLOG:
@@ -83,7 +83,8 @@ static struct kaio_req *last_of_file(const struct kaio_file *file, uint64_t seri
 
 /* Those made before the call, some at a time; then others have the lock. What is still in progress
  * of the file then could not be cancelled. */
-static int cancel_all(struct kaio_batch *b, struct kaio_file *file, int fd, uint64_t serial) {
+LOCKED static int cancel_all(struct kaio_batch *b, struct kaio_file *file, int fd,
+                             uint64_t serial) {
     int answer = AIO_ALLDONE;
     struct kaio_req *req;
     for (int n = 1; (req = last_of_file(file, serial)); n++) {
@@ -102,7 +103,7 @@ static int cancel_all(struct kaio_batch *b, struct kaio_file *file, int fd, uint
  * CPU. It is told not to offer it again, and gets this CPU for a moment; it wakes this thread. If
  * it has not ended by then, it ends by itself: not cancelled, as it is in progress. Requests made
  * later, and the other line of a single request, are none of the call's business. */
-static void await_offer(struct kaio_batch *b, struct kaio_req *req) {
+LOCKED static void await_offer(struct kaio_batch *b, struct kaio_req *req) {
     static const struct timespec moment = {0, MOMENT_NS};
     if (!req || !kaio_req_is_offered(req)) return;
     req->canceller = b->self;

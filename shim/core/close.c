@@ -9,7 +9,7 @@
 
 /* Without an aiocb, which would lie on a stack that the thread may leave: its list is waited for.
  * NULL: no memory. */
-static struct kaio_lio *start_barrier(struct kaio_batch *b, int fd) {
+LOCKED static struct kaio_lio *start_barrier(struct kaio_batch *b, int fd) {
     struct kaio_lio *lio = kaio_lio_get();
     struct kaio_req *req = lio ? kaio_req_get(NULL, KAIO_BARRIER, fd) : NULL;
     if (!req) {
@@ -39,7 +39,7 @@ void kaio_close_sync(int fd) {
 }
 
 /* Under the lock: nobody needs the number of the file as it is now any more? Then it is another. */
-static bool let_go(struct kaio_file *file, int fd) {
+LOCKED static bool let_go(struct kaio_file *file, int fd) {
     if (file->unsubmitted > 0 || kaio_stream_enters(file)) return false;
     kaio_file_detach(file, fd);
     return true;

@@ -97,7 +97,7 @@ void kaio_enter_careful(struct kaio_batch *b) {
 
 /* Each of the following takes its share of the batch and drops the lock while it acts. */
 
-static bool wake(void) {
+LOCKED static bool wake(void) {
     struct kaio_thread *thread = kaio_thread_next_to_wake();
     if (!thread) return false;
     kaio_unlock();
@@ -106,7 +106,7 @@ static bool wake(void) {
     return true;
 }
 
-static void notify_request(struct kaio_batch *b, struct kaio_req *req) {
+LOCKED static void notify_request(struct kaio_batch *b, struct kaio_req *req) {
     struct kaio_lio *lio = req->lio; /* the new thread frees req */
     bool failed = req->answer.res < 0;
     TAILQ_REMOVE(&b->notify, req, link);
@@ -117,7 +117,7 @@ static void notify_request(struct kaio_batch *b, struct kaio_req *req) {
     if (lio) kaio_complete_item(b, lio, failed);
 }
 
-static void notify_list(struct kaio_batch *b, struct kaio_lio *lio) {
+LOCKED static void notify_list(struct kaio_batch *b, struct kaio_lio *lio) {
     TAILQ_REMOVE(&b->lists, lio, link);
     kaio_unlock();
     bool told = kaio_notify_list(lio);
@@ -128,7 +128,7 @@ static void notify_list(struct kaio_batch *b, struct kaio_lio *lio) {
 /* Threads are started by ours, but for that of the very request which the caller submits and which
  * has ended in the call: waking the reaper for it would cost as much. Without a reaper anybody
  * tries, or a list would wait for its items' for ever. */
-static bool notify(struct kaio_batch *b) {
+LOCKED static bool notify(struct kaio_batch *b) {
     if (kaio_is_ours) kaio_reaper_take(b);
     struct kaio_req *req = TAILQ_FIRST(&b->notify);
     bool own = req && b->cb && req->cb == b->cb;
@@ -141,13 +141,13 @@ static bool notify(struct kaio_batch *b) {
 }
 
 /* Another thread is in pthread_create() for the reaper, which takes some 50 us. */
-static void await_start(void) {
+LOCKED static void await_start(void) {
     kaio_unlock();
     kaio_clock_nap(START_NS, false);
     kaio_lock();
 }
 
-static bool submit(struct kaio_batch *b) {
+LOCKED static bool submit(struct kaio_batch *b) {
     if (TAILQ_EMPTY(&b->offer)) return false;
     if (atomic_load(&kaio_reaper.runs)) kaio_kernel_submit(b);
     else if (kaio_reaper.thread && !kaio_reaper.due) await_start();
@@ -155,7 +155,7 @@ static bool submit(struct kaio_batch *b) {
     return true;
 }
 
-static bool run(struct kaio_batch *b) {
+LOCKED static bool run(struct kaio_batch *b) {
     struct kaio_req *req = TAILQ_FIRST(&b->run);
     if (!req) return false;
     TAILQ_REMOVE(&b->run, req, link);
@@ -171,7 +171,7 @@ static bool run(struct kaio_batch *b) {
 }
 
 /* They end in order, so what is answered is decided before others have the lock. */
-static bool end_covered(struct kaio_batch *b) {
+LOCKED static bool end_covered(struct kaio_batch *b) {
     if (!kaio_order_end_covered(b)) return false;
     kaio_decide(b);
     kaio_stand_aside();

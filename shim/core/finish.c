@@ -41,13 +41,13 @@ static long publish(struct kaio_req *req, long res) {
 
 /* Does the thread that made the request sleep, maybe for it? seq_cst: pairs with the fence in
  * arm_own() in wait.c. Either it sees the status there, or it is seen asleep here. */
-static void wake_submitter(const struct kaio_req *req) {
+LOCKED static void wake_submitter(const struct kaio_req *req) {
     atomic_thread_fence(memory_order_seq_cst);
     if (atomic_load_explicit(&req->submitter->sleep, memory_order_relaxed) != KAIO_AWAKE)
         kaio_thread_wake_later(req->submitter);
 }
 
-static void lio_end(struct kaio_batch *b, struct kaio_lio *lio) {
+LOCKED static void lio_end(struct kaio_batch *b, struct kaio_lio *lio) {
     kaio_thread_wake_waiter(lio->waiter);
     if (lio->wait) return; /* kaio_wait_list() frees it */
     kaio_notify_signal(&lio->sigev);

@@ -34,14 +34,14 @@ int kaio_notify_signal(const struct sigevent *sigev) {
 
 /* On the new thread. The program's attributes may have opened signals, whose handlers must not find
  * the lock taken; a handler that forks leaves a child in which nothing is to be freed. */
-static void callback_begin(void) {
+LOCKS static void callback_begin(void) {
     sigset_t all;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, NULL);
     kaio_lock();
 }
 
-static void callback_go_on(struct sigevent sigev) {
+UNLOCKS static void callback_go_on(struct sigevent sigev) {
     sigset_t none;
     kaio_unlock();
     sigemptyset(&none);

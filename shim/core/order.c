@@ -11,7 +11,7 @@
  */
 #include "core/core.h"
 
-static struct kaio_files ending KAIO_WIPED; /* whose covered syncs are to end */
+static struct kaio_files ending KAIO_WIPED GUARDED; /* whose covered syncs are to end */
 
 void kaio_order_begin(void) {
     TAILQ_INIT(&ending);
@@ -21,7 +21,7 @@ bool kaio_order_is_barrier(const struct kaio_req *req) {
     return req->op >= KAIO_FSYNC || kaio_config.order;
 }
 
-static void start(struct kaio_batch *b, struct kaio_req *req) {
+LOCKED static void start(struct kaio_batch *b, struct kaio_req *req) {
     kaio_file_count(req);
     kaio_begin(b, req);
 }
@@ -49,7 +49,7 @@ static void sync_ended(struct kaio_req *sync, long res) {
     TAILQ_INSERT_TAIL(&ending, file, ends);
 }
 
-static void release(struct kaio_batch *b, struct kaio_file *file) {
+LOCKED static void release(struct kaio_batch *b, struct kaio_file *file) {
     if (file->ending) return; /* the next sync starts when all that is covered has ended */
     struct kaio_req *req;
     while ((req = TAILQ_FIRST(&file->held)) && !is_covered(file, req) &&

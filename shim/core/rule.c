@@ -19,7 +19,7 @@
 
 /* If the number means another kind than it did, it means another file: nothing that is known of it
  * holds any more. */
-static bool is_stream(struct kaio_batch *b, struct kaio_req *req) {
+LOCKED static bool is_stream(struct kaio_batch *b, struct kaio_req *req) {
     struct statx st;
     uint8_t kind = kaio_kind_of(req->iocb.aio_fildes, &st), before = req->file->kind;
     if (kind != before && kind != KAIO_UNKNOWN && before != KAIO_UNKNOWN) kaio_order_renew(b, req);
@@ -33,12 +33,12 @@ static bool is_stream(struct kaio_batch *b, struct kaio_req *req) {
 /* A new request. What was a file is offered as one: at a stream that has its number, unseen
  * (fclose()), such an offer takes nothing out of turn, and when it is declined there is another
  * look. The other way round nothing would tell, so a stream is looked at each time. */
-static bool may_be_stream(struct kaio_batch *b, struct kaio_req *req) {
+LOCKED static bool may_be_stream(struct kaio_batch *b, struct kaio_req *req) {
     return req->file->kind != KAIO_FILE_LIKE && is_stream(b, req);
 }
 
 /* aio_cancel() has met it while it was being offered: it ends now, instead of waiting. */
-static bool was_cancelled(struct kaio_batch *b, struct kaio_req *req) {
+LOCKED static bool was_cancelled(struct kaio_batch *b, struct kaio_req *req) {
     if (!req->canceller) return false;
     if (req->canceller != KAIO_EVERYONE && req->canceller->met != AIO_NOTCANCELED)
         req->canceller->met = req->done > 0 ? AIO_NOTCANCELED : AIO_CANCELED;
@@ -47,7 +47,7 @@ static bool was_cancelled(struct kaio_batch *b, struct kaio_req *req) {
 }
 
 /* In the reaper's epoll set; what that does not take, or has a time limit, gets a thread. */
-static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_poll) {
+LOCKED static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_poll) {
     if (was_cancelled(b, req)) return;
     int flags = can_poll ? fcntl(req->iocb.aio_fildes, F_GETFL) : -1;
     if (flags >= 0 && flags & O_NONBLOCK) kaio_complete(b, req, -EAGAIN);
@@ -55,7 +55,7 @@ static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_pol
         kaio_stream_block(b, req);
 }
 
-static void declined(struct kaio_batch *b, struct kaio_req *req, enum kaio_reason reason) {
+LOCKED static void declined(struct kaio_batch *b, struct kaio_req *req, enum kaio_reason reason) {
     kaio_counted.declined[reason]++;
     KAIO_PROBE(decline, req->cb, reason);
     if (req->in_line) {
@@ -98,7 +98,7 @@ static enum kaio_reason decline_file(struct kaio_req *req, bool *copy) {
 
 /* Of a file: what is known to be declined before it is offered; KAIO_REASONS: nothing. *copy: no
  * need of the context. */
-static enum kaio_reason decline_early(struct kaio_req *req, bool *copy) {
+LOCKED static enum kaio_reason decline_early(struct kaio_req *req, bool *copy) {
     *copy = false;
     if (kaio_config.mode == KAIO_WORKER) return KAIO_R_CONTEXT;
     if (req->file->refused & 1u << req->op) return KAIO_R_UNSUPP;
@@ -127,7 +127,7 @@ int kaio_submit_new(struct kaio_batch *b, struct aiocb *cb, enum kaio_op op, str
 }
 
 /* New, released, or a stream's, whose turn it is or which is ready. */
-static void begin(struct kaio_batch *b, struct kaio_req *req) {
+LOCKED static void begin(struct kaio_batch *b, struct kaio_req *req) {
     if (kaio_file_is_gone(req)) { /* ready, or released, on a number that has been closed */
         kaio_answer(b, req, KAIO_SAYS, -EAGAIN);
         return;
@@ -156,7 +156,7 @@ static void begin(struct kaio_batch *b, struct kaio_req *req) {
 
 /* A stream that has waited. After a part has been written, an error ends the request with that
  * count and is left for the next one, as by write(). */
-static void ready(struct kaio_batch *b, struct kaio_req *req, unsigned events) {
+LOCKED static void ready(struct kaio_batch *b, struct kaio_req *req, unsigned events) {
     if (events & POLLERR && req->done > 0) kaio_complete(b, req, (long)req->done);
     else begin(b, req);
 }
@@ -169,7 +169,7 @@ static bool has_rest(const struct kaio_req *req) {
     return !S_ISREG(st.stx_mode) || req->iocb.u.c.offset < (long long)st.stx_size;
 }
 
-static void unsupported(struct kaio_batch *b, struct kaio_req *req) {
+LOCKED static void unsupported(struct kaio_batch *b, struct kaio_req *req) {
     struct kaio_file *file = req->file;
     file->trust = 0;
     if (kaio_config.mode == KAIO_AUTO && req->op <= KAIO_WRITE && !file->memory &&
@@ -184,7 +184,7 @@ static void unsupported(struct kaio_batch *b, struct kaio_req *req) {
 
 /* The descriptor has been closed since, after the kernel had taken the request: its number must not
  * be used again. Short, or taken and then declined, both are rare. */
-static void result_of_closed(struct kaio_batch *b, struct kaio_req *req, long res) {
+LOCKED static void result_of_closed(struct kaio_batch *b, struct kaio_req *req, long res) {
     if (res > 0) kaio_req_advance(req, (size_t)res);
     if (res == -EAGAIN || res == -EOPNOTSUPP) res = req->in_line ? -ECANCELED : -EBADF;
     kaio_complete(b, req, res < 0 ? res : (long)req->done);
@@ -205,7 +205,7 @@ static bool is_part(const struct kaio_req *req, long res) {
 
 /* The kernel's answer to an offer: res as in the event, or what io_submit() failed with. Errors
  * that pread() would report otherwise (directories, sockets with an offset) are left to it. */
-static void result(struct kaio_batch *b, struct kaio_req *req, long res) {
+LOCKED static void result(struct kaio_batch *b, struct kaio_req *req, long res) {
     if (res == -EPIPE || res == -EFBIG) kaio_raised_note();
     if (kaio_file_is_gone(req)) {
         result_of_closed(b, req, res);
@@ -226,7 +226,7 @@ static void result(struct kaio_batch *b, struct kaio_req *req, long res) {
     }
 }
 
-static void answered(struct kaio_batch *b, struct kaio_req *req) {
+LOCKED static void answered(struct kaio_batch *b, struct kaio_req *req) {
     long res = req->answer.res;
     switch ((enum kaio_says)req->answer.says) {
     case KAIO_FINAL: kaio_complete(b, req, res); break;

@@ -88,7 +88,7 @@ static void push_first(struct wait *w, struct kaio_thread *self) {
 }
 
 /* Under the lock: on top of those that go on. */
-static void push(struct wait *w, struct kaio_thread *self) {
+LOCKED static void push(struct wait *w, struct kaio_thread *self) {
     unsigned n = self->levels;
     while (n > 0 && is_gone(self->level[n - 1].frame, (uintptr_t)w)) n--;
     if (n < self->levels) kaio_level_drop(self, n);
@@ -121,7 +121,7 @@ static void pop(struct wait *w) {
     }
 }
 
-static void set_foreign(struct wait *w, bool foreign) {
+LOCKED static void set_foreign(struct wait *w, bool foreign) {
     if (!w->level) return;
     const struct kaio_level *below = level_below(w);
     w->level->owes = foreign || (below && below->owes);
@@ -149,7 +149,7 @@ static void wake_up(const struct wait *w) {
 }
 
 /* Does the kernel signal another thread of the program for it, or will it? */
-static bool is_foreign(const struct wait *w, const struct kaio_req *req) {
+LOCKED static bool is_foreign(const struct wait *w, const struct kaio_req *req) {
     bool ours =
         req->state == KAIO_QUEUED || req->state == KAIO_RUNNING || req->poller >= KAIO_BLOCKER_DUE;
     return !ours && req->owner != w->self && req->owner != kaio_reaper.thread;
@@ -165,7 +165,7 @@ static bool is_soon(const struct kaio_req *req) {
 }
 
 /* Whoever ends the request from now on wakes this thread. */
-static void arm_one(struct wait *w, struct kaio_req *req) {
+LOCKED static void arm_one(struct wait *w, struct kaio_req *req) {
     if (req->submitter != w->self) kaio_thread_add_waiter(&req->waiter, w->self);
     w->worker_has_it |= is_soon(req);
     if (req->owner->efd == KAIO_LOST) kaio_reaper_look();
@@ -180,7 +180,7 @@ static void arm_list(struct wait *w) {
 
 /* Many at a time, then others have the lock: whoever ends one finds this thread asleep. False: one
  * has ended, or is none of ours. */
-static bool arm_any(struct wait *w) {
+LOCKED static bool arm_any(struct wait *w) {
     for (int i = 0; w->list && i < w->n; i++) {
         if (i % KAIO_HOLD == KAIO_HOLD - 1) kaio_stand_aside();
         if (!w->list[i]) continue;
@@ -192,7 +192,7 @@ static bool arm_any(struct wait *w) {
 }
 
 /* Under the lock: whoever ends one from now on wakes this thread. False: no need to sleep. */
-static bool arm(struct wait *w) {
+LOCKED static bool arm(struct wait *w) {
     set_foreign(w, false);
     w->worker_has_it = false;
     if (!w->list && is_over(w)) return false; /* of a list each is looked at below */
@@ -277,7 +277,7 @@ static int sleep_on(struct wait *w) {
     return 0;
 }
 
-static void wait_begin(struct kaio_batch *b, struct wait *w) {
+LOCKS static void wait_begin(struct kaio_batch *b, struct wait *w) {
     if (w->careful) kaio_enter_careful(b);
     else kaio_enter(b);
     if (w->self) return;
@@ -347,7 +347,7 @@ int kaio_wait_any(const struct aiocb *const list[], int n, const struct timespec
 }
 
 /* Waits with the lock held but while it sleeps; ends with it held. */
-static int wait_locked(struct kaio_batch *b, struct wait *w, bool interruptible) {
+LOCKS static int wait_locked(struct kaio_batch *b, struct wait *w, bool interruptible) {
     int res = 0;
     wait_begin(b, w);
     while (!is_over(w) && (res == 0 || !interruptible)) {

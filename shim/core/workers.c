@@ -23,7 +23,7 @@ static bool is_ready(const void *unused) {
 /* Under the lock, which it drops meanwhile. False: nobody has called for a while. No call is
  * missed: kaio_workers.work is read under the lock, when there was nothing to do, and changed under
  * it, so the kernel does not let a thread sleep that has been called since. */
-static bool sleep_for_work(void) {
+LOCKED static bool sleep_for_work(void) {
     static const struct timespec idle = {IDLE_S, 0};
     unsigned seen = kaio_workers.work;
     kaio_workers.idle++;
@@ -38,7 +38,7 @@ static bool sleep_for_work(void) {
 /* False: nothing came for a while. Until it sleeps the worker counts as looking, so what is
  * submitted as soon as it has ended a request wakes no other. It spins only if its last request
  * took less time than that: waking a thread adds little to one that waited for a device. */
-static bool wait_for_work(struct kaio_batch *b, bool quick) {
+LOCKED static bool wait_for_work(struct kaio_batch *b, bool quick) {
     static struct kaio_spin spin;
     bool spins = quick && kaio_workers.looking == 0;
     kaio_workers.looking++;
@@ -51,7 +51,7 @@ static bool wait_for_work(struct kaio_batch *b, bool quick) {
 }
 
 /* Answers whether the last was quick. */
-static bool work_off(struct kaio_batch *b, struct kaio_file *file) {
+LOCKED static bool work_off(struct kaio_batch *b, struct kaio_file *file) {
     struct kaio_req *batch[KAIO_BATCH];
     bool quick = true;
     int n = kaio_queue_take_batch(file, batch);
@@ -59,7 +59,7 @@ static bool work_off(struct kaio_batch *b, struct kaio_file *file) {
     kaio_queue_busy(file, 1);
     kaio_leave(b);
     for (int i = 0; i < n && n > 1 && !gone; i++) kaio_copy_begin(batch[i]);
-    for (int i = 0; i < n; i++) {
+    for (int i = 0;;) {
         struct kaio_req *req = batch[i];
         uint64_t begin = kaio_now_ns();
         long res = gone ? -EBADF : kaio_worker_run(req);
@@ -71,7 +71,8 @@ static bool work_off(struct kaio_batch *b, struct kaio_file *file) {
         if (req->op <= KAIO_WRITE) kaio_copy_learn(file, req->op, !quick);
         kaio_worker_finish(b, req, res);
         kaio_decide(b);
-        if (i < n - 1) kaio_leave(b);
+        if (++i == n) break;
+        kaio_leave(b);
     }
     kaio_queue_busy(file, -1);
     return quick;
@@ -79,7 +80,7 @@ static bool work_off(struct kaio_batch *b, struct kaio_file *file) {
 
 /* Starts the threads of notifications before anything else is taken: pthread_create() may wait for
  * a lock of libc's whose holder, in a handler, waits for that. */
-static struct kaio_file *next_work(struct kaio_batch *b) {
+LOCKED static struct kaio_file *next_work(struct kaio_batch *b) {
     if (!TAILQ_EMPTY(&b->notify) || !TAILQ_EMPTY(&b->lists)) {
         kaio_leave(b);
         kaio_enter(b);

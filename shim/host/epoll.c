@@ -24,7 +24,7 @@ static int set_new(void) {
     return kaio_fd_raise((int)syscall(SYS_epoll_create1, EPOLL_CLOEXEC));
 }
 
-static void watch(struct kaio_thread *thread) {
+LOCKED static void watch(struct kaio_thread *thread) {
     struct epoll_event ev = {.events = EPOLLIN | EPOLLET}; /* no request's */
     if (thread->watched) return;
     thread->watched =

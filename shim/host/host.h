@@ -126,7 +126,27 @@ struct kaio_thread {
  * own; unless something else is said, it is that file's alone, and under the lock. */
 #define KAIO_WIPED __attribute__((section("kaio_wiped,\"aw\",@nobits#")))
 
+/* The one lock, and what clang's -Wthread-safety sees to (make analyze): LOCKED functions are
+ * called under it, GUARDED state is touched only there. UNLOCKED ones look without it; each says
+ * why it may.
+ */
+#ifdef __clang__
+#define KAIO_CHECKED(what) __attribute__((what))
+#else
+#define KAIO_CHECKED(what)
+#endif
+#define LOCKED   KAIO_CHECKED(requires_capability(kaio_the_lock))
+#define GUARDED  KAIO_CHECKED(guarded_by(kaio_the_lock))
+#define UNLOCKED KAIO_CHECKED(no_thread_safety_analysis)
+#define LOCKS    KAIO_CHECKED(acquire_capability(kaio_the_lock))
+#define UNLOCKS  KAIO_CHECKED(release_capability(kaio_the_lock))
+
 /* memory.c */
+struct KAIO_CHECKED(capability("lock")) kaio_lock {
+    pthread_mutex_t mutex;    /* default type: all zeros is unlocked */
+    atomic_uint waits, turns; /* who sleeps for it now; who has had it after a sleep */
+};
+extern struct kaio_lock kaio_the_lock;
 struct kaio_process {
     atomic_bool started;
     _Atomic pid_t pid; /* direct.c: without the lock */
@@ -135,12 +155,12 @@ extern struct kaio_process kaio;
 
 /* thread.c: the reaper, and what it is there for. */
 struct kaio_reaper {
-    struct kaio_thread *thread; /* its record; NULL: there is none */
-    bool due;                   /* its thread is to be started */
-    atomic_bool runs;           /* seq_cst: see retire() in reaper.c */
-    bool watching;              /* its set has all eventfds */
-    bool blind;                 /* of some requests it sees nothing; it looks around */
-    unsigned owed;              /* held + backlog + waits for other threads' requests */
+    struct kaio_thread *thread GUARDED; /* its record; NULL: there is none */
+    bool due GUARDED;                   /* its thread is to be started */
+    atomic_bool runs;                   /* seq_cst: see retire() in reaper.c */
+    bool watching GUARDED;              /* its set has all eventfds */
+    bool blind GUARDED;                 /* of some requests it sees nothing; it looks around */
+    unsigned owed GUARDED;              /* held + backlog + waits for other threads' requests */
 };
 extern struct kaio_reaper kaio_reaper;
 
@@ -190,10 +210,10 @@ void kaio_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* memory.c */
 void *kaio_alloc(size_t size); /* zeroed pages, never freed; NULL: no memory */
 bool kaio_memory_mark(void);   /* a child finds kaio wiped; false: it will not */
-void kaio_lock(void);
+LOCKS void kaio_lock(void);
 bool kaio_is_locked(void); /* by somebody; for KAIO_ASSERT() */
-void kaio_unlock(void);
-void kaio_stand_aside(void); /* drops the lock if others wait for it; takes it again */
+UNLOCKS void kaio_unlock(void);
+LOCKED void kaio_stand_aside(void); /* drops the lock if others wait for it; takes it again */
 
 /* context.c */
 /* kaio_context.load: requests in the kernel in the lowest 20 bits, then those calling, then the
@@ -224,12 +244,13 @@ unsigned kaio_context_tail(void);             /* of the ring, without the lock *
 bool kaio_context_has_declined(const struct iocb *iocb, unsigned tail); /* the same */
 
 /* epoll.c */
-bool kaio_reaper_ready(bool careful); /* it runs, or kaio_leave() starts it; false: neither */
-void kaio_reaper_watch(void);         /* it reaps for all while kaio_reaper.owed > 0 */
-void kaio_reaper_end(void); /* it could not be started, or goes; its record is still taken */
-void kaio_reaper_unwatch(void);
-int kaio_epoll_set(void);     /* or -1 */
-bool kaio_reaper_renew(void); /* a set for it, if it has none or lost it; true: it had not */
+LOCKED bool
+kaio_reaper_ready(bool careful);     /* it runs, or kaio_leave() starts it; false: neither */
+LOCKED void kaio_reaper_watch(void); /* it reaps for all while kaio_reaper.owed > 0 */
+LOCKED void kaio_reaper_end(void); /* it could not be started, or goes; its record is still taken */
+LOCKED void kaio_reaper_unwatch(void);
+int kaio_epoll_set(void);            /* or -1 */
+LOCKED bool kaio_reaper_renew(void); /* a set for it, if it has none or lost it; true: it had not */
 
 /* kind.c */
 struct statx;
@@ -243,18 +264,20 @@ struct kaio_thread *kaio_thread_self(void);   /* the caller's; under the lock */
 struct kaio_thread *kaio_thread_record(void); /* a free one; NULL: no memory; under the lock */
 void kaio_thread_watch(struct kaio_thread *self, bool careful);
 void kaio_thread_give_back(void);
-int kaio_thread_efd(struct kaio_thread *thread);    /* made when first needed; under the lock */
-void kaio_thread_check(struct kaio_thread *thread); /* is it still its own? under the lock */
-void kaio_reaper_kick(void);                        /* wakes it, under the lock */
-void kaio_reaper_look(void); /* some event will signal nobody: it looks around from now on */
+LOCKED int kaio_thread_efd(struct kaio_thread *thread); /* made when first needed; under the lock */
+LOCKED void kaio_thread_check(struct kaio_thread *thread); /* is it still its own? under the lock */
+LOCKED void kaio_reaper_kick(void);                        /* wakes it, under the lock */
+LOCKED void kaio_reaper_look(void); /* some event will signal nobody: it looks around from now on */
 void kaio_thread_drain(struct kaio_thread *thread); /* reads its eventfd, without waiting */
 void kaio_thread_list(struct kaio_thread *thread,
-                      bool listed);                       /* it waits for requests of others */
-void kaio_thread_wake_later(struct kaio_thread *thread);  /* at kaio_leave(); under the lock */
-void kaio_thread_wake_waiter(struct kaio_thread *waiter); /* the same; NULL, KAIO_EVERYONE, too */
+                      bool listed); /* it waits for requests of others */
+LOCKED void
+kaio_thread_wake_later(struct kaio_thread *thread); /* at kaio_leave(); under the lock */
+LOCKED void
+kaio_thread_wake_waiter(struct kaio_thread *waiter); /* the same; NULL, KAIO_EVERYONE, too */
 void kaio_thread_add_waiter(struct kaio_thread **waiter, struct kaio_thread *thread);
-struct kaio_thread *kaio_thread_next_to_wake(void); /* NULL: no more */
-void kaio_thread_wake(struct kaio_thread *thread);  /* now; without the lock */
+LOCKED struct kaio_thread *kaio_thread_next_to_wake(void); /* NULL: no more */
+void kaio_thread_wake(struct kaio_thread *thread);         /* now; without the lock */
 bool kaio_thread_polls(struct kaio_thread *thread,
                        int efd); /* before poll(), read(); false: it has moved */
 /* Several threads wait for the same: all that wait so are woken. */
@@ -287,10 +310,10 @@ struct kaio_raised {
     unsigned seen;    /* how many were raised before them, */
     unsigned pending; /* and the signals of theirs that were pending for the thread */
 };
-void kaio_raised_before(struct kaio_raised *r, const sigset_t *mask);
-bool kaio_raised_since(const struct kaio_raised *r); /* some; under the lock */
+LOCKED void kaio_raised_before(struct kaio_raised *r, const sigset_t *mask);
+LOCKED bool kaio_raised_since(const struct kaio_raised *r); /* some; under the lock */
 void kaio_raised_after(const struct kaio_raised *r, bool any);
-void kaio_raised_note(void); /* EPIPE, EFBIG, or maybe */
+LOCKED void kaio_raised_note(void); /* EPIPE, EFBIG, or maybe */
 unsigned kaio_raised_pending(const sigset_t *mask);
 void kaio_raised_take(unsigned before);
 

@@ -16,12 +16,10 @@
 struct kaio_process kaio KAIO_WIPED;
 __thread bool kaio_is_ours;
 
-static struct {
-    pthread_mutex_t mutex;    /* default type: all zeros is unlocked */
-    atomic_uint waits, turns; /* who sleeps for it now; who has had it after a sleep */
-} lock KAIO_WIPED __attribute__((aligned(PAGE_MAX)));
+struct kaio_lock kaio_the_lock KAIO_WIPED __attribute__((aligned(PAGE_MAX)));
 
-extern char __start_kaio_wiped[], __stop_kaio_wiped[]; /* by the linker */
+/* by the linker; NOLINTNEXTLINE(bugprone-reserved-identifier) */
+extern char __start_kaio_wiped[], __stop_kaio_wiped[];
 
 void *kaio_alloc(size_t size) {
     void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -32,44 +30,44 @@ void *kaio_alloc(size_t size) {
  * must not find it taken. Whoever else comes for the first time does it again. Not in load() in
  * api.c: programs without requests need not pay for it. */
 bool kaio_memory_mark(void) {
-    return madvise(__start_kaio_wiped, (size_t)(__stop_kaio_wiped - __start_kaio_wiped),
-                   MADV_WIPEONFORK) == 0;
+    size_t size = (uintptr_t)__stop_kaio_wiped - (uintptr_t)__start_kaio_wiped;
+    return madvise(__start_kaio_wiped, size, MADV_WIPEONFORK) == 0;
 }
 
 /* It is held for less than a microsecond: looking again is cheaper than to sleep and be woken. If
  * the holder is not on a CPU, this has cost a fraction of the sleep that follows. */
-void kaio_lock(void) {
+UNLOCKED void kaio_lock(void) {
     for (int i = 0; i < LOCK_SPINS; i++) {
-        if (pthread_mutex_trylock(&lock.mutex) == 0) return;
+        if (pthread_mutex_trylock(&kaio_the_lock.mutex) == 0) return;
         __builtin_ia32_pause();
     }
-    atomic_fetch_add_explicit(&lock.waits, 1, memory_order_relaxed);
-    pthread_mutex_lock(&lock.mutex);
-    atomic_fetch_sub_explicit(&lock.waits, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&lock.turns, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&kaio_the_lock.waits, 1, memory_order_relaxed);
+    pthread_mutex_lock(&kaio_the_lock.mutex);
+    atomic_fetch_sub_explicit(&kaio_the_lock.waits, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&kaio_the_lock.turns, 1, memory_order_relaxed);
 }
 
 #ifdef KAIO_DEBUG
 bool kaio_is_locked(void) {
-    return lock.mutex.__data.__owner !=
+    return kaio_the_lock.mutex.__data.__owner !=
            0; /* glibc's; a raw clone() has the parent's number there */
 }
 #endif
 
-void kaio_unlock(void) {
-    pthread_mutex_unlock(&lock.mutex);
+UNLOCKED void kaio_unlock(void) {
+    pthread_mutex_unlock(&kaio_the_lock.mutex);
 }
 
 /* A mutex is not fair: who is woken for it finds it taken again. So if there is somebody, its turn
  * is awaited for a moment, here or on another CPU. */
-void kaio_stand_aside(void) {
+UNLOCKED void kaio_stand_aside(void) {
     kaio_unlock();
-    unsigned turn = atomic_load_explicit(&lock.turns, memory_order_relaxed);
-    bool waits = atomic_load_explicit(&lock.waits, memory_order_relaxed) > 0;
+    unsigned turn = atomic_load_explicit(&kaio_the_lock.turns, memory_order_relaxed);
+    bool waits = atomic_load_explicit(&kaio_the_lock.waits, memory_order_relaxed) > 0;
     if (waits) syscall(SYS_sched_yield);
     for (int i = 0; i < TURN_SPINS && waits; i++) {
         __builtin_ia32_pause();
-        waits = atomic_load_explicit(&lock.turns, memory_order_relaxed) == turn;
+        waits = atomic_load_explicit(&kaio_the_lock.turns, memory_order_relaxed) == turn;
     }
     kaio_lock();
 }

@@ -34,7 +34,7 @@ static struct {
     struct kaio_waiting waiting; /* threads that wait for requests of others */
     struct kaio_thread *wake;    /* to be woken; the next kaio_leave() does */
     bool efd_failed;             /* one has none, and the log has said so */
-} sleepers KAIO_WIPED;
+} sleepers KAIO_WIPED GUARDED;
 
 static pthread_key_t thread_end;
 static size_t stack_size; /* 0: libc's default */
@@ -160,7 +160,7 @@ static int efds_most(void) {
 
 /* A place in kaio_efds; NULL: there are enough. The eventfd of a record that no thread has moves
  * on: what still signals it wakes the new owner once too often. */
-static struct kaio_thread *_Atomic *efd_place(struct kaio_thread *thread) {
+LOCKED static struct kaio_thread *_Atomic *efd_place(struct kaio_thread *thread) {
     struct kaio_thread *_Atomic *place = NULL;
     int used = 0;
     for (int i = 0; i <= KAIO_EFDS; i++) {
@@ -180,7 +180,7 @@ static int efd_move(struct kaio_thread *from, struct kaio_thread *to) {
     return efd;
 }
 
-static int efd_new(void) {
+LOCKED static int efd_new(void) {
     /* raw, as they are closed: ThreadSanitizer would take the number for open */
     int efd = kaio_fd_raise((int)syscall(SYS_eventfd2, 0, EFD_CLOEXEC));
     if (efd < 0 && !sleepers.efd_failed)

@@ -6,7 +6,7 @@
  */
 #include "host/host.h"
 
-static unsigned raised KAIO_WIPED;
+static unsigned raised KAIO_WIPED GUARDED;
 
 void kaio_raised_note(void) {
     raised++;

@@ -14,13 +14,13 @@ static struct {
     struct kaio_files backlog; /* with requests for which the context has no room, in turn */
     bool stuck; /* the context is full, and nothing in it ends: nobody waits for room */
     uint64_t ends, ends_seen, quiet_since; /* events; and in kaio_kernel_unclog(), in ns */
-} lane KAIO_WIPED;
+} lane KAIO_WIPED GUARDED;
 
 void kaio_kernel_begin(void) {
     TAILQ_INIT(&lane.backlog);
 }
 
-static void event(struct kaio_batch *b, const struct io_event *ev) {
+LOCKED static void event(struct kaio_batch *b, const struct io_event *ev) {
     struct kaio_req *req = ev->data;
     /* acquire: pairs with the release in direct.c, whose thread may never have had the lock */
     enum kaio_state state = __atomic_load_n(&req->state, __ATOMIC_ACQUIRE);
@@ -69,7 +69,7 @@ void kaio_kernel_unqueue(struct kaio_req *req) {
 
 /* Into b->offer, or behind those for which the context has no room; once that is stuck, as if it
  * had been declined. Nor is a number used that is another file's by now. The iocb is complete. */
-static void enqueue(struct kaio_batch *b, struct kaio_req *req) {
+LOCKED static void enqueue(struct kaio_batch *b, struct kaio_req *req) {
     bool room = kaio_in_kernel() < kaio_context.depth;
     if (kaio_file_is_gone(req) || (!room && lane.stuck)) {
         kaio_answer(b, req, KAIO_SAYS, -EAGAIN);
@@ -83,7 +83,7 @@ static void enqueue(struct kaio_batch *b, struct kaio_req *req) {
 
 /* While something is in the kernel the reaper runs: it acts on events whose end has consequences,
  * and sees those that signal nobody. If it cannot be had, the kernel declines. */
-static void flag_and_enqueue(struct kaio_batch *b, struct kaio_req *req) {
+LOCKED static void flag_and_enqueue(struct kaio_batch *b, struct kaio_req *req) {
     if (!kaio_reaper_ready(b->careful)) {
         kaio_answer(b, req, KAIO_SAYS, -EAGAIN);
         return;
@@ -132,7 +132,7 @@ void kaio_kernel_backlog(struct kaio_batch *b) {
 }
 
 /* io_submit() failed since the eventfd that the iocb names is ours no more: without it then. */
-static bool has_lost_eventfd(struct kaio_req *req, int err) {
+LOCKED static bool has_lost_eventfd(struct kaio_req *req, int err) {
     if ((err != -EBADF && err != -EINVAL) || req->owner->efd == -1) return false;
     kaio_thread_check(req->owner);
     if (req->owner->efd >= 0 || !(req->iocb.u.c.flags & IOCB_FLAG_RESFD)) return false;
@@ -150,7 +150,7 @@ static unsigned will_end(void) {
 }
 
 /* io_submit() did not take this request; err 0: because of one before it. */
-static void refused(struct kaio_batch *b, struct kaio_req *req, int err) {
+LOCKED static void refused(struct kaio_batch *b, struct kaio_req *req, int err) {
     atomic_fetch_sub(&kaio_context.load, 1);
     kaio_req_move(req, KAIO_OFFERED);
     if (err == 0 || has_lost_eventfd(req, err)) {
@@ -170,7 +170,7 @@ static int submit(long n, struct iocb **iocbs) {
 }
 
 /* Its eventfd may have another number by now (kaio_fd_evade()), if it has waited for room. */
-static void renumber(struct kaio_req *req) {
+LOCKED static void renumber(struct kaio_req *req) {
     int efd = req->owner->efd;
     if (!(req->iocb.u.c.flags & IOCB_FLAG_RESFD)) return;
     if (efd >= 0) {

@@ -35,7 +35,7 @@ static struct {
     bool sweeping;
     uint32_t next; /* to be swept */
     uint64_t swept_ns;
-} waits KAIO_WIPED;
+} waits KAIO_WIPED GUARDED;
 
 void kaio_stream_begin(void) {
     TAILQ_INIT(&waits.blockers);
@@ -112,14 +112,14 @@ void kaio_stream_unpoll(struct kaio_req *req) {
     waits.epolled--;
 }
 
-static void answer_ready(struct kaio_batch *b, struct kaio_req *req, unsigned events) {
+LOCKED static void answer_ready(struct kaio_batch *b, struct kaio_req *req, unsigned events) {
     kaio_stream_unpoll(req);
     kaio_answer(b, req, KAIO_READY, events);
 }
 
 /* Of a request in the set. If that has no entry of it any more, its number has been closed unseen
  * (fclose(), raw system calls), and is another file's. */
-static void arm_again(struct kaio_batch *b, struct kaio_req *req) {
+LOCKED static void arm_again(struct kaio_batch *b, struct kaio_req *req) {
     int err = arm(EPOLL_CTL_MOD, req->file, req->iocb.aio_fildes);
     if (err == -ENOENT) kaio_file_detach(req->file, req->iocb.aio_fildes);
     if (err) answer_ready(b, req, 0);

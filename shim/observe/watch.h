@@ -36,11 +36,11 @@ struct kaio_counted {
     uint64_t streams, declined[KAIO_REASONS], submits, submitted;
     unsigned workers, worker_peak;
 };
-extern struct kaio_counted kaio_counted;
+extern struct kaio_counted kaio_counted GUARDED;
 /* If kaio_stats_on. */
 void kaio_stats_complete(enum kaio_lane lane, enum kaio_op op, uint64_t start_ns, long res);
 void kaio_stats_copied(size_t nbytes);
-void kaio_stats_update(void); /* under the lock: what others count there */
+LOCKED void kaio_stats_update(void); /* under the lock: what others count there */
 
 /* share.c */
 void kaio_share_load(void);

@@ -15,13 +15,14 @@
 static struct {
     _Atomic(kaio_number *) numbers[KAIO_FILE_CHUNKS];
     struct kaio_files gone; /* records that no number leads to */
-} table KAIO_WIPED;
+} table KAIO_WIPED GUARDED;
 
 void kaio_file_begin(void) {
     TAILQ_INIT(&table.gone);
 }
 
-_Atomic(kaio_number *) *kaio_file_chunk(int fd) {
+/* The table's places are atomic, and chunks stay. */
+UNLOCKED _Atomic(kaio_number *) *kaio_file_chunk(int fd) {
     return &table.numbers[((unsigned)fd / KAIO_FILE_CHUNK) % KAIO_FILE_CHUNKS];
 }
 
@@ -83,7 +84,7 @@ struct kaio_file *kaio_file_get(int fd) {
 }
 
 /* A program orders its own aio_read() and close() of one descriptor. */
-struct kaio_file *kaio_file_used(int fd) {
+UNLOCKED struct kaio_file *kaio_file_used(int fd) {
     if (fd < 0) return NULL;
     kaio_number *chunk = atomic_load_explicit(kaio_file_chunk(fd), memory_order_acquire);
     kaio_number *number = chunk ? &chunk[(unsigned)fd % KAIO_FILE_CHUNK] : NULL;

@@ -15,14 +15,14 @@ static struct {
     struct kaio_files ready; /* with requests to take */
     atomic_uint nready;      /* how many; spinning workers read it without the lock */
     unsigned busy;           /* workers with requests */
-} queues KAIO_WIPED;
+} queues KAIO_WIPED GUARDED;
 
 void kaio_queue_begin(void) {
     TAILQ_INIT(&queues.ready);
 }
 
 /* relaxed: a worker that sees it late sleeps under the lock, where it sees it */
-bool kaio_queue_has(void) {
+UNLOCKED bool kaio_queue_has(void) {
     return atomic_load_explicit(&queues.nready, memory_order_relaxed) > 0;
 }
 

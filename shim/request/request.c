@@ -22,7 +22,7 @@ static struct {
     struct kaio_lios free_lios;
     uint64_t lists, serial; /* lists, requests made so far */
     atomic_uint offered;    /* changes when one ends to be offered that is to be cancelled */
-} pool KAIO_WIPED;
+} pool KAIO_WIPED GUARDED;
 
 void kaio_req_begin(void) {
     TAILQ_INIT(&pool.free);
@@ -37,11 +37,12 @@ uint64_t kaio_req_serial(void) {
     return pool.serial;
 }
 
-struct kaio_req *kaio_req_at(uint32_t index) {
+/* Also by kaio_req_glance(): a chunk is there before nreqs says so, and stays. */
+UNLOCKED struct kaio_req *kaio_req_at(uint32_t index) {
     return &pool.chunks[index / KAIO_POOL_CHUNK][index % KAIO_POOL_CHUNK];
 }
 
-static bool pool_grow(void) {
+LOCKED static bool pool_grow(void) {
     if (pool.nreqs == KAIO_POOL_CHUNK * KAIO_POOL_CHUNKS) return false;
     struct kaio_req *chunk = kaio_alloc(KAIO_POOL_CHUNK * sizeof *chunk);
     if (!chunk) return false;
@@ -91,8 +92,9 @@ void kaio_req_prepare(struct kaio_req *req) {
 
 struct kaio_req *kaio_req_get(struct aiocb *cb, enum kaio_op op, int fd) {
     struct kaio_file *file = kaio_file_get(fd);
-    if (!file || (TAILQ_EMPTY(&pool.free) && !pool_grow())) return NULL;
-    struct kaio_req *req = kaio_req_take();
+    struct kaio_req *req = file ? kaio_req_take() : NULL;
+    if (!req && file && pool_grow()) req = kaio_req_take();
+    if (!req) return NULL;
     if (kaio_is_calling(kaio_self, cb)) kaio_self->calling = NULL; /* since a siglongjmp() */
     kaio_req_fill(req, cb, op, file, fd);
     req->serial = ++pool.serial;
@@ -146,7 +148,7 @@ struct kaio_req *kaio_req_find(const struct aiocb *cb) {
 
 /* The request of cb, if that is in progress. It may end, and its memory serve another, while the
  * caller looks; nothing of it but cb and submitter is worth more than a hint. */
-struct kaio_req *kaio_req_glance(const struct aiocb *cb) {
+UNLOCKED struct kaio_req *kaio_req_glance(const struct aiocb *cb) {
     uint32_t index = (uint32_t)__atomic_load_n(&cb->__abs_prio, __ATOMIC_RELAXED);
     if (index >= __atomic_load_n(&pool.nreqs, __ATOMIC_ACQUIRE)) return NULL;
     struct kaio_req *req = kaio_req_at(index);

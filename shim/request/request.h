@@ -137,30 +137,33 @@ struct kaio_batch {
 };
 
 /* request.c */
-void kaio_req_begin(void);      /* its state is zeros, here and below */
-uint32_t kaio_req_count(void);  /* of the pool: kaio_req_at() */
-uint64_t kaio_req_serial(void); /* of the last that was made */
-struct kaio_req *kaio_req_get(struct aiocb *cb, enum kaio_op op, int fd); /* NULL: no memory */
+void kaio_req_begin(void);             /* its state is zeros, here and below */
+LOCKED uint32_t kaio_req_count(void);  /* of the pool: kaio_req_at() */
+LOCKED uint64_t kaio_req_serial(void); /* of the last that was made */
+LOCKED struct kaio_req *kaio_req_get(struct aiocb *cb, enum kaio_op op,
+                                     int fd); /* NULL: no memory */
 void kaio_req_fill(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, struct kaio_file *file,
                    int fd);
-struct kaio_req *kaio_req_find(const struct aiocb *cb); /* NULL: not one of ours in progress */
+LOCKED struct kaio_req *
+kaio_req_find(const struct aiocb *cb); /* NULL: not one of ours in progress */
 struct kaio_req *
 kaio_req_glance(const struct aiocb *cb); /* without the lock: it may just have ended */
 struct kaio_req *kaio_req_take(void);    /* a free one; NULL: none */
-void kaio_req_await_offers(const struct timespec *limit); /* drops the lock: until one has ended */
+LOCKED void
+kaio_req_await_offers(const struct timespec *limit); /* drops the lock: until one has ended */
 bool kaio_req_is_offered(const struct kaio_req *req);
 void kaio_req_rank(struct kaio_req *req);              /* among those that queue */
 void kaio_req_advance(struct kaio_req *req, size_t n); /* n bytes have been transferred */
 void kaio_req_prepare(struct kaio_req *req);           /* its iocb, for io_submit() */
 struct kaio_req *kaio_req_at(uint32_t index);
-void kaio_req_move(struct kaio_req *req, enum kaio_state state);
-void kaio_file_unsubmitted(struct kaio_file *file, int change);
-unsigned kaio_req_leave_file(struct kaio_req *req);
-void kaio_req_free(struct kaio_req *req);
+LOCKED void kaio_req_move(struct kaio_req *req, enum kaio_state state);
+LOCKED void kaio_file_unsubmitted(struct kaio_file *file, int change);
+LOCKED unsigned kaio_req_leave_file(struct kaio_req *req);
+LOCKED void kaio_req_free(struct kaio_req *req);
 bool kaio_notify_wanted(const struct sigevent *sigev);
-void kaio_answer(struct kaio_batch *b, struct kaio_req *req, enum kaio_says says, long res);
-void kaio_begin(struct kaio_batch *b, struct kaio_req *req);
-struct kaio_lio *kaio_lio_get(void); /* NULL: no memory */
+LOCKED void kaio_answer(struct kaio_batch *b, struct kaio_req *req, enum kaio_says says, long res);
+LOCKED void kaio_begin(struct kaio_batch *b, struct kaio_req *req);
+LOCKED struct kaio_lio *kaio_lio_get(void); /* NULL: no memory */
 void kaio_lio_free(struct kaio_lio *lio);
 
 /* file.c */
@@ -182,8 +185,8 @@ _Atomic(kaio_number *) *kaio_file_chunk(int fd);       /* of the table; NULL the
 bool kaio_file_trusts(struct kaio_file *file);
 
 /* flight.c */
-void kaio_flight_count(struct kaio_req *req);        /* when its event has come, */
-void kaio_flight_count_all(struct kaio_file *file);  /* or before a sync */
+LOCKED void kaio_flight_count(struct kaio_req *req);       /* when its event has come, */
+LOCKED void kaio_flight_count_all(struct kaio_file *file); /* or before a sync */
 bool kaio_flight_ready(unsigned depth);              /* there is room for so many; under the lock */
 bool kaio_flight_place(struct kaio_req *req);        /* without it; false: in a child */
 bool kaio_flight_remove(const struct kaio_req *req); /* false: it is not there */
@@ -192,14 +195,15 @@ bool kaio_flight_names(const struct kaio_file *file);
 /* queue.c */
 void kaio_queue_begin(void);
 bool kaio_queue_has(void); /* something to take; without the lock, a hint */
-void kaio_queue_busy(struct kaio_file *file, int change); /* workers at work on it */
-void kaio_queue_add(struct kaio_req *req);
+LOCKED void kaio_queue_busy(struct kaio_file *file, int change); /* workers at work on it */
+LOCKED void kaio_queue_add(struct kaio_req *req);
 void kaio_queue_drop(struct kaio_req *req); /* cancelled */
 void kaio_queue_ended(struct kaio_req *req);
-struct kaio_file *kaio_queue_next(void); /* to be taken from, or NULL */
+LOCKED struct kaio_file *kaio_queue_next(void); /* to be taken from, or NULL */
 struct kaio_req *kaio_queue_take(struct kaio_file *file);
-int kaio_queue_take_batch(struct kaio_file *file, struct kaio_req *batch[KAIO_BATCH]); /* running */
-unsigned kaio_queue_batches(unsigned coming);
+LOCKED int kaio_queue_take_batch(struct kaio_file *file,
+                                 struct kaio_req *batch[KAIO_BATCH]); /* running */
+LOCKED unsigned kaio_queue_batches(unsigned coming);
 
 /* Is the thread in the very call that submits cb? See direct.c. */
 static inline bool kaio_is_calling(const struct kaio_thread *thread, const struct aiocb *cb) {

@@ -90,8 +90,8 @@ static void test(void) {
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0) skip("no 20,000 descriptors to be had");
     begin();
     bad += pending() != READS;
-    go_on();
     say("%d threads", threads());
+    go_on();
     end();
     if (bad) exit(1);
 }

