@@ -29,7 +29,7 @@ LOCKED static int cancel_one(struct kaio_batch *b, struct kaio_req *req) {
         if (req->poller != KAIO_EPOLL) kaio_stream_cancel(req);
         else kaio_stream_unpoll(req);
         break;
-    case KAIO_LINED: TAILQ_REMOVE(&req->file->line[req->op], req, link); break;
+    case KAIO_LINED: kaio_rank_remove(&req->file->line[req->op], req); break;
     case KAIO_OFFERED:
     case KAIO_SUBMITTED:
     case KAIO_RUNNING: return AIO_NOTCANCELED;

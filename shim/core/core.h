@@ -27,13 +27,18 @@ LOCKED void kaio_order_end(struct kaio_batch *b, struct kaio_req *req, long res)
 LOCKED bool kaio_order_end_covered(struct kaio_batch *b); /* some; false: there are none */
 LOCKED void kaio_order_renew(struct kaio_batch *b,
                              struct kaio_req *req); /* its number: another file */
-void kaio_order_unhold(struct kaio_req *req);       /* takes it out of held */
+LOCKED void kaio_order_unhold(struct kaio_req *req);       /* takes it out of held */
 LOCKED bool
 kaio_order_line_up(struct kaio_req *req); /* of a stream; false: it is not its turn yet */
 LOCKED void kaio_order_line_end(struct kaio_batch *b, struct kaio_req *req);
 
 /* finish.c */
-bool kaio_is_sending(void); /* the end of some request is published, but may yet change */
+extern atomic_bool kaio_sending;
+/* Is the end of some request published, but may yet change? Without the lock, by every aio_error().
+ * acquire: pairs with the release in publish() */
+static inline bool kaio_is_sending(void) {
+    return atomic_load_explicit(&kaio_sending, memory_order_acquire);
+}
 LOCKED void kaio_complete(struct kaio_batch *b, struct kaio_req *req, long res);
 LOCKED void kaio_complete_refused(struct kaio_batch *b, struct kaio_req *req);
 LOCKED void kaio_complete_item(struct kaio_batch *b, struct kaio_lio *lio, bool failed);

@@ -12,19 +12,14 @@
  */
 #include "core/core.h"
 
-static atomic_bool sending KAIO_WIPED;
-
-/* acquire: pairs with the release in publish() */
-bool kaio_is_sending(void) {
-    return atomic_load_explicit(&sending, memory_order_acquire);
-}
+atomic_bool kaio_sending KAIO_WIPED;
 
 /* Publishes and notifies by signal; answers the result, which the signal may have changed. */
 static long publish(struct kaio_req *req, long res) {
     struct aiocb *cb = req->cb;
     if (!cb) return res; /* fsync()'s: only its list is waited for */
     /* release: pairs with the acquire in look() in api.c, which the signal may lead to */
-    atomic_store_explicit(&sending, true, memory_order_release);
+    atomic_store_explicit(&kaio_sending, true, memory_order_release);
     /* relaxed: aio_return() may be called too early */
     __atomic_store_n(&cb->__return_value, res < 0 ? -1 : res, __ATOMIC_RELAXED);
     /* release: pairs with the acquire in aio_error(), aio_return() and aio_suspend() */
@@ -35,7 +30,7 @@ static long publish(struct kaio_req *req, long res) {
         __atomic_store_n(&cb->__return_value, -1, __ATOMIC_RELAXED);
         __atomic_store_n(&cb->__error_code, (int)-res, __ATOMIC_RELEASE);
     }
-    atomic_store_explicit(&sending, false, memory_order_release);
+    atomic_store_explicit(&kaio_sending, false, memory_order_release);
     return res;
 }
 

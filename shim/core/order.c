@@ -58,7 +58,7 @@ LOCKED static void release(struct kaio_batch *b, struct kaio_file *file) {
         if (file->armed) {
             file->epoch ^= 1;
         } else {
-            TAILQ_REMOVE(&file->held, req, link);
+            kaio_rank_remove(&file->held, req);
             file->covers = is_sync(req) && file->active[file->epoch] == 0 ? kaio_req_serial() : 0;
             file->covers_op = req->op;
             start(b, req);
@@ -69,7 +69,7 @@ LOCKED static void release(struct kaio_batch *b, struct kaio_file *file) {
 /* Cancelled. What was armed was for it alone: the next one waits for those between, too. */
 void kaio_order_unhold(struct kaio_req *req) {
     if (req == TAILQ_FIRST(&req->file->held)) req->file->armed = false;
-    TAILQ_REMOVE(&req->file->held, req, link);
+    kaio_rank_remove(&req->file->held, req);
 }
 
 bool kaio_order_end_covered(struct kaio_batch *b) {
@@ -78,7 +78,7 @@ bool kaio_order_end_covered(struct kaio_batch *b) {
     if (!file) return false;
     for (int n = 0; (req = TAILQ_FIRST(&file->held)) && is_covered(file, req); n++) {
         if (n == KAIO_HOLD) return true;
-        TAILQ_REMOVE(&file->held, req, link);
+        kaio_rank_remove(&file->held, req);
         req->lane = file->ending_lane;
         kaio_answer(b, req, KAIO_FINAL, 0);
     }
@@ -89,19 +89,6 @@ bool kaio_order_end_covered(struct kaio_batch *b) {
     return true;
 }
 
-/* With KAIO_ORDER=fd by priority, as in glibc, but none goes past a sync or comes before what it
- * covers. */
-static void hold(struct kaio_req *req) {
-    struct kaio_reqs *held = &req->file->held;
-    struct kaio_req *before = TAILQ_LAST(held, kaio_reqs);
-    kaio_req_rank(req);
-    while (before && before->op <= KAIO_WRITE && req->op <= KAIO_WRITE &&
-           before->iocb.aio_reqprio > req->iocb.aio_reqprio)
-        before = TAILQ_PREV(before, kaio_reqs, link);
-    if (before) TAILQ_INSERT_AFTER(held, before, req, link);
-    else TAILQ_INSERT_HEAD(held, req, link);
-}
-
 void kaio_order_start(struct kaio_batch *b, struct kaio_req *req) {
     if (!kaio_order_is_barrier(req)) {
         start(b, req);
@@ -109,7 +96,7 @@ void kaio_order_start(struct kaio_batch *b, struct kaio_req *req) {
     }
     kaio_flight_count_all(req->file);
     kaio_req_move(req, KAIO_HELD);
-    hold(req);
+    kaio_rank_insert(&req->file->held, req);
     release(b, req->file);
 }
 
@@ -145,18 +132,12 @@ void kaio_order_renew(struct kaio_batch *b, struct kaio_req *req) {
  * own. False: it is not its turn yet. */
 bool kaio_order_line_up(struct kaio_req *req) {
     struct kaio_file *file = req->file;
-    struct kaio_reqs *line = &file->line[req->op];
-    struct kaio_req *before = TAILQ_LAST(line, kaio_reqs);
     __atomic_store_n(&req->in_line, true, __ATOMIC_RELAXED);
     if (!file->served[req->op]) {
         file->served[req->op] = req;
         return true;
     }
-    kaio_req_rank(req);
-    while (before && before->iocb.aio_reqprio > req->iocb.aio_reqprio)
-        before = TAILQ_PREV(before, kaio_reqs, link);
-    if (before) TAILQ_INSERT_AFTER(line, before, req, link);
-    else TAILQ_INSERT_HEAD(line, req, link);
+    kaio_rank_insert(&file->line[req->op], req);
     kaio_req_move(req, KAIO_LINED);
     return false;
 }
@@ -168,6 +149,6 @@ void kaio_order_line_end(struct kaio_batch *b, struct kaio_req *req) {
     if (file->served[req->op] != req) return;
     struct kaio_req *next = file->served[req->op] = TAILQ_FIRST(&file->line[req->op]);
     if (!next) return;
-    TAILQ_REMOVE(&file->line[req->op], next, link);
+    kaio_rank_remove(&file->line[req->op], next);
     kaio_begin(b, next);
 }

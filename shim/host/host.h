@@ -80,6 +80,13 @@ typedef _Atomic(struct kaio_file *) kaio_number; /* what a descriptor's number m
 /* How a thread sleeps: see wait.c. */
 enum kaio_sleep { KAIO_ON_EVENTFD, KAIO_AWAKE, KAIO_ON_FUTEX };
 
+/* Whose a member is, as in FreeBSD's sys/kern/vfs_aio.c:
+ *   (L) under the lock
+ *   (t) its own thread's, also in its handlers; of one that has ended, under the lock
+ *   (c) constant once others may see it
+ *   (a) atomic; the places that use it name their partner
+ *   (h) atomic, and a hint: any value is safe, a stale one costs time */
+
 /* One wait of a thread; those in handlers are on top of the one that they have interrupted. Whoever
  * leaves a wait by siglongjmp(), by an exception or by a cancellation leaves its level here, and
  * the thread's next wait, or its end, puts right what the level stands for. */
@@ -92,34 +99,33 @@ struct kaio_level {
 
 /* One per thread that ever used AIO, reused after its end, never freed. Outlives fork(). */
 struct kaio_thread {
-    struct kaio_thread *next; /* all of them, in kaio_threads */
-    /* the eventfd that the kernel signals for its iocbs, and on which it then sleeps; -1: none;
+    struct kaio_thread *next; /* (c) all of them, in kaio_threads */
+    /* (a) the eventfd that the kernel signals for its iocbs, and on which it then sleeps; -1: none;
      * KAIO_LOST, KAIO_NEVER */
     _Atomic int efd;
-    atomic_bool taken;
-    atomic_bool
-        unseen;   /* taken, but nobody will tell when its thread ends; only of the program's */
-    pid_t tid;    /* of that thread */
-    bool watched; /* the reaper's epoll set has its eventfd */
-    /* enum kaio_sleep. Whoever turns it to KAIO_AWAKE wakes the thread; futex(2) sleeps on it */
+    atomic_bool taken;  /* (a) kaio_thread_give_back(), kaio_thread_record() */
+    atomic_bool unseen; /* (a) taken, but nobody will tell when its thread ends */
+    pid_t tid;          /* (L) of that thread */
+    bool watched;       /* (L) the reaper's epoll set has its eventfd */
+    /* (a) enum kaio_sleep. Whoever turns it to KAIO_AWAKE wakes the thread; futex(2) sleeps on it
+     */
     _Atomic unsigned sleep;
-    int met; /* aio_cancel(): what has become of those that it met while they were being offered */
-    _Atomic int polled; /* the number of its eventfd while it sleeps there; 0: it does not */
-    bool to_wake;       /* in the list of those to wake, */
-    struct kaio_thread *wake_next;
-    bool listed; /* it waits for requests that other threads have made, too */
-    bool owes;   /* counted in kaio_reaper.owed */
-    TAILQ_ENTRY(kaio_thread) waiting;
-    struct kaio_level level[KAIO_LEVELS]; /* its own, but when its record is taken over */
-    unsigned levels;
-    /* direct.c; the thread's own, also in its handlers, but for calling */
-    struct kaio_req *stock[KAIO_STOCK];
-    atomic_uint nstock;
-    struct kaio_req
-        *_Atomic submitting; /* taken from there, by the call that goes on; NULL: none */
-    bool direct;             /* it makes direct reads, and needs a stock */
-    const struct aiocb *_Atomic calling; /* which it is submitting; NULL: none */
-    int before;                          /* and the status that this had before */
+    int met; /* (L) what has become of requests that its aio_cancel() met while they were offered */
+    _Atomic int polled; /* (a) the number of its eventfd while it sleeps there; 0: it does not */
+    bool to_wake;       /* (L) in the list of those to wake, */
+    struct kaio_thread *wake_next; /* (L) */
+    bool listed;                   /* (L) it waits for requests that other threads have made, too */
+    bool owes;                     /* (L) counted in kaio_reaper.owed */
+    TAILQ_ENTRY(kaio_thread) waiting;     /* (L) if listed */
+    struct kaio_level level[KAIO_LEVELS]; /* (t) */
+    unsigned levels;                      /* (t) */
+    /* direct.c */
+    struct kaio_req *stock[KAIO_STOCK];  /* (t) filled under the lock, by the thread itself, */
+    atomic_uint nstock;                  /* (t) atomic for its handlers */
+    struct kaio_req *_Atomic submitting; /* (t) taken from there, by the call that goes on */
+    bool direct;                         /* (L) it makes direct reads, and needs a stock */
+    const struct aiocb *_Atomic calling; /* (a) which it is submitting; NULL: none */
+    int before;                          /* (t) and the status that this had before */
 };
 
 /* State that a forked child finds as zeros, which is its first value (memory.c). Each file has its

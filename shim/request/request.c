@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
-#include <sched.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -127,14 +126,6 @@ void kaio_req_fill(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, stru
     }
     if (__builtin_expect(kaio_stats_on, false)) req->start_ns = kaio_call_start_ns;
     KAIO_PROBE(submit, cb, op, fd, req->iocb.u.c.offset, req->iocb.u.c.nbytes);
-}
-
-/* On the thread that makes the request: where requests queue, aio_reqprio lowers the priority that
- * this has (aio(7)). */
-void kaio_req_rank(struct kaio_req *req) {
-    struct sched_param own = {.sched_priority = 0};
-    sched_getparam(0, &own);
-    req->iocb.aio_reqprio = (short)(req->iocb.aio_reqprio - own.sched_priority);
 }
 
 struct kaio_req *kaio_req_find(const struct aiocb *cb) {

@@ -41,26 +41,34 @@ struct kaio_answer {
     uint8_t says; /* enum kaio_says */
 };
 
+/* The last of the ranks before and after it. */
+struct kaio_run {
+    struct kaio_req *before, *after;
+};
+
+/* (l): under the lock, or by the lane that has it (OFFERED, RUNNING), without. */
 struct kaio_req {
-    struct iocb iocb; /* u.c: what is left to be transferred; aio_reqprio: where requests queue,
+    struct iocb iocb; /* (l) u.c: what is left to be transferred; aio_reqprio: where requests queue,
                        * lower goes first, as in glibc */
-    TAILQ_ENTRY(kaio_req) link; /* the list that the state names, or a batch's */
-    struct kaio_lio *lio;       /* the list that it belongs to, or NULL */
-    struct kaio_thread *owner;  /* whose eventfd the kernel signals: the submitter's, the reaper's;
-                                 * of a stream's, its blocker */
-    struct sigevent sigev;
-    struct kaio_thread *waiter;    /* another thread that sleeps for it, or KAIO_EVERYONE */
-    struct kaio_thread *canceller; /* its aio_cancel() has met it while it was being offered, and
-                                    * waits; KAIO_EVERYONE: it has been told to end */
-    size_t done;                   /* bytes transferred so far */
-    uint64_t serial;               /* of all requests, as they were made */
-    uint64_t start_ns;             /* of the call that made it; only if kaio_stats_on */
-    struct kaio_answer answer;     /* a lane's last; once DONE, the result */
-    uint8_t op, lane, poller;      /* enum kaio_op, kaio_lane, kaio_poller */
-    uint8_t epoch;                 /* counts in file->active[epoch - 1]; 0: in neither */
-    bool buffered;  /* a read that RWF_NOWAIT begins, if its data is not in memory: worker.c */
-    uint32_t index; /* in the pool, for good; also left in cb->__abs_prio */
-    /* stored whole, as kaio_req_glance() and is_soon() in wait.c look without the lock: */
+    TAILQ_ENTRY(kaio_req) link;    /* (L) the list that the state names, or a batch's */
+    struct kaio_lio *lio;          /* (L) the list that it belongs to, or NULL */
+    struct kaio_thread *owner;     /* (L) whose eventfd the kernel signals: the submitter's, the
+                                    * reaper's; of a stream's, its blocker */
+    struct sigevent sigev;         /* (L) */
+    struct kaio_thread *waiter;    /* (L) another thread that sleeps for it, or KAIO_EVERYONE */
+    struct kaio_thread *canceller; /* (L) its aio_cancel() has met it while it was being offered,
+                                    * and waits; KAIO_EVERYONE: it has been told to end */
+    struct kaio_run run;           /* (L) rank.c: if it is the last of its rank where it queues */
+    size_t done;                   /* (l) bytes transferred so far */
+    uint64_t serial;               /* (L) of all requests, as they were made */
+    uint64_t start_ns;             /* (L) of the call that made it; only if kaio_stats_on */
+    struct kaio_answer answer;     /* (L) a lane's last; once DONE, the result */
+    uint8_t op, lane;              /* (l) enum kaio_op, kaio_lane */
+    uint8_t poller;                /* (L) enum kaio_poller */
+    uint8_t epoch;                 /* (L) counts in file->active[epoch - 1]; 0: in neither */
+    bool buffered;  /* (L) a read that RWF_NOWAIT begins, if its data is not in memory: worker.c */
+    uint32_t index; /* (c) in the pool; also left in cb->__abs_prio */
+    /* (L), but stored whole, as kaio_req_glance() and is_soon() in wait.c look without it: */
     struct aiocb *cb; /* NULL once cancelled; untouched after the status store */
     struct kaio_file *file;
     struct kaio_thread *submitter; /* woken when it ends, if it sleeps */
@@ -72,51 +80,51 @@ struct kaio_req {
  * gets another record, and requests that are still in progress keep theirs. Reused, never unmapped.
  * The counts are of requests on it. */
 struct kaio_file {
-    struct kaio_reqs held;       /* aio_fsync and barriers, oldest first */
-    struct kaio_req *served[2];  /* a stream's read and write whose turn it is, */
-    struct kaio_reqs line[2];    /* and those behind them */
-    struct kaio_reqs reads;      /* for workers: file reads and syncs, */
-    struct kaio_reqs writes;     /* and file writes, which are done one at a time */
-    struct kaio_reqs backlog;    /* the context is full */
-    TAILQ_ENTRY(kaio_file) full; /* kernel.c, if backlog is not empty */
-    TAILQ_ENTRY(kaio_file) ends; /* order.c, if ending */
-    uint64_t covers;             /* the sync in progress covers those held up to this serial */
-    uint8_t covers_op, ending_lane;
-    bool ending;                 /* that one has ended well: those do, too */
-    struct kaio_req *writer;     /* the one that is running; NULL: none */
-    TAILQ_ENTRY(kaio_file) link; /* queue.c, if ready */
-    TAILQ_ENTRY(kaio_file) gone; /* file.c, once its number means another file */
-    uint32_t active[2];          /* started and not finished, by epoch: see file.c */
-    uint32_t unsubmitted;        /* would use the descriptor's number again */
-    struct kaio_thread *waiter;  /* sleeps for unsubmitted == 0; or KAIO_EVERYONE */
-    uint16_t workers;            /* at work on it */
-    bool ready;                  /* queue.c: has something to take */
-    bool has_read;               /* queue.c: the last one that was taken was no write */
-    uint8_t epoch;
-    bool armed;      /* the epoch has been flipped for the first of held */
-    bool detached;   /* no number leads to it any more. Read without the lock by direct.c */
-    uint8_t refused; /* 1 << op: learned to be declined; costs speed when stale */
-    uint8_t kind;    /* enum kaio_kind, of the descriptor when last looked */
-    bool anonymous;  /* a stream without a type: eventfd, signalfd, ... */
-    bool socket;
-    atomic_bool direct;    /* rule.c: O_DIRECT when last asked, */
-    _Atomic uint8_t trust; /* and for how many more reads that is believed; both hints */
-    atomic_bool memory;    /* tmpfs: has no RWF_NOWAIT, and waits for nothing */
-    atomic_bool hot;       /* copy.c: the last small read found its data in memory; a hint */
-    _Atomic uint8_t cold;  /* 1 << op: the last small one waited for the device; not offered */
-    atomic_bool slow;      /* workers.c: its last request for a worker waited; a hint */
+    struct kaio_reqs held;       /* (L) aio_fsync and barriers, oldest first */
+    struct kaio_req *served[2];  /* (L) a stream's read and write whose turn it is, */
+    struct kaio_reqs line[2];    /* (L) and those behind them */
+    struct kaio_reqs reads;      /* (L) for workers: file reads and syncs, */
+    struct kaio_reqs writes;     /* (L) and file writes, which are done one at a time */
+    struct kaio_reqs backlog;    /* (L) the context is full */
+    TAILQ_ENTRY(kaio_file) full; /* (L) kernel.c, if backlog is not empty */
+    TAILQ_ENTRY(kaio_file) ends; /* (L) order.c, if ending */
+    uint64_t covers;             /* (L) the sync in progress covers those held up to this serial */
+    uint8_t covers_op, ending_lane; /* (L) */
+    bool ending;                    /* (L) that one has ended well: those do, too */
+    struct kaio_req *writer;        /* (L) the one that is running; NULL: none */
+    TAILQ_ENTRY(kaio_file) link;    /* (L) queue.c, if ready */
+    TAILQ_ENTRY(kaio_file) gone;    /* (L) file.c, once its number means another file */
+    uint32_t active[2];             /* (L) started and not finished, by epoch: see order.c */
+    uint32_t unsubmitted; /* (L) would use the descriptor's number again; is_over() looks without */
+    struct kaio_thread *waiter; /* (L) sleeps for unsubmitted == 0; or KAIO_EVERYONE */
+    uint16_t workers;           /* (L) at work on it */
+    bool ready;                 /* (L) queue.c: has something to take */
+    bool has_read;              /* (L) queue.c: the last one that was taken was no write */
+    uint8_t epoch;              /* (L) */
+    bool armed;                 /* (L) the epoch has been flipped for the first of held */
+    bool detached;              /* (h) no number leads to it any more */
+    uint8_t refused;            /* (L) 1 << op: learned to be declined; costs speed when stale */
+    uint8_t kind;               /* (L) enum kaio_kind, of the descriptor when last looked */
+    bool anonymous;             /* (L) a stream without a type: eventfd, signalfd, ... */
+    bool socket;                /* (L) */
+    atomic_bool direct;         /* (h) rule.c: O_DIRECT when last asked, */
+    _Atomic uint8_t trust;      /* (h) and for how many more reads that is believed */
+    atomic_bool memory;         /* (h) tmpfs: has no RWF_NOWAIT, and waits for nothing */
+    atomic_bool hot;            /* (h) copy.c: the last small read found its data in memory */
+    _Atomic uint8_t cold; /* (h) 1 << op: the last small one waited for the device; not offered */
+    atomic_bool slow;     /* (h) workers.c: its last request for a worker waited */
 };
 
 /* A lio_listio() call. */
 struct kaio_lio {
-    TAILQ_ENTRY(kaio_lio) link; /* free ones, or a batch's */
-    struct sigevent sigev;
-    uint64_t serial; /* its memory may serve another list while the call that made it goes on */
-    struct kaio_thread *waiter; /* LIO_WAIT: who made the call */
-    struct kaio_req *last;      /* of its items; a hint, it may have ended */
-    uint32_t pending;           /* items that have not ended */
-    bool failed;                /* some item did not succeed */
-    bool wait;                  /* LIO_WAIT: the waiting thread frees it */
+    TAILQ_ENTRY(kaio_lio) link; /* (L) free ones, or a batch's */
+    struct sigevent sigev;      /* (L) */
+    uint64_t serial; /* (L) its memory may serve another list while the call that made it goes on */
+    struct kaio_thread *waiter; /* (L) LIO_WAIT: who made the call */
+    struct kaio_req *last;      /* (h) of its items; it may have ended */
+    uint32_t pending;           /* (L) items that have not ended; is_over() looks without */
+    bool failed;                /* (L) some item did not succeed */
+    bool wait;                  /* (L) LIO_WAIT: the waiting thread frees it */
 };
 /* What was decided under the lock and is carried out without it. Lives on a stack. */
 struct kaio_batch {
@@ -152,7 +160,6 @@ struct kaio_req *kaio_req_take(void);    /* a free one; NULL: none */
 LOCKED void
 kaio_req_await_offers(const struct timespec *limit); /* drops the lock: until one has ended */
 bool kaio_req_is_offered(const struct kaio_req *req);
-void kaio_req_rank(struct kaio_req *req);              /* among those that queue */
 void kaio_req_advance(struct kaio_req *req, size_t n); /* n bytes have been transferred */
 void kaio_req_prepare(struct kaio_req *req);           /* its iocb, for io_submit() */
 struct kaio_req *kaio_req_at(uint32_t index);
@@ -183,6 +190,10 @@ _Atomic(kaio_number *) *kaio_file_chunk(int fd);       /* of the table; NULL the
 /* Uses up one unit of the file's trust; without the lock: is it believed to be as when last asked?
  */
 bool kaio_file_trusts(struct kaio_file *file);
+
+/* rank.c */
+LOCKED void kaio_rank_insert(struct kaio_reqs *list, struct kaio_req *req);
+LOCKED void kaio_rank_remove(struct kaio_reqs *list, struct kaio_req *req);
 
 /* flight.c */
 LOCKED void kaio_flight_count(struct kaio_req *req);       /* when its event has come, */
