@@ -10,13 +10,14 @@ fail() { echo "$1"; exit 1; }
 
 # new TYPE [SIZE]: a fresh filesystem in mounted/, in an image but for tmpfs; SIZE is for tmpfs
 new() {
-    local options=(-q)
+    local options=(-q) size=400M
+    [ "$1" != btrfs ] || size=1G # sparse; with little it may find no place for its metadata under load
     [ "$1" != ext4 ] || options+=(-m 0 -E lazy_itable_init=0) # nothing goes on in the background
     if [ "$1" = tmpfs ]; then
         mount -t tmpfs -o "size=${2-400M}" kaio-test mounted
     else
         rm -f image
-        truncate -s 400M image && "mkfs.$1" "${options[@]}" image && mount -o loop image mounted
+        truncate -s $size image && "mkfs.$1" "${options[@]}" image && mount -o loop image mounted
     fi
 }
 
