@@ -81,6 +81,12 @@ static struct kaio_req *last_of_file(const struct kaio_file *file, uint64_t seri
     return req ? req : last_of(&file->backlog, serial);
 }
 
+/* Whose turn has come during the call, and is just being offered, ends instead of waiting. */
+LOCKED static void tell(struct kaio_req *req, uint64_t serial) {
+    if (req && kaio_req_is_offered(req) && req->serial <= serial && !req->canceller)
+        req->canceller = KAIO_EVERYONE;
+}
+
 /* Those made before the call, some at a time; then others have the lock. What is still in progress
  * of the file then could not be cancelled. */
 LOCKED static int cancel_all(struct kaio_batch *b, struct kaio_file *file, int fd,
@@ -95,6 +101,7 @@ LOCKED static int cancel_all(struct kaio_batch *b, struct kaio_file *file, int f
         }
         if (kaio_file_used(fd) != file) return answer; /* closed meanwhile */
     }
+    for (int op = KAIO_READ; op <= KAIO_WRITE; op++) tell(file->served[op], serial);
     kaio_flight_count_all(file);
     return file->active[0] + file->active[1] > 0 ? AIO_NOTCANCELED : answer;
 }
