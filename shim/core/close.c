@@ -53,8 +53,8 @@ static void await(struct kaio_file *file, bool unsubmitted) {
     else kaio_clock_nap(MOMENT_NS, false);
 }
 
-/* close(), dup2(), dup3(): streams are cancelled, or their POLL iocb would keep the peer from
- * seeing the end; file requests go on until none needs the number any more. What was on its way
+/* close(), dup2(), dup3(): streams are cancelled, as the epoll set forgets the file and nothing
+ * would end them; file requests go on until none needs the number any more. What was on its way
  * into the kernel is met in the next round. */
 void kaio_close_release(int fd) {
     struct kaio_file *file = kaio_file_used(fd);

@@ -1,9 +1,8 @@
 /* reaper.c - the background thread, for events that somebody must act on whatever the program does.
  *
- * It starts with the first iocb whose completion has consequences (a notification, a stream's next
- * step), sleeps in epoll_wait(), and ends after a second without anything in the kernel.
- * What is in the set, host/epoll.c says. It never reads an eventfd, so it never takes a wake-up
- * from another thread.
+ * It runs while anything is in the kernel or in its epoll set, where it sleeps, and ends after a
+ * second without. What is in the set, host/epoll.c says. It never reads an eventfd, so it never
+ * takes a wake-up from another thread.
  */
 #include "core/core.h"
 

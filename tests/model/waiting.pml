@@ -18,7 +18,7 @@
 #define LAST_LOOK       3 /* wait_any() looks between arm_own() and its sleep */
 #define SUBMITTER       4 /* kaio_complete() calls wake_submitter() */
 #define WAITER          5 /* arm_one() leaves req->waiter */
-#define WATCH           6 /* arm_one() counts a foreign wait in kaio.owed */
+#define WATCH           6 /* arm_one() counts a foreign wait in kaio_reaper.owed */
 #define REAP            7 /* wait_any() reaps before it sleeps again */
 #define REAP_AT_END     8 /* wait_end() reaps for the count that was read */
 #define GIVE_BACK       9 /* wait_end() writes one for the outer wait */
@@ -47,7 +47,7 @@ bit value[5];
 #define STORE(place, v) buffered[me] == 0 -> buffered[me] = place; value[me] = v
 
 bit locked;
-byte wake, owed, waiters[2]; /* kaio.wake, kaio.owed, req->waiter */
+byte wake, owed, waiters[2]; /* threads to wake, kaio_reaper.owed, req->waiter */
 bit watching;                /* kaio.watching: the reaper's set has the eventfds */
 bit ring;                    /* the event of request 0 is in the ring */
 bit reaped;
