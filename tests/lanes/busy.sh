@@ -47,11 +47,12 @@ compare() {
     fi
 }
 
-# all WHERE: the margins are for other work on the machine
+# all WHERE: the margins are for other work on the machine; the last takes 1.2 to 1.75 of glibc's CPU time beside
+# busy programs
 all() {
     compare "$1" 1.3 1.3 DEPTH=32 READS=1 REQUESTS=10000
     compare "$1" 1.6 1.6 DEPTH=1 READS=0 REQUESTS=3000
-    compare "$1" 1.6 1.6 DEPTH=32 READS=0 REQUESTS=10000
+    compare "$1" 1.6 1.9 DEPTH=32 READS=0 REQUESTS=10000
 }
 
 on=${cpus[0]}
