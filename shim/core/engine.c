@@ -140,7 +140,7 @@ LOCKED static bool notify(struct kaio_batch *b) {
     return req || lio;
 }
 
-/* Another thread is in pthread_create() for the reaper, which takes some 50 us. */
+/* Another thread is in pthread_create() for the reaper. */
 LOCKED static void await_start(void) {
     kaio_unlock();
     kaio_clock_nap(START_NS, false);
