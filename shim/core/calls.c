@@ -50,7 +50,8 @@ void kaio_reaper_take(struct kaio_batch *b) {
 /* Nobody is going to look at the set. */
 LOCKED static void give_up_polls(struct kaio_batch *b) {
     struct kaio_req *req;
-    while ((req = kaio_stream_polled())) {
+    uint32_t next = 0;
+    while ((req = kaio_stream_polled(&next))) {
         kaio_stream_unpoll(req);
         kaio_complete_refused(b, req);
     }

@@ -47,9 +47,10 @@ long kaio_worker_run(struct kaio_req *req); /* bytes or -errno; without the lock
 
 /* stream.c */
 void kaio_stream_begin(void);
-LOCKED bool kaio_stream_needs_reaper(void);       /* some wait for it */
-LOCKED struct kaio_req *kaio_stream_polled(void); /* one that is in the set; NULL: none */
-struct kaio_req *kaio_stream_next_blocker(void);  /* whose thread is to be started; NULL: none */
+LOCKED bool kaio_stream_needs_reaper(void); /* some wait for it */
+LOCKED struct kaio_req *
+kaio_stream_polled(uint32_t *next); /* of those in the set, from *next on; NULL: no more */
+struct kaio_req *kaio_stream_next_blocker(void); /* whose thread is to be started; NULL: none */
 bool kaio_stream_misleads(const struct kaio_req *req);
 LOCKED bool kaio_stream_poll(const struct kaio_batch *b,
                              struct kaio_req *req); /* false: it cannot */

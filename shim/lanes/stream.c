@@ -159,15 +159,18 @@ bool kaio_stream_sweep(struct kaio_batch *b) {
     return waits.sweeping;
 }
 
-struct kaio_req *kaio_stream_polled(void) {
-    for (uint32_t i = 0; waits.epolled && i < kaio_req_count(); i++)
-        if (kaio_req_at(i)->poller == KAIO_EPOLL) return kaio_req_at(i);
+struct kaio_req *kaio_stream_polled(uint32_t *next) {
+    while (waits.epolled && *next < kaio_req_count()) {
+        struct kaio_req *req = kaio_req_at((*next)++);
+        if (req->poller == KAIO_EPOLL) return req;
+    }
     return NULL;
 }
 
 void kaio_stream_poll_again(struct kaio_batch *b) {
     struct kaio_req *req;
-    while ((req = kaio_stream_polled())) answer_ready(b, req, 0);
+    uint32_t next = 0;
+    while ((req = kaio_stream_polled(&next))) answer_ready(b, req, 0);
 }
 
 /* SO_RCVTIMEO, SO_SNDTIMEO: a socket's read() or write() gives up after so many ns; 0: never. */
