@@ -45,11 +45,11 @@ $(B)/found: FORCE
 		printf '#if __has_include(<sys/sdt.h>)\nprobes\n#endif\n' | $(CC) $(CPPFLAGS) -E -P -)"; \
 	[ "$$found" = "$$(cat $@ 2>/dev/null)" ] || echo "$$found" >$@
 
-$(B)/libkaio.so: $(OBJECTS)
+$(B)/libkaio.so: $(OBJECTS) shim/local.map
 $(B)/libkaio-record.so: $(RECORDER:%=$(B)/record/%.o)
 $(B)/libkaio.so: KAIO_LDFLAGS += -Wl,--version-script=shim/local.map
 $(LIBRARIES):
-	$(CC) $(CFLAGS) $(LDFLAGS) $(KAIO_LDFLAGS) -o $@ $^
+	$(CC) $(CFLAGS) $(LDFLAGS) $(KAIO_LDFLAGS) -o $@ $(filter %.o,$^)
 
 $(B)/shim/%.o: shim/%.c $(HEADERS) Makefile $(B)/found
 	@mkdir -p $(@D)

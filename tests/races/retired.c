@@ -6,11 +6,11 @@
  * that at all, and the thread reads meanwhile. For retired.sh. x86-64. */
 #include "test.h"
 #include "replace.h"
+#include "step.h"
 
 #include <linux/futex.h>
-#include <ucontext.h>
 
-enum { BLOCK = 4096, BLOCKS = 64, STEPS = 240, TRAP_FLAG = 0x100 };
+enum { BLOCK = 4096, BLOCKS = 64, STEPS = 240 };
 /* Of a stock of 16 the first half; while it is filled up again; and all that it holds then. */
 enum { HALF = 8, MEANWHILE = 7, AFTER = 16, READS = HALF + MEANWHILE + AFTER };
 enum { THREADS = 5 }; /* this, the reaper, the one that reads the FIFO, two that wait */
@@ -26,18 +26,12 @@ static void wait_for(sem_t *sem) {
     while (sem_wait(sem)) continue;
 }
 
-static void set_trap_flag(void) {
+static void step_from_here(void) {
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGTRAP);
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);
-    __asm__ volatile("pushfq; orq $0x100, (%%rsp); popfq" ::: "memory", "cc");
-}
-
-/* syscall with rt_sigprocmask: the thread ends, and SIGTRAP is about to be blocked */
-static bool blocks_signals(const greg_t *regs) {
-    const unsigned char *next = (const unsigned char *)regs[REG_RIP];
-    return next[0] == 0x0f && next[1] == 0x05 && regs[REG_RAX] == SYS_rt_sigprocmask;
+    set_trap_flag();
 }
 
 static void on_trap(int signo, siginfo_t *info, void *context) {
@@ -68,7 +62,7 @@ static long at_call(const struct call *call) {
         goes_on = true;
     } else if (call->nr == SYS_fcntl && by_reaper && goes_on && !stepped) {
         stepped = true;
-        set_trap_flag();
+        step_from_here();
     }
     return GO_ON;
 }

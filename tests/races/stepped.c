@@ -5,10 +5,9 @@
  * it goes on in the call, makes another request, and ends by itself. x86-64. */
 #include "test.h"
 #include "replace.h"
+#include "step.h"
 
-#include <ucontext.h>
-
-enum { BLOCK = 4096, BLOCKS = 64, TRAP_FLAG = 0x100, FEW = 70, MOST = 100 };
+enum { BLOCK = 4096, BLOCKS = 64, FEW = 70, MOST = 100 };
 
 static int fd;
 static char *buf, *own;
@@ -40,12 +39,6 @@ static void fork_here(void) {
         if (!read_block(i)) _exit(3);
 }
 
-/* syscall with rt_sigprocmask: signals are about to be blocked, SIGTRAP with them */
-static bool blocks_signals(const greg_t *regs) {
-    const unsigned char *next = (const unsigned char *)regs[REG_RIP];
-    return next[0] == 0x0f && next[1] == 0x05 && regs[REG_RAX] == SYS_rt_sigprocmask;
-}
-
 static void on_trap(int signo, siginfo_t *info, void *context) {
     greg_t *regs = ((ucontext_t *)context)->uc_mcontext.gregs;
     uintptr_t at = (uintptr_t)regs[REG_RIP];
@@ -55,10 +48,6 @@ static void on_trap(int signo, siginfo_t *info, void *context) {
         over = true;
     }
     if (over || blocks_signals(regs)) regs[REG_EFL] &= ~TRAP_FLAG;
-}
-
-static void set_trap_flag(void) {
-    __asm__ volatile("pushfq; orq $0x100, (%%rsp); popfq" ::: "memory", "cc");
 }
 
 static void clear_trap_flag(void) {
