@@ -65,7 +65,7 @@ static void batch_init(struct kaio_batch *b) {
     TAILQ_INIT(&b->answers);
     TAILQ_INIT(&b->begin);
     TAILQ_INIT(&b->offer);
-    TAILQ_INIT(&b->run);
+    TAILQ_INIT(&b->copy);
     TAILQ_INIT(&b->notify);
     TAILQ_INIT(&b->lists);
     b->careful = false;
@@ -155,18 +155,15 @@ LOCKED static bool submit(struct kaio_batch *b) {
     return true;
 }
 
-LOCKED static bool run(struct kaio_batch *b) {
-    struct kaio_req *req = TAILQ_FIRST(&b->run);
+LOCKED static bool copy(struct kaio_batch *b) {
+    struct kaio_req *req = TAILQ_FIRST(&b->copy);
     if (!req) return false;
-    TAILQ_REMOVE(&b->run, req, link);
-    bool offer = req->state == KAIO_OFFERED;
+    TAILQ_REMOVE(&b->copy, req, link);
     if (req->op == KAIO_WRITE) kaio_raised_before(&b->raised, &b->mask);
     kaio_unlock();
-    long res = offer ? kaio_copy(req) : kaio_worker_run(req);
+    long res = kaio_copy(req);
     kaio_lock();
-    if (!offer) kaio_raised_note(); /* maybe, after a part */
-    if (offer) kaio_answer(b, req, KAIO_SAYS, res);
-    else kaio_worker_finish(b, req, res);
+    kaio_answer(b, req, KAIO_SAYS, res);
     return true;
 }
 
@@ -187,10 +184,10 @@ void kaio_leave(struct kaio_batch *b) {
         kaio_kernel_backlog(b);
         if (kaio_reaper.owed && !kaio_reaper.watching && kaio_reaper.thread) kaio_reaper_watch();
     } while (kaio_decide(b) || kaio_reaper_start(b) || submit(b) || wake() || notify(b) ||
-             kaio_blocker_create(b) || kaio_worker_call(b) || end_covered(b) || run(b) ||
+             kaio_blocker_create(b) || kaio_worker_call(b) || end_covered(b) || copy(b) ||
              kaio_decide(b) || more);
     KAIO_ASSERT(TAILQ_EMPTY(&b->answers) && TAILQ_EMPTY(&b->begin) && TAILQ_EMPTY(&b->offer) &&
-                TAILQ_EMPTY(&b->run));
+                TAILQ_EMPTY(&b->copy));
     bool raised = kaio_raised_since(&b->raised);
     if (__builtin_expect(kaio_stats_on, false)) kaio_stats_update();
     kaio_direct_stock(b->self);

@@ -59,7 +59,7 @@ void kaio_copy_offer(struct kaio_batch *b, struct kaio_req *req) {
     kaio_req_move(req, KAIO_OFFERED);
     req->lane = KAIO_BY_CALLER;
     req->buffered = req->op == KAIO_READ && !req->in_line && !req->file->memory;
-    TAILQ_INSERT_TAIL(&b->run, req, link);
+    TAILQ_INSERT_TAIL(&b->copy, req, link);
 }
 
 /* Offset -1 stands for none. */

@@ -40,8 +40,6 @@ bool kaio_copy_is_quick(size_t nbytes, uint64_t took_ns); /* it did not wait for
 bool kaio_copy_read(struct aiocb *cb);                    /* without the lock; true: it has ended */
 
 /* worker.c */
-LOCKED void kaio_worker_run_inline(struct kaio_batch *b,
-                                   struct kaio_req *req); /* by this very thread */
 LOCKED void kaio_worker_finish(struct kaio_batch *b, struct kaio_req *req, long res);
 long kaio_worker_run(struct kaio_req *req); /* bytes or -errno; without the lock */
 

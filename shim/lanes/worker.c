@@ -1,7 +1,7 @@
 /* worker.c - the lane of calls that may wait: pread(), pwrite(), fsync().
  *
- * kaio_worker_run() without the lock, on a worker (core/workers.c), on a blocker, or inline on the
- * caller's thread; the rest under the lock.
+ * kaio_worker_run() without the lock, on a worker or a blocker (core/workers.c, core/blockers.c);
+ * the rest under the lock.
  */
 #include "lanes/lanes.h"
 
@@ -54,14 +54,8 @@ long kaio_worker_run(struct kaio_req *req) {
     return (long)req->done + r;
 }
 
-/* By the calling thread, at its kaio_leave(). */
-void kaio_worker_run_inline(struct kaio_batch *b, struct kaio_req *req) {
-    kaio_req_move(req, KAIO_RUNNING);
-    TAILQ_INSERT_TAIL(&b->run, req, link);
-}
-
 void kaio_worker_finish(struct kaio_batch *b, struct kaio_req *req, long res) {
     kaio_queue_ended(req);
-    req->lane = kaio_is_ours ? KAIO_BY_WORKER : KAIO_BY_CALLER;
+    req->lane = KAIO_BY_WORKER;
     kaio_answer(b, req, res == -ESPIPE ? KAIO_SAYS : KAIO_FINAL, res);
 }

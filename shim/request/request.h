@@ -133,7 +133,7 @@ struct kaio_batch {
     struct kaio_reqs answers;  /* of lanes: kaio_decide() says what comes next */
     struct kaio_reqs begin;    /* whose turn it is: to be offered */
     struct kaio_reqs offer;    /* to io_submit() */
-    struct kaio_reqs run;      /* to be copied or worked off by this very thread */
+    struct kaio_reqs copy;     /* to be offered by this very thread's own call */
     struct kaio_reqs notify;   /* published; SIGEV_THREAD to be started */
     struct kaio_lios lists;    /* ended; SIGEV_THREAD to be started */
     bool careful;              /* maybe in a signal handler: start no thread */
