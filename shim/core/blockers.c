@@ -43,7 +43,7 @@ static bool blocker_sleep(struct kaio_req *req, uint64_t end, short *ready) {
     /* relaxed: as in fall_asleep() in wait.c */
     if (fds[1].fd >= 0)
         atomic_store_explicit(&b.self->sleep, KAIO_ON_EVENTFD, memory_order_relaxed);
-    req->poller = KAIO_BLOCKER;
+    req->lane = KAIO_BY_BLOCKER;
     kaio_req_move(req, KAIO_POLLING);
     kaio_leave(&b);
     int ms = fds[1].fd < 0 ? LOOK_MS : kaio_stream_ms_until(end);

@@ -1,10 +1,9 @@
 /* cancel.c - aio_cancel(), and what close() does to streams. Under the lock.
  *
- * Everything that has not begun can be cancelled: it is taken off the list that its state names and
- * ends like any request, with ECANCELED and its notification. Of a poll nobody is told but a
- * blocker, which then finds a zombie. In the kernel or in a worker's hands: not
- * cancelled. Nor is what has transferred a part: a stream's ends now, with that count; a file's
- * goes on.
+ * Everything that has not begun can be cancelled: it is taken out of its queue, or back from its
+ * lane, and ends like any request, with ECANCELED and its notification. In the kernel or in a
+ * worker's hands: not cancelled. Nor is what has transferred a part: a stream's ends now, with that
+ * count; a file's goes on.
  */
 #include "core/core.h"
 
@@ -13,29 +12,24 @@
 
 #define MOMENT_NS 100000
 
+static bool has_ended(const struct kaio_req *req) {
+    return req->state == KAIO_FREE || req->state == KAIO_DONE || req->state == KAIO_ZOMBIE;
+}
+
+static bool may_cancel(const struct kaio_req *req) {
+    if (req->op == KAIO_BARRIER) return false;
+    if (req->state == KAIO_QUEUED || req->state == KAIO_BACKLOG) return req->done == 0;
+    return req->state == KAIO_HELD || req->state == KAIO_LINED || req->state == KAIO_POLLING;
+}
+
 /* The answer for one request; AIO_ALLDONE for what has ended. */
 LOCKED static int cancel_one(struct kaio_batch *b, struct kaio_req *req) {
-    switch (req->state) {
-    case KAIO_HELD: kaio_order_unhold(req); break;
-    case KAIO_BACKLOG:
-        if (req->done > 0) return AIO_NOTCANCELED;
-        kaio_kernel_unqueue(req);
-        break;
-    case KAIO_QUEUED:
-        if (req->done > 0) return AIO_NOTCANCELED;
-        kaio_queue_drop(req);
-        break;
-    case KAIO_POLLING:
-        if (req->poller != KAIO_EPOLL) kaio_stream_cancel(req);
-        else kaio_stream_unpoll(req);
-        break;
-    case KAIO_LINED: kaio_rank_remove(&req->file->line[req->op], req); break;
-    case KAIO_OFFERED:
-    case KAIO_SUBMITTED:
-    case KAIO_RUNNING: return AIO_NOTCANCELED;
-    default: return AIO_ALLDONE;
-    }
-    bool begun = req->done > 0; /* not before: who offers or runs it counts without the lock */
+    if (has_ended(req)) return AIO_ALLDONE;
+    if (!may_cancel(req)) return AIO_NOTCANCELED;
+    if (req->state == KAIO_HELD) kaio_order_unhold(req);
+    else if (req->state == KAIO_LINED) kaio_rank_remove(&req->file->line[req->op], req);
+    else kaio_lane_take_back(req);
+    bool begun = req->done > 0; /* a stream's, that a part has been transferred of */
     kaio_complete(b, req, -ECANCELED);
     return begun ? AIO_NOTCANCELED : AIO_CANCELED;
 }
@@ -44,13 +38,6 @@ LOCKED static int cancel_one(struct kaio_batch *b, struct kaio_req *req) {
 static int worse(int a, int b) {
     if (a == AIO_NOTCANCELED || b == AIO_NOTCANCELED) return AIO_NOTCANCELED;
     return a == AIO_CANCELED ? a : b;
-}
-
-/* Could cancel_one() end it? */
-static bool may_cancel(const struct kaio_req *req) {
-    if (req->op == KAIO_BARRIER) return false;
-    if (req->state == KAIO_QUEUED || req->state == KAIO_BACKLOG) return req->done == 0;
-    return req->state == KAIO_HELD || req->state == KAIO_LINED || req->state == KAIO_POLLING;
 }
 
 /* The last of a list, or each would give way to the one behind it; made before the call. */

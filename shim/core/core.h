@@ -32,6 +32,10 @@ LOCKED bool
 kaio_order_line_up(struct kaio_req *req); /* of a stream; false: it is not its turn yet */
 LOCKED void kaio_order_line_end(struct kaio_batch *b, struct kaio_req *req);
 
+/* lane.c */
+LOCKED void kaio_lane_give(struct kaio_batch *b, struct kaio_req *req, enum kaio_lane lane);
+LOCKED void kaio_lane_take_back(struct kaio_req *req); /* cancelled before it has begun */
+
 /* finish.c */
 extern atomic_bool kaio_sending;
 /* Is the end of some request published, but may yet change? Without the lock, by every aio_error().

@@ -63,9 +63,10 @@ void kaio_complete_item(struct kaio_batch *b, struct kaio_lio *lio, bool failed)
 void kaio_complete(struct kaio_batch *b, struct kaio_req *req, long res) {
     if (res < 0 && req->done > 0) res = (long)req->done;
     kaio_req_move(req, KAIO_DONE);
+    enum kaio_lane by = req->lane < KAIO_LANES ? req->lane : KAIO_BY_WORKER; /* a blocker */
     if (__builtin_expect(kaio_stats_on, false))
-        kaio_stats_complete(req->lane, req->op, req->start_ns, res);
-    KAIO_PROBE(complete, req->cb, req->lane, res);
+        kaio_stats_complete(by, req->op, req->start_ns, res);
+    KAIO_PROBE(complete, req->cb, by, res);
     req->answer.res = publish(req, res);
     kaio_thread_wake_waiter(req->waiter);
     wake_submitter(req);

@@ -46,13 +46,12 @@ LOCKED static bool was_cancelled(struct kaio_batch *b, struct kaio_req *req) {
     return true;
 }
 
-/* In the reaper's epoll set; what that does not take, or has a time limit, gets a thread. */
+/* Of the two that wait for streams, the one that is not misled. */
 LOCKED static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool can_poll) {
     if (was_cancelled(b, req)) return;
     int flags = can_poll ? fcntl(req->iocb.aio_fildes, F_GETFL) : -1;
     if (flags >= 0 && flags & O_NONBLOCK) kaio_complete(b, req, -EAGAIN);
-    else if (!can_poll || kaio_stream_has_limit(req) || !kaio_stream_poll(b, req))
-        kaio_stream_block(b, req);
+    else kaio_lane_give(b, req, can_poll ? KAIO_BY_EPOLL : KAIO_BY_NEW_BLOCKER);
 }
 
 LOCKED static void declined(struct kaio_batch *b, struct kaio_req *req, enum kaio_reason reason) {
@@ -63,7 +62,7 @@ LOCKED static void declined(struct kaio_batch *b, struct kaio_req *req, enum kai
     } else if (req->op <= KAIO_WRITE && is_stream(b, req)) {
         kaio_begin(b, req); /* it was no stream when it was offered: in turn, as one */
     } else {
-        kaio_queue_add(req);
+        kaio_lane_give(b, req, KAIO_BY_WORKER);
     }
 }
 
@@ -139,19 +138,18 @@ LOCKED static void begin(struct kaio_batch *b, struct kaio_req *req) {
     if (req->op <= KAIO_WRITE && !req->in_line && may_be_stream(b, req) && !kaio_order_line_up(req))
         return;
     if (req->in_line && kaio_stream_misleads(req)) {
-        kaio_stream_block(b, req);
+        kaio_lane_give(b, req, KAIO_BY_NEW_BLOCKER);
         return;
     }
     if (was_cancelled(b, req)) return;
     if (req->in_line) {
-        kaio_copy_offer(b, req);
+        kaio_lane_give(b, req, KAIO_BY_CALLER);
         return;
     }
     bool copy;
     enum kaio_reason reason = decline_early(req, &copy);
     if (reason != KAIO_REASONS) declined(b, req, reason);
-    else if (copy) kaio_copy_offer(b, req);
-    else kaio_kernel_offer(b, req);
+    else kaio_lane_give(b, req, copy ? KAIO_BY_CALLER : KAIO_BY_KERNEL);
 }
 
 /* A stream that has waited. After a part has been written, an error ends the request with that

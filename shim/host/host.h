@@ -51,8 +51,18 @@ enum kaio_op { KAIO_READ, KAIO_WRITE, KAIO_INVALID, KAIO_FSYNC, KAIO_FDSYNC, KAI
 /* What a descriptor is, as far as it matters here. */
 enum kaio_kind { KAIO_UNKNOWN, KAIO_FILE_LIKE, KAIO_STREAM };
 
-/* Who has carried a request out. */
-enum kaio_lane { KAIO_NOBODY, KAIO_BY_KERNEL, KAIO_BY_WORKER, KAIO_BY_CALLER, KAIO_LANES };
+/* Who has a request, or has carried it out. The report names those before KAIO_LANES; with the
+ * others a stream's request waits. */
+enum kaio_lane {
+    KAIO_NOBODY,
+    KAIO_BY_KERNEL,
+    KAIO_BY_WORKER,
+    KAIO_BY_CALLER,
+    KAIO_LANES,
+    KAIO_BY_EPOLL = KAIO_LANES, /* the reaper's set */
+    KAIO_BY_NEW_BLOCKER,        /* a thread that is to be started */
+    KAIO_BY_BLOCKER, /* that thread, until it has let go of the request (kaio_stream_unblock()) */
+};
 
 /* Why a request was not left to the kernel. Order and names are those of the report. */
 enum kaio_reason {

@@ -37,6 +37,7 @@ void kaio_direct_stock(struct kaio_thread *self) {
     if (!kaio_fd_is_marked(self->efd) || !kaio_context.ctx) return;
     if (!kaio_flight_ready(kaio_context.depth)) return;
     for (unsigned n = self->nstock; n < KAIO_STOCK && (req = kaio_req_take()); n++) {
+        req->lane = KAIO_BY_KERNEL;
         self->stock[n] = req;
         self->nstock = n + 1;
     }
@@ -113,7 +114,6 @@ static void begin(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, struc
     kaio_req_fill(req, cb, op, file, cb->aio_fildes);
     kaio_req_prepare(req);
     io_set_eventfd(&req->iocb, efd);
-    req->lane = KAIO_BY_KERNEL;
     /* release: pairs with the acquires in kaio_flight_count_all() and in event() in kernel.c */
     __atomic_store_n(&req->state, KAIO_SUBMITTED, __ATOMIC_RELEASE);
 }

@@ -100,7 +100,6 @@ LOCKED static void flag_and_enqueue(struct kaio_batch *b, struct kaio_req *req) 
 }
 
 void kaio_kernel_offer(struct kaio_batch *b, struct kaio_req *req) {
-    req->lane = KAIO_BY_KERNEL;
     kaio_req_prepare(req);
     flag_and_enqueue(b, req);
 }

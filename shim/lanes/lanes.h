@@ -41,6 +41,7 @@ bool kaio_copy_read(struct aiocb *cb);                    /* without the lock; t
 
 /* worker.c */
 LOCKED void kaio_worker_finish(struct kaio_batch *b, struct kaio_req *req, long res);
+LOCKED void kaio_worker_offer(struct kaio_batch *b, struct kaio_req *req);
 long kaio_worker_run(struct kaio_req *req); /* bytes or -errno; without the lock */
 
 /* stream.c */
@@ -50,14 +51,12 @@ LOCKED struct kaio_req *
 kaio_stream_polled(uint32_t *next); /* of those in the set, from *next on; NULL: no more */
 struct kaio_req *kaio_stream_next_blocker(void); /* whose thread is to be started; NULL: none */
 bool kaio_stream_misleads(const struct kaio_req *req);
-LOCKED bool kaio_stream_poll(const struct kaio_batch *b,
-                             struct kaio_req *req); /* false: it cannot */
+LOCKED void kaio_stream_poll(struct kaio_batch *b, struct kaio_req *req);
 LOCKED void kaio_stream_unpoll(struct kaio_req *req);
 LOCKED void kaio_stream_event(struct kaio_batch *b, const struct epoll_event *ev);
 LOCKED bool kaio_stream_sweep(struct kaio_batch *b);      /* true: it is not at its end */
 LOCKED void kaio_stream_poll_again(struct kaio_batch *b); /* all: the set is a new one */
 uint64_t kaio_stream_limit(const struct kaio_req *req);   /* ns; 0: none */
-bool kaio_stream_has_limit(const struct kaio_req *req);
 int kaio_stream_ms_until(uint64_t end);
 bool kaio_stream_is_hung_up(const struct kaio_req *req, short ready);
 LOCKED bool kaio_stream_enters(const struct kaio_file *file); /* close() must not go past it */

@@ -79,7 +79,7 @@ bool kaio_stream_misleads(const struct kaio_req *req) {
 }
 
 static unsigned wanted(const struct kaio_req *req) {
-    return !req || req->poller != KAIO_EPOLL ? 0 : req->op == KAIO_READ ? EPOLLIN : EPOLLOUT;
+    return !req || req->lane != KAIO_BY_EPOLL ? 0 : req->op == KAIO_READ ? EPOLLIN : EPOLLOUT;
 }
 
 /* One entry for both directions of a descriptor, which each event disarms. It stays in the set when
@@ -91,24 +91,42 @@ static int arm(int call, struct kaio_file *file, int fd) {
     return epoll_ctl(kaio_epoll_set(), call, fd, &ev) ? -errno : 0;
 }
 
-bool kaio_stream_poll(const struct kaio_batch *b, struct kaio_req *req) {
+/* SO_RCVTIMEO, SO_SNDTIMEO: a socket's read() or write() gives up after so many ns; 0: never. */
+uint64_t kaio_stream_limit(const struct kaio_req *req) {
+    struct timeval limit = {0, 0};
+    socklen_t n = sizeof limit;
+    int option = req->op == KAIO_READ ? SO_RCVTIMEO : SO_SNDTIMEO;
+    if (getsockopt(req->iocb.aio_fildes, SOL_SOCKET, option, &limit, &n)) return 0;
+    return (uint64_t)limit.tv_sec * 1000000000u + (uint64_t)limit.tv_usec * 1000u;
+}
+
+/* POLLING already, so that it can be cancelled before the thread is there. */
+void kaio_stream_block(struct kaio_batch *b, struct kaio_req *req) {
+    req->lane = KAIO_BY_NEW_BLOCKER;
+    kaio_req_move(req, KAIO_POLLING);
+    TAILQ_INSERT_TAIL(&waits.blockers, req, link);
+    if (b->careful) kaio_reaper_kick(); /* it starts one */
+}
+
+LOCKED static bool poll_it(const struct kaio_batch *b, struct kaio_req *req) {
     if (!kaio_reaper_ready(b->careful)) return false;
-    req->poller = KAIO_EPOLL;
-    waits.epolled++;
     int err = arm(EPOLL_CTL_MOD, req->file, req->iocb.aio_fildes);
     if (err == -ENOENT) err = arm(EPOLL_CTL_ADD, req->file, req->iocb.aio_fildes);
-    if (err) {
-        kaio_stream_unpoll(req);
-        return false;
-    }
+    if (err) return false;
+    waits.epolled++;
     kaio_counted.streams++;
     kaio_req_move(req, KAIO_POLLING);
     return true;
 }
 
+/* What the set does not take gets a thread, and so does what has a time limit. */
+void kaio_stream_poll(struct kaio_batch *b, struct kaio_req *req) {
+    if (kaio_stream_limit(req) > 0 || !poll_it(b, req)) kaio_stream_block(b, req);
+}
+
 /* Its entry may bring an event all the same. */
 void kaio_stream_unpoll(struct kaio_req *req) {
-    req->poller = KAIO_NO_POLLER;
+    req->lane = KAIO_BY_CALLER;
     waits.epolled--;
 }
 
@@ -150,7 +168,7 @@ bool kaio_stream_sweep(struct kaio_batch *b) {
     uint32_t all = kaio_req_count(), end = waits.next + SWEEP;
     for (; waits.next < all && waits.next < end && armed < KAIO_HOLD; waits.next++) {
         struct kaio_req *req = kaio_req_at(waits.next);
-        if (req->poller != KAIO_EPOLL) continue;
+        if (req->lane != KAIO_BY_EPOLL) continue;
         arm_again(b, req);
         armed++;
     }
@@ -162,7 +180,7 @@ bool kaio_stream_sweep(struct kaio_batch *b) {
 struct kaio_req *kaio_stream_polled(uint32_t *next) {
     while (waits.epolled && *next < kaio_req_count()) {
         struct kaio_req *req = kaio_req_at((*next)++);
-        if (req->poller == KAIO_EPOLL) return req;
+        if (req->lane == KAIO_BY_EPOLL) return req;
     }
     return NULL;
 }
@@ -171,19 +189,6 @@ void kaio_stream_poll_again(struct kaio_batch *b) {
     struct kaio_req *req;
     uint32_t next = 0;
     while ((req = kaio_stream_polled(&next))) answer_ready(b, req, 0);
-}
-
-/* SO_RCVTIMEO, SO_SNDTIMEO: a socket's read() or write() gives up after so many ns; 0: never. */
-uint64_t kaio_stream_limit(const struct kaio_req *req) {
-    struct timeval limit = {0, 0};
-    socklen_t n = sizeof limit;
-    int option = req->op == KAIO_READ ? SO_RCVTIMEO : SO_SNDTIMEO;
-    if (getsockopt(req->iocb.aio_fildes, SOL_SOCKET, option, &limit, &n)) return 0;
-    return (uint64_t)limit.tv_sec * 1000000000u + (uint64_t)limit.tv_usec * 1000u;
-}
-
-bool kaio_stream_has_limit(const struct kaio_req *req) {
-    return kaio_stream_limit(req) > 0;
 }
 
 /* For poll(); end 0: no limit. */
@@ -271,19 +276,11 @@ bool kaio_stream_must_wait(struct kaio_req *req, long res, short ready) {
     return res == -EAGAIN || (terminal && !poll_misleads(req, flags) && !is_ready(req));
 }
 
-/* POLLING already, so that it can be cancelled before the thread is there. */
-void kaio_stream_block(struct kaio_batch *b, struct kaio_req *req) {
-    req->poller = KAIO_BLOCKER_DUE;
-    kaio_req_move(req, KAIO_POLLING);
-    TAILQ_INSERT_TAIL(&waits.blockers, req, link);
-    if (b->careful) kaio_reaper_kick(); /* it starts one */
-}
-
 struct kaio_req *kaio_stream_next_blocker(void) {
     struct kaio_req *req = TAILQ_FIRST(&waits.blockers);
     if (!req) return NULL;
     TAILQ_REMOVE(&waits.blockers, req, link);
-    req->poller = KAIO_BLOCKER;
+    req->lane = KAIO_BY_BLOCKER;
     return req;
 }
 
@@ -293,17 +290,17 @@ bool kaio_stream_unblock(struct kaio_req *req, enum kaio_state state) {
     bool cancelled = req->state != KAIO_POLLING;
     if (cancelled) kaio_file_unsubmitted(req->file, -1);
     else kaio_req_move(req, state);
-    req->poller = KAIO_NO_POLLER;
+    req->lane = KAIO_BY_WORKER;
     if (req->state == KAIO_ZOMBIE) kaio_req_free(req);
     return !cancelled;
 }
 
 /* Under the lock. close() waits until the blocker is out of poll(), which holds the file open. */
 void kaio_stream_cancel(struct kaio_req *req) {
-    if (req->poller == KAIO_BLOCKER_DUE) {
-        TAILQ_REMOVE(&waits.blockers, req, link);
-        kaio_stream_unblock(req, KAIO_RUNNING);
+    if (req->lane == KAIO_BY_BLOCKER) {
+        kaio_file_unsubmitted(req->file, 1); /* taken back in blocker_begin() */
         return;
     }
-    kaio_file_unsubmitted(req->file, 1); /* taken back in blocker_begin() */
+    TAILQ_REMOVE(&waits.blockers, req, link);
+    req->lane = KAIO_BY_WORKER;
 }

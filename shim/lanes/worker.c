@@ -54,8 +54,12 @@ long kaio_worker_run(struct kaio_req *req) {
     return (long)req->done + r;
 }
 
+void kaio_worker_offer(struct kaio_batch *b, struct kaio_req *req) {
+    (void)b;
+    kaio_queue_add(req);
+}
+
 void kaio_worker_finish(struct kaio_batch *b, struct kaio_req *req, long res) {
     kaio_queue_ended(req);
-    req->lane = KAIO_BY_WORKER;
     kaio_answer(b, req, res == -ESPIPE ? KAIO_SAYS : KAIO_FINAL, res);
 }

@@ -212,7 +212,7 @@ void kaio_req_move(struct kaio_req *req, enum kaio_state state) {
 
 void kaio_req_free(struct kaio_req *req) {
     __atomic_store_n(&req->cb, NULL, __ATOMIC_RELAXED);
-    kaio_req_move(req, req->poller == KAIO_BLOCKER ? KAIO_ZOMBIE : KAIO_FREE);
+    kaio_req_move(req, req->lane == KAIO_BY_BLOCKER ? KAIO_ZOMBIE : KAIO_FREE);
     if (req->state == KAIO_FREE) TAILQ_INSERT_HEAD(&pool.free, req, link);
 }
 

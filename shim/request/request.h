@@ -14,7 +14,7 @@ enum kaio_state {
     KAIO_OFFERED, /* in a batch: to begin, answered, on the way into io_submit(), or to be copied */
     KAIO_SUBMITTED, /* in the kernel as an iocb */
     KAIO_LINED,     /* in file->line[]: waits behind an earlier one of the stream */
-    KAIO_POLLING,   /* file->served[]: waits for its peer; req->poller says how */
+    KAIO_POLLING,   /* file->served[]: waits for its peer; req->lane says how */
     KAIO_QUEUED,    /* for workers: in file->reads or file->writes */
     KAIO_RUNNING,   /* some thread has taken it and is inside pread(), pwrite() or fsync() */
     KAIO_DONE,      /* its status is published; its SIGEV_THREAD is on the way */
@@ -26,14 +26,6 @@ enum kaio_says {
     KAIO_FINAL, /* the request ends: bytes or -errno */
     KAIO_SAYS,  /* an offer: as in an event, or what io_submit() failed with */
     KAIO_READY, /* the stream may be: poll(2)'s events */
-};
-
-/* Who waits for a stream that is POLLING, or still refers to it. */
-enum kaio_poller {
-    KAIO_NO_POLLER,
-    KAIO_EPOLL,       /* the reaper's set */
-    KAIO_BLOCKER_DUE, /* its thread is to be started */
-    KAIO_BLOCKER,     /* that thread, until it has let go of the request (kaio_stream_unblock()) */
 };
 
 struct kaio_answer {
@@ -64,7 +56,6 @@ struct kaio_req {
     uint64_t start_ns;             /* (L) of the call that made it; only if kaio_stats_on */
     struct kaio_answer answer;     /* (L) a lane's last; once DONE, the result */
     uint8_t op, lane;              /* (l) enum kaio_op, kaio_lane */
-    uint8_t poller;                /* (L) enum kaio_poller */
     uint8_t epoch;                 /* (L) counts in file->active[epoch - 1]; 0: in neither */
     bool buffered;  /* (L) a read that RWF_NOWAIT begins, if its data is not in memory: worker.c */
     uint32_t index; /* (c) in the pool; also left in cb->__abs_prio */
