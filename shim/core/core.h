@@ -26,8 +26,8 @@ LOCKED void kaio_order_start(struct kaio_batch *b,
 LOCKED void kaio_order_end(struct kaio_batch *b, struct kaio_req *req, long res);
 LOCKED bool kaio_order_end_covered(struct kaio_batch *b); /* some; false: there are none */
 LOCKED void kaio_order_renew(struct kaio_batch *b,
-                             struct kaio_req *req); /* its number: another file */
-LOCKED void kaio_order_unhold(struct kaio_req *req);       /* takes it out of held */
+                             struct kaio_req *req);  /* its number: another file */
+LOCKED void kaio_order_unhold(struct kaio_req *req); /* takes it out of held */
 LOCKED bool
 kaio_order_line_up(struct kaio_req *req); /* of a stream; false: it is not its turn yet */
 LOCKED void kaio_order_line_end(struct kaio_batch *b, struct kaio_req *req);

@@ -150,8 +150,8 @@ static void wake_up(const struct wait *w) {
 
 /* Does the kernel signal another thread of the program for it, or will it? */
 LOCKED static bool is_foreign(const struct wait *w, const struct kaio_req *req) {
-    bool ours = req->state == KAIO_QUEUED || req->state == KAIO_RUNNING ||
-                req->lane >= KAIO_BY_NEW_BLOCKER;
+    bool ours =
+        req->state == KAIO_QUEUED || req->state == KAIO_RUNNING || req->lane >= KAIO_BY_NEW_BLOCKER;
     return !ours && req->owner != w->self && req->owner != kaio_reaper.thread;
 }
 
