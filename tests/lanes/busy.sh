@@ -6,7 +6,7 @@
 # alone: it measures
 set -eu
 program=$TESTS_TOP/build/tests/lanes/busy rounds=7 failures=0
-loops=() group= policy=()
+loops=() policy=() group=
 ended() {
     [ ${#loops[@]} = 0 ] || kill "${loops[@]}" 2>/dev/null || true
     loops=()
