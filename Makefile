@@ -19,7 +19,7 @@ CPPFLAGS += -DKAIO_DEBUG
 endif
 FORTIFY ?= 2
 KAIO_CFLAGS = -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -ftls-model=initial-exec \
-	-Ishim -Wall -Wextra -Werror -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=$(FORTIFY) -pthread
+	-Ishim -Wall -Wextra -Werror -Wno-psabi -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=$(FORTIFY) -pthread
 KAIO_LDFLAGS = -shared -pthread -Wl,-z,relro,-z,now,-z,noexecstack,-soname,$(@F)
 SOURCES = $(shell find shim -name "*.c")
 HEADERS = $(shell find shim record -name "*.h" -o -name "*.def")

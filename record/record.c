@@ -67,12 +67,12 @@ static struct {
 static void end(int err) {
     if (atomic_exchange_explicit(&record.output, OVER, memory_order_relaxed) == OVER) return;
     kaio_say("the recording ends: %s: %s; the program goes on", *record.path ? record.path : wanted,
-             strerrordesc_np(err));
+             kaio_strerror(err));
 }
 
 static int open_record(int flags) {
     flags |= O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
-    return (int)syscall(SYS_openat, AT_FDCWD, record.path, flags, 0666);
+    return (int)syscall(SYS_openat, AT_FDCWD, record.path, flags | O_LARGEFILE, 0666);
 }
 
 static int create(void) {
@@ -135,7 +135,7 @@ static bool put(const char *text, size_t n) {
     int fd = current();
     int err = fd < 0 ? -fd : -kaio_output_put(fd, text, n, &done);
     if (err == 0) return true;
-    if (done && fstat(fd, &st) == 0 && ftruncate(fd, st.st_size - (off_t)done)) err = errno;
+    if (done && kaio_fstat(fd, &st) == 0 && ftruncate(fd, st.st_size - (off_t)done)) err = errno;
     end(err);
     return false;
 }
@@ -144,7 +144,7 @@ static bool put(const char *text, size_t n) {
 static bool path_of(int fd, char path[PATH_MOST + 1]) {
     struct stat st;
     char link[32];
-    if (fstat(fd, &st) || !(S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))) {
+    if (kaio_fstat(fd, &st) || !(S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))) {
         atomic_fetch_add_explicit(&record.streams, 1, memory_order_relaxed);
         return false;
     }

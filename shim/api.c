@@ -36,31 +36,46 @@
 #define LIO_DSYNC    3  /* what glibc's aio_misc.h leaves in the aiocb */
 #define LIO_SYNC     4
 #define EXPORT       __attribute__((visibility("default")))
-/* The same function under its large-file name: off_t is 64 bits wide on x86-64. */
+/* The same function under its other name. Where off_t has 64 bits that is the large-file one; else
+ * the function has got that one by <aio.h> (host/machine.h), and the plain one is to be had. */
+#ifdef __LP64__
+#define LARGE(name)     name
 #define EXPORT_64(name) __asm__(".globl " #name "64\n.set " #name "64, " #name)
+#define OPCODE_64       0
+#else
+#define LARGE(name)     name "64"
+#define EXPORT_64(name) __asm__(".globl " #name "\n.set " #name ", " #name "64")
+#define OPCODE_64       128 /* what glibc adds to aio_lio_opcode for these */
+#endif
 
 /* The next definitions in line: looked up at load, for dlsym() takes locks and may allocate; or
  * when first used, since other libraries' constructors call close() before ours has run. The lookup
  * is idempotent, so racing is harmless. */
 #define EACH_NEXT(use)                                                                             \
-    use(aio_read) use(aio_write) use(aio_fsync) use(aio_error) use(aio_return) use(aio_suspend)    \
-        use(aio_cancel) use(lio_listio) use(aio_init) use(fsync) use(fdatasync) use(close)         \
-            use(close_range) use(dup2) use(dup3)
-#define DECLARE(name) static __typeof__(&name) next_##name;
+    use(aio_read, LARGE("aio_read")) use(aio_write, LARGE("aio_write"))                            \
+        use(aio_fsync, LARGE("aio_fsync")) use(aio_error, LARGE("aio_error"))                      \
+            use(aio_return, LARGE("aio_return")) use(aio_suspend, LARGE("aio_suspend"))            \
+                use(aio_cancel, LARGE("aio_cancel")) use(lio_listio, LARGE("lio_listio"))          \
+                    use(aio_init, "aio_init") use(fsync, "fsync") use(fdatasync, "fdatasync")      \
+                        use(close, "close") use(close_range, "close_range") use(dup2, "dup2")      \
+                            use(dup3, "dup3")
+#define DECLARE(name, symbol)                                                                      \
+    static const char symbol_##name[] = symbol;                                                    \
+    static __typeof__(&name) next_##name;
 EACH_NEXT(DECLARE)
 
 #define NEXT(name)                                                                                 \
     ({                                                                                             \
         __typeof__(&name) found = __atomic_load_n(&next_##name, __ATOMIC_RELAXED);                 \
         if (!found) {                                                                              \
-            found = (__typeof__(&name))dlsym(RTLD_NEXT, #name);                                    \
+            found = (__typeof__(&name))dlsym(RTLD_NEXT, symbol_##name);                            \
             __atomic_store_n(&next_##name, found, __ATOMIC_RELAXED);                               \
         }                                                                                          \
         found;                                                                                     \
     })
 
 static void next_load(void) {
-#define LOOK_UP(name) (void)NEXT(name);
+#define LOOK_UP(name, symbol) (void)NEXT(name);
     EACH_NEXT(LOOK_UP)
 }
 
@@ -68,6 +83,7 @@ static atomic_bool is_loaded;
 
 /* Configuration and next functions; idempotent, before anything else. */
 static void load(void) {
+    if (kaio_memory_is_inherited()) kaio_memory_wipe();
     if (atomic_load_explicit(&is_loaded, memory_order_acquire)) return;
     static const struct kaio_loops loops = {kaio_worker_main, kaio_reaper_main, kaio_blocker_main};
     static const char *const modes[] = {"auto", "worker", "off"};
@@ -91,6 +107,7 @@ __attribute__((constructor)) static void loaded(void) {
 }
 
 __attribute__((destructor)) static void unloaded(void) {
+    load();
     kaio_share_end();
 }
 
@@ -155,6 +172,22 @@ static bool submit_short(struct aiocb *cb, enum kaio_op op) {
     return done == KAIO_SHORT_DECLINED;
 }
 
+/* aio_read() and aio_write() where off_t has 32 bits. That struct aiocb differs from the large one
+ * in this only: the upper half of aio_offset is padding, the program's memory but libc's to use. */
+#ifdef __LP64__
+#define PLAIN(name) EXPORT_64(name);
+#else
+static void extend(struct aiocb *cb) {
+    cb->aio_offset = (int32_t)cb->aio_offset;
+}
+#define PLAIN(name)                                                                                \
+    EXPORT int plain_##name(struct aiocb *cb) __asm__(#name);                                      \
+    EXPORT int plain_##name(struct aiocb *cb) {                                                    \
+        extend(cb);                                                                                \
+        return name(cb);                                                                           \
+    }
+#endif
+
 static int read_one(struct aiocb *cb) {
     if (bad_priority(cb)) return reject(cb, EINVAL);
     cb->aio_lio_opcode = LIO_READ; /* as in glibc, here and below: it may be used in a list next */
@@ -169,7 +202,7 @@ EXPORT int aio_read(struct aiocb *cb) {
     bool off = is_off();
     return WATCHED(&cb, 1, KAIO_READ, off ? NEXT(aio_read)(cb) : read_one(cb));
 }
-EXPORT_64(aio_read);
+PLAIN(aio_read)
 
 static int write_one(struct aiocb *cb) {
     if (bad_priority(cb)) return reject(cb, EINVAL);
@@ -183,7 +216,7 @@ EXPORT int aio_write(struct aiocb *cb) {
     bool off = is_off();
     return WATCHED(&cb, 1, KAIO_WRITE, off ? NEXT(aio_write)(cb) : write_one(cb));
 }
-EXPORT_64(aio_write);
+PLAIN(aio_write)
 
 static int sync_one(int op, struct aiocb *cb) {
     if (op != O_SYNC && op != O_DSYNC) return answer(-EINVAL);
@@ -266,6 +299,23 @@ EXPORT int aio_suspend(const struct aiocb *const list[], int n, const struct tim
 }
 EXPORT_64(aio_suspend);
 
+#ifndef __LP64__
+/* The same for programs whose time_t has 64 bits (-D_TIME_BITS=64; glibc 2.34). */
+struct timespec64 {
+    int64_t tv_sec;
+    int32_t tv_nsec, unused;
+};
+EXPORT int __aio_suspend_time64(const struct aiocb *const list[], int n,
+                                const struct timespec64 *timeout);
+EXPORT int __aio_suspend_time64(const struct aiocb *const list[], int n,
+                                const struct timespec64 *timeout) {
+    if (!timeout) return aio_suspend(list, n, NULL);
+    int64_t s = timeout->tv_sec, most = LONG_MAX;
+    struct timespec limit = {(time_t)(s < most ? s : most), timeout->tv_nsec};
+    return aio_suspend(list, n, &limit);
+}
+#endif
+
 /* Cancels cb, or with NULL all requests of fd that were made before. What is cancelled ends with
  * ECANCELED and its notification. AIO_CANCELED: all; AIO_NOTCANCELED: some go on; AIO_ALLDONE:
  * there were none in progress. -1: EBADF (fd is not open), EINVAL (cb is of another descriptor, or
@@ -297,9 +347,10 @@ static void touch_list(struct aiocb *const list[], int n) {
 
 /* One item of a list. An opcode outside the three fails like any request, in the aiocb. */
 LOCKED static int submit_item(struct kaio_batch *b, struct aiocb *cb, struct kaio_lio *lio) {
-    enum kaio_op op = cb->aio_lio_opcode == LIO_READ    ? KAIO_READ
-                      : cb->aio_lio_opcode == LIO_WRITE ? KAIO_WRITE
-                                                        : KAIO_INVALID;
+    int opcode = cb->aio_lio_opcode & ~OPCODE_64;
+    enum kaio_op op = opcode == LIO_READ    ? KAIO_READ
+                      : opcode == LIO_WRITE ? KAIO_WRITE
+                                            : KAIO_INVALID;
     int err = bad_priority(cb) ? -EINVAL : kaio_submit_new(b, cb, op, lio);
     if (err) reject(cb, -err);
     return err;
@@ -382,7 +433,17 @@ EXPORT int lio_listio(int mode, struct aiocb *const list[], int n, struct sigeve
     return WATCHED(list, n, mode == LIO_WAIT ? KAIO_WATCH_WAIT : KAIO_WATCH_LIST,
                    off ? NEXT(lio_listio)(mode, list, n, sigev) : list_all(mode, list, n, sigev));
 }
+#ifdef __LP64__
 EXPORT_64(lio_listio);
+#else
+EXPORT int plain_lio_listio(int mode, struct aiocb *const list[], int n,
+                            struct sigevent *sigev) __asm__("lio_listio");
+EXPORT int plain_lio_listio(int mode, struct aiocb *const list[], int n, struct sigevent *sigev) {
+    for (int i = 0; i < n; i++)
+        if (list[i]) extend(list[i]);
+    return lio_listio(mode, list, n, sigev);
+}
+#endif
 
 /* glibc's hints for its thread pool, which has no part in this; KAIO_WORKERS and KAIO_DEPTH take
  * their place. No result, no errors. GNU, aio_init(3). Handler: no. */
@@ -390,9 +451,11 @@ EXPORT void aio_init(const struct aioinit *init) {
     if (is_off()) NEXT(aio_init)(init);
 }
 
-/* The rest: POSIX ties them to requests in progress. A process without any pays one branch. */
+/* The rest: POSIX ties them to requests in progress. A process without any pays one branch. A
+ * vfork()ed child has none; where the kernel wipes nothing, that goes by the pid. */
 static bool has_requests(void) {
-    return __builtin_expect(atomic_load_explicit(&kaio.started, memory_order_relaxed), false);
+    return __builtin_expect(atomic_load_explicit(&kaio.started, memory_order_relaxed), false) &&
+           !kaio_memory_is_inherited();
 }
 
 static void sync_requests(int fd) {

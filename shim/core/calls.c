@@ -76,7 +76,7 @@ bool kaio_reaper_start(struct kaio_batch *b) {
     atomic_store(&kaio_reaper.runs, err == 0);
     if (err == 0) return true;
     if (!calls.reaper_failed)
-        kaio_log("the reaper could not be started: %s", strerrordesc_np(-err));
+        kaio_log("the reaper could not be started: %s", kaio_strerror(-err));
     calls.reaper_failed = true;
     kaio_reaper_end();
     atomic_store_explicit(&thread->taken, false, memory_order_release);
@@ -142,7 +142,7 @@ bool kaio_worker_call(struct kaio_batch *b) {
     if (err == 0) return true;
     kaio_counted.workers--;
     kaio_workers.starting--;
-    if (!calls.worker_failed) kaio_log("a worker could not be started: %s", strerrordesc_np(-err));
+    if (!calls.worker_failed) kaio_log("a worker could not be started: %s", kaio_strerror(-err));
     calls.worker_failed = true;
     return give_up(b);
 }

@@ -8,6 +8,7 @@
  *
  * Fork: the state (KAIO_WIPED) lies in pages of its own that the kernel replaces by zeros in a
  * child (MADV_WIPEONFORK, Linux 4.14), however the child was made, so it starts clean and unlocked.
+ * Older kernels do not; there the child's first call does it (kaio_memory_wipe()).
  * Only the threads' records outlive it; the child closes their descriptors, which it shares with
  * the parent.
  */
@@ -43,6 +44,7 @@ static void child_clean(void) {
 
 /* A handler that comes before this one may have made requests already; then begin() has cleaned. */
 void kaio_engine_forked(void) {
+    if (kaio_memory_is_inherited()) kaio_memory_wipe();
     if (!kaio.started) child_clean();
 }
 
@@ -81,8 +83,7 @@ void kaio_enter(struct kaio_batch *b) {
     sigfillset(&all);
     if (!kaio_is_ours) pthread_sigmask(SIG_SETMASK, &all, &b->mask);
     /* relaxed: at worst it is marked once more */
-    if (!atomic_load_explicit(&kaio.started, memory_order_relaxed) && !kaio_memory_mark())
-        kaio_log("no MADV_WIPEONFORK: do not fork");
+    if (!atomic_load_explicit(&kaio.started, memory_order_relaxed)) kaio_memory_mark();
     kaio_lock();
     if (!kaio.started) begin();
     bool first = !kaio_self;

@@ -77,7 +77,7 @@ static bool start(const struct sigevent *sigev, void *(*callback)(void *), void 
     pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
     int err = pthread_create(&thread, attr ? attr : &detached, callback, arg);
     if (err && !atomic_exchange(&lost, true))
-        kaio_log("a SIGEV_THREAD notification is lost: %s", strerrordesc_np(err));
+        kaio_log("a SIGEV_THREAD notification is lost: %s", kaio_strerror(err));
     pthread_attr_destroy(&detached);
     return err == 0;
 }

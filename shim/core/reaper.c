@@ -50,7 +50,7 @@ void *kaio_reaper_main(void *self) {
         more |= kaio_stream_sweep(&b);
         int ms = more ? 0 : kaio_reaper.blind || kaio_reaper.thread->efd < 0 ? LOOK_MS : IDLE_MS;
         kaio_leave(&b);
-        n = syscall(SYS_epoll_wait, kaio_epoll_set(), ev, (long)KAIO_HOLD, (long)ms);
+        n = syscall(SYS_epoll_pwait, kaio_epoll_set(), ev, (long)KAIO_HOLD, (long)ms, NULL, 0l);
         if (n < 0) kaio_clock_nap(LOOK_MS * 1000000l, false); /* there is no set */
         if (n <= 0 && retire()) return NULL;
     }

@@ -53,13 +53,18 @@ static bool output_set(const struct option *o, const char *value) {
     return true;
 }
 
+static bool is_directory(const char *path) {
+    int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) syscall(SYS_close, fd);
+    return fd >= 0;
+}
+
 /* "" for 0, "live", or a directory, which need not be there yet if a / says that it is one. */
 static bool pages_set(const struct option *o, const char *value) {
-    struct stat st;
     size_t n = strlen(value);
     if (n == 0 || n >= KAIO_PATH_MAX) return false;
     bool word = !strcmp(value, "0") || !strcmp(value, "live");
-    if (!word && value[n - 1] != '/' && (stat(value, &st) || !S_ISDIR(st.st_mode))) return false;
+    if (!word && value[n - 1] != '/' && !is_directory(value)) return false;
     strcpy(o->field, strcmp(value, "0") ? value : "");
     return true;
 }

@@ -4,6 +4,8 @@
 #ifndef KAIO_HOST_H
 #define KAIO_HOST_H
 
+#include "host/machine.h" /* first */
+
 #include <aio.h>
 #include <errno.h>
 #include <libaio.h>
@@ -140,7 +142,7 @@ struct kaio_thread {
 
 /* State that a forked child finds as zeros, which is its first value (memory.c). Each file has its
  * own; unless something else is said, it is that file's alone, and under the lock. */
-#define KAIO_WIPED __attribute__((section("kaio_wiped,\"aw\",@nobits#")))
+#define KAIO_WIPED __attribute__((section("kaio_wiped,\"aw\"," KAIO_NOBITS)))
 
 /* The one lock, and what clang's -Wthread-safety sees to (make analyze): LOCKED functions are
  * called under it, GUARDED state is touched only there. UNLOCKED ones look without it; each says
@@ -184,6 +186,7 @@ extern struct kaio_reaper kaio_reaper;
 struct kaio_context {
     io_context_t ctx;  /* NULL: there is none, or not yet */
     int setup_error;   /* of io_setup(); final */
+    bool waits; /* (L) io_submit() cannot be told not to: Linux before 4.13 */
     atomic_uint depth; /* iocbs in the kernel at most; learned downwards. direct.c: a hint */
     /* The process, and how many requests are offered and submitted, and of those how many whose
      * call of direct.c has not returned: one word, so that a call which goes on in a child counts
@@ -220,12 +223,17 @@ void kaio_output_load(const char *log);               /* KAIO_LOG's value, once 
 void kaio_output_begin(struct kaio_output *o);        /* around what may raise a signal, */
 void kaio_output_end(struct kaio_output *o, int err); /* and has answered 0 or -errno */
 int kaio_output_put(int fd, const char *text, size_t n, size_t *done);
+const char *kaio_strerror(int err); /* strerror(3) without its locks */
 void kaio_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void kaio_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* memory.c */
 void *kaio_alloc(size_t size); /* zeroed pages, never freed; NULL: no memory */
-bool kaio_memory_mark(void);   /* a child finds kaio wiped; false: it will not */
+void kaio_memory_mark(void);   /* a child finds the state wiped by the kernel, or wipes it */
+/* Is the state that of a parent? Never, where the kernel wipes it. False in a vfork()ed child that
+ * asks for nothing: it must not wipe. */
+bool kaio_memory_is_inherited(void);
+void kaio_memory_wipe(void); /* in a child */
 LOCKS void kaio_lock(void);
 bool kaio_is_locked(void); /* by somebody; for KAIO_ASSERT() */
 UNLOCKS void kaio_unlock(void);

@@ -10,9 +10,9 @@
 static bool look_at(int fd, struct statx *st) {
     struct stat found;
     int saved = errno;
-    if (!statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_SIZE, st))
-        return true;
-    bool known = fstat(fd, &found) == 0;
+    long flags = AT_EMPTY_PATH | AT_STATX_DONT_SYNC;
+    if (!syscall(SYS_statx, fd, "", flags, (long)(STATX_TYPE | STATX_SIZE), st)) return true;
+    bool known = kaio_fstat(fd, &found) == 0;
     errno = saved;
     if (!known) return false;
     st->stx_mode = (uint16_t)found.st_mode;

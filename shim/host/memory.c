@@ -5,6 +5,7 @@
  */
 #include "host/host.h"
 
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -26,12 +27,45 @@ void *kaio_alloc(size_t size) {
     return p == MAP_FAILED ? NULL : p;
 }
 
+/* Whose the state is, by the pid, if the kernel wipes nothing (before 4.14); 0: it does. Outside
+ * the section, so a child inherits it. WIPING: some thread of a child is at it. */
+static _Atomic pid_t owner;
+#define WIPING (-1)
+
+static size_t wiped_size(void) {
+    return (uintptr_t)__stop_kaio_wiped - (uintptr_t)__start_kaio_wiped;
+}
+
+static pid_t pid_of_kernel(void) { /* glibc before 2.25 remembers one */
+    return (pid_t)syscall(SYS_getpid);
+}
+
 /* Before the lock is taken for the first time: a child that is forked meanwhile by another thread
  * must not find it taken. Whoever else comes for the first time does it again. Not in load() in
  * api.c: programs without requests need not pay for it. */
-bool kaio_memory_mark(void) {
-    size_t size = (uintptr_t)__stop_kaio_wiped - (uintptr_t)__start_kaio_wiped;
-    return madvise(__start_kaio_wiped, size, MADV_WIPEONFORK) == 0;
+void kaio_memory_mark(void) {
+    if (madvise(__start_kaio_wiped, wiped_size(), MADV_WIPEONFORK)) owner = pid_of_kernel();
+}
+
+/* relaxed: a child's thread reads what fork() has left, or what itself has written */
+bool kaio_memory_is_inherited(void) {
+    pid_t whose = atomic_load_explicit(&owner, memory_order_relaxed);
+    return __builtin_expect(whose != 0, false) && whose != pid_of_kernel();
+}
+
+/* Signals are blocked: a handler in the middle would wait for its own thread. acquire: pairs with
+ * the release, before which the state has become zeros */
+void kaio_memory_wipe(void) {
+    sigset_t all, mask;
+    pid_t self = pid_of_kernel(), whose;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &mask);
+    while ((whose = atomic_load_explicit(&owner, memory_order_acquire)) != self) {
+        if (whose == WIPING || !atomic_compare_exchange_strong(&owner, &whose, WIPING)) continue;
+        memset(__start_kaio_wiped, 0, wiped_size());
+        atomic_store_explicit(&owner, self, memory_order_release);
+    }
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
 }
 
 /* It is held for less than a microsecond: looking again is cheaper than to sleep and be woken. If
@@ -39,7 +73,7 @@ bool kaio_memory_mark(void) {
 UNLOCKED void kaio_lock(void) {
     for (int i = 0; i < LOCK_SPINS; i++) {
         if (pthread_mutex_trylock(&kaio_the_lock.mutex) == 0) return;
-        __builtin_ia32_pause();
+        KAIO_PAUSE();
     }
     atomic_fetch_add_explicit(&kaio_the_lock.waits, 1, memory_order_relaxed);
     pthread_mutex_lock(&kaio_the_lock.mutex);
@@ -66,7 +100,7 @@ UNLOCKED void kaio_stand_aside(void) {
     bool waits = atomic_load_explicit(&kaio_the_lock.waits, memory_order_relaxed) > 0;
     if (waits) syscall(SYS_sched_yield);
     for (int i = 0; i < TURN_SPINS && waits; i++) {
-        __builtin_ia32_pause();
+        KAIO_PAUSE();
         waits = atomic_load_explicit(&kaio_the_lock.turns, memory_order_relaxed) == turn;
     }
     kaio_lock();

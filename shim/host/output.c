@@ -32,12 +32,12 @@ static const char *log_path = "";
 
 void kaio_output_load(const char *log) {
     log_path = log;
-    if (fstat(2, &standard_error)) standard_error.st_ino = 0;
+    if (kaio_fstat(2, &standard_error)) standard_error.st_ino = 0;
 }
 
 static bool is_standard_error(void) {
     struct stat st;
-    return standard_error.st_ino && fstat(2, &st) == 0 && st.st_ino == standard_error.st_ino &&
+    return standard_error.st_ino && kaio_fstat(2, &st) == 0 && st.st_ino == standard_error.st_ino &&
            st.st_dev == standard_error.st_dev;
 }
 
@@ -59,7 +59,7 @@ void kaio_output_end(struct kaio_output *o, int err) {
 
 static bool is_ready(int fd) {
     struct pollfd poll = {.fd = fd, .events = POLLOUT};
-    return syscall(SYS_poll, &poll, 1ul, 0) == 1;
+    return kaio_poll_fds(&poll, 1, 0) == 1;
 }
 
 /* Terminals and named FIFOs know no RWF_NOWAIT. Those that we open are non-blocking; where standard
@@ -86,7 +86,7 @@ int kaio_output_put(int fd, const char *text, size_t n, size_t *done) {
     int err = 0;
     *done = 0;
     kaio_output_begin(&o);
-    if (fstat(fd, &st)) err = -errno;
+    if (kaio_fstat(fd, &st)) err = -errno;
     while (err == 0 && *done < n) {
         long r = put_some(fd, text + *done, n - *done, st.st_mode);
         if (r > 0) *done += (size_t)r;
@@ -110,12 +110,13 @@ static int open_path(const char *where) {
     char path[KAIO_PATH_MAX + 16];
     struct stat st;
     with_pid(path, where);
-    int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
+    int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY |
+                O_LARGEFILE;
     int fd = (int)syscall(SYS_openat, AT_FDCWD, path, flags, 0666);
     if (fd < 0) return -errno;
     fd = kaio_fd_raise(fd);
     if (fd < 0) return -EMFILE;
-    if (fstat(fd, &st) == 0 && !S_ISBLK(st.st_mode)) return fd;
+    if (kaio_fstat(fd, &st) == 0 && !S_ISBLK(st.st_mode)) return fd;
     syscall(SYS_close, fd);
     return -ENOTSUP;
 }
@@ -152,6 +153,41 @@ void kaio_say(const char *format, ...) {
     errno = saved;
 }
 
+/* libc's strerror() may allocate, and take locks for its translations. */
+const char *kaio_strerror(int err) {
+    static const struct {
+        int err;
+        const char *text;
+    } known[] = {
+        {EPERM, "Operation not permitted"},
+        {ENOENT, "No such file or directory"},
+        {EIO, "Input/output error"},
+        {ENXIO, "No such device or address"},
+        {EBADF, "Bad file descriptor"},
+        {EAGAIN, "Resource temporarily unavailable"},
+        {ENOMEM, "Cannot allocate memory"},
+        {EACCES, "Permission denied"},
+        {EEXIST, "File exists"},
+        {ENOTDIR, "Not a directory"},
+        {EISDIR, "Is a directory"},
+        {EINVAL, "Invalid argument"},
+        {ENFILE, "Too many open files in system"},
+        {EMFILE, "Too many open files"},
+        {EFBIG, "File too large"},
+        {ENOSPC, "No space left on device"},
+        {EROFS, "Read-only file system"},
+        {EPIPE, "Broken pipe"},
+        {ENAMETOOLONG, "File name too long"},
+        {ENOSYS, "Function not implemented"},
+        {ELOOP, "Too many levels of symbolic links"},
+        {ENOTSUP, "Operation not supported"},
+        {EDQUOT, "Disk quota exceeded"},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (known[i].err == err) return known[i].text;
+    return "some other error";
+}
+
 /* One line, in one write, to where KAIO_LOG says. */
 void kaio_log(const char *format, ...) {
     if (!*log_path) return;
@@ -164,5 +200,5 @@ void kaio_log(const char *format, ...) {
     int err = put_there(log_path, line, (size_t)n);
     errno = saved;
     if (err && err != -EAGAIN && strcmp(log_path, "1") && !atomic_exchange(&log_failed, true))
-        kaio_say("the log cannot be written: %s: %s", log_path, strerrordesc_np(-err));
+        kaio_say("the log cannot be written: %s: %s", log_path, kaio_strerror(-err));
 }

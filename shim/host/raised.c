@@ -54,7 +54,7 @@ static void take_back(int signo) {
     sigaddset(&set, signo);
     if (syscall(SYS_rt_sigtimedwait, &set, &info, &now, KAIO_SIGSET) != signo) return;
     if (info.si_code == SI_USER && info.si_pid == getpid()) return;
-    syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), signo, &info); /* somebody else's */
+    syscall(SYS_rt_tgsigqueueinfo, getpid(), kaio_gettid(), signo, &info); /* somebody else's */
 }
 
 /* After EPIPE or EFBIG; before: what was pending. */

@@ -52,7 +52,7 @@ static bool look(struct kaio_bet *bet, bool (*is_found)(const void *), const voi
     bool found = false;
     uint64_t now = begin;
     for (int i = 1; i <= LOOKS && !found && now < begin + MOMENT_NS; i++) {
-        __builtin_ia32_pause();
+        KAIO_PAUSE();
         found = is_found(arg);
         if (found || i % 16 == 0) now = kaio_now_ns();
     }

@@ -49,9 +49,9 @@ void kaio_copy_learn(struct kaio_file *file, enum kaio_op op, bool waits) {
 static long copy(enum kaio_op op, int fd, void *buf, size_t n, off_t offset, bool memory) {
     struct iovec iov = {buf, n};
     bool read = op == KAIO_READ;
-    long r = memory ? syscall(read ? SYS_pread64 : SYS_pwrite64, fd, buf, n, (long)offset)
-                    : syscall(read ? SYS_preadv2 : SYS_pwritev2, fd, &iov, 1, (long)offset, 0l,
-                              RWF_NOWAIT);
+    long r = memory ? syscall(read ? SYS_pread64 : SYS_pwrite64, fd, buf, n, KAIO_AT(offset))
+                    : syscall(read ? SYS_preadv2 : SYS_pwritev2, fd, &iov, 1l,
+                              KAIO_AT_V(offset), (long)RWF_NOWAIT);
     return r < 0 ? -errno : r;
 }
 

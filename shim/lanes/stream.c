@@ -200,7 +200,7 @@ int kaio_stream_ms_until(uint64_t end) {
 static bool is_ready(const struct kaio_req *req) {
     struct pollfd fd = {.fd = req->iocb.aio_fildes};
     fd.events = req->op == KAIO_READ ? POLLIN : POLLOUT;
-    return syscall(SYS_poll, &fd, 1l, 0l) > 0;
+    return kaio_poll_fds(&fd, 1, 0) > 0;
 }
 
 /* An empty FIFO that nobody has open for writing. vmsplice() reads from a pipe, and has no place to
@@ -229,7 +229,7 @@ static bool poll_misleads(const struct kaio_req *req, int flags) {
  * comes later, as we do. */
 bool kaio_stream_is_hung_up(const struct kaio_req *req, short ready) {
     struct stat st;
-    return ready & POLLHUP && fstat(req->iocb.aio_fildes, &st) == 0 && S_ISCHR(st.st_mode);
+    return ready & POLLHUP && kaio_fstat(req->iocb.aio_fildes, &st) == 0 && S_ISCHR(st.st_mode);
 }
 
 /* Asleep in read() or write() a thread holds the open file, whatever becomes of the number; that it

@@ -32,17 +32,18 @@ long kaio_worker_run(struct kaio_req *req) {
     int fd = req->iocb.aio_fildes;
     char *buf = req->iocb.u.c.buf;
     size_t rest = req->iocb.u.c.nbytes;
-    long at = (long)req->iocb.u.c.offset, r;
+    int64_t at = req->iocb.u.c.offset;
+    long r;
     if (rest == 0 && req->done > 0) return (long)req->done; /* kaio_copy_begin() had all */
     do {
         switch (req->op) {
         case KAIO_READ:
-            r = syscall(SYS_pread64, fd, buf, rest, at);
+            r = syscall(SYS_pread64, fd, buf, rest, KAIO_AT(at));
             if (r < 0 && errno == ESPIPE && !has_become_stream(req))
                 r = syscall(SYS_read, fd, buf, rest);
             break;
         case KAIO_WRITE:
-            r = syscall(SYS_pwrite64, fd, buf, rest, at);
+            r = syscall(SYS_pwrite64, fd, buf, rest, KAIO_AT(at));
             if (r < 0 && errno == ESPIPE && !has_become_stream(req))
                 r = syscall(SYS_write, fd, buf, rest);
             break;

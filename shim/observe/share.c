@@ -74,7 +74,7 @@ static void name_file(void) {
 static int make_file(const struct kaio_counts *own) {
     int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
     if (live) unlink(share.path); /* of one that was us before execve(), or is gone */
-    int fd = kaio_fd_raise((int)syscall(SYS_openat, AT_FDCWD, share.path, flags, 0600));
+    int fd = kaio_fd_raise((int)syscall(SYS_openat, AT_FDCWD, share.path, flags | O_LARGEFILE, 0600));
     if (fd < 0) return fd;
     long n = syscall(SYS_write, fd, own, sizeof *own);
     if (n == (long)sizeof *own) return fd;
@@ -95,7 +95,7 @@ static int publish(const struct kaio_counts *own) {
     int err = page == MAP_FAILED ? -errno : 0;
     if (err) {
         (live ? kaio_log : kaio_say)("nothing is published: %s: %s", share.path,
-                                     strerrordesc_np(-err));
+                                     kaio_strerror(-err));
         share.path[0] = 0;
     } else {
         madvise(page, size, MADV_DONTFORK);

@@ -1,0 +1,116 @@
+/* machine.h - what differs between processors and C libraries. Comes before any other header.
+ *
+ * Where off_t has 32 bits, <aio.h> then gives aio_read() and its kin their large-file names: see
+ * api.c. The library needs no glibc newer than 2.17, or the first of a younger architecture, and
+ * whatever it is built on: what glibc has later is called by number here, and what has moved into
+ * libc.so.6 since (2.32, 2.34) is named by its first version.
+ */
+#ifndef KAIO_MACHINE_H
+#define KAIO_MACHINE_H
+
+#ifndef __LP64__
+#define _FILE_OFFSET_BITS 64
+#endif
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Between two looks at what another processor is about to change; and what F_GETFL says of
+ * O_LARGEFILE, whatever <fcntl.h> makes of it (<asm/fcntl.h>). */
+#if defined(__x86_64__) || defined(__i386__)
+#define KAIO_PAUSE()   __builtin_ia32_pause()
+#define KAIO_LARGEFILE 0100000
+#elif defined(__aarch64__) || defined(__arm__)
+#define KAIO_PAUSE()   __asm__ volatile("yield" ::: "memory")
+#define KAIO_LARGEFILE 0400000
+#elif defined(__powerpc__)
+#define KAIO_PAUSE()   __asm__ volatile("or 27,27,27" ::: "memory")
+#define KAIO_LARGEFILE 0200000
+#else
+#define KAIO_PAUSE()   __asm__ volatile("" ::: "memory")
+#define KAIO_LARGEFILE 0100000
+#endif
+
+/* A section's type, and the assembler's mark for a comment, which hides what gcc writes there. */
+#if defined(__arm__)
+#define KAIO_NOBITS "%nobits@"
+#elif defined(__aarch64__)
+#define KAIO_NOBITS "%nobits//"
+#else
+#define KAIO_NOBITS "@nobits#"
+#endif
+
+/* The offset as the last arguments of the raw pread64(2) and pwrite64(2), and of preadv2(2). */
+#if defined(__LP64__)
+#define KAIO_AT(offset)   (long)(offset)
+#define KAIO_AT_V(offset) (long)(offset), 0l
+#elif defined(__arm__) /* pairs begin at even registers */
+#define KAIO_AT(offset)   0l, KAIO_AT_V(offset)
+#define KAIO_AT_V(offset) (long)(offset), (long)((int64_t)(offset) >> 32)
+#else
+#define KAIO_AT(offset)   KAIO_AT_V(offset)
+#define KAIO_AT_V(offset) (long)(offset), (long)((int64_t)(offset) >> 32)
+#endif
+
+/* fstat(2): libc's is a new symbol (glibc 2.33). */
+static inline int kaio_fstat(int fd, struct stat *st) {
+#if defined(__LP64__)
+    return (int)syscall(SYS_fstat, fd, st);
+#else
+    return (int)syscall(SYS_fstat64, fd, st);
+#endif
+}
+
+/* poll(2), by the call that all processors have. n descriptors, ms < 0: no limit. */
+static inline int kaio_poll_fds(struct pollfd *fds, long n, int ms) {
+    struct timespec limit = {ms / 1000, ms % 1000 * 1000000l};
+    return (int)syscall(SYS_ppoll, fds, n, ms < 0 ? NULL : &limit, NULL, 0l);
+}
+
+static inline pid_t kaio_gettid(void) { /* glibc 2.30 */
+    return (pid_t)syscall(SYS_gettid);
+}
+
+#ifdef __GLIBC__
+#if defined(__x86_64__)
+#define KAIO_FIRST     "GLIBC_2.2.5"
+#define KAIO_FIRST_NEW KAIO_FIRST
+#elif defined(__i386__) /* what 2.1 has changed is named by that */
+#define KAIO_FIRST     "GLIBC_2.0"
+#define KAIO_FIRST_NEW "GLIBC_2.1"
+#elif defined(__aarch64__) || (defined(__powerpc64__) && _CALL_ELF == 2)
+#define KAIO_FIRST     "GLIBC_2.17"
+#define KAIO_FIRST_NEW KAIO_FIRST
+#elif defined(__arm__)
+#define KAIO_FIRST     "GLIBC_2.4"
+#define KAIO_FIRST_NEW KAIO_FIRST
+#elif defined(__s390x__)
+#define KAIO_FIRST     "GLIBC_2.2"
+#define KAIO_FIRST_NEW KAIO_FIRST
+#elif defined(__riscv)
+#define KAIO_FIRST     "GLIBC_2.27"
+#define KAIO_FIRST_NEW KAIO_FIRST
+#endif
+#define KAIO_NAMED(name, version) __asm__(".symver " #name "," #name "@" version)
+#ifndef __LP64__
+__asm__(".symver fcntl64,fcntl@" KAIO_FIRST); /* by _FILE_OFFSET_BITS; glibc 2.28 */
+#endif
+KAIO_NAMED(dlclose, KAIO_FIRST);
+KAIO_NAMED(dlerror, KAIO_FIRST);
+KAIO_NAMED(dlopen, KAIO_FIRST_NEW);
+KAIO_NAMED(dlsym, KAIO_FIRST);
+KAIO_NAMED(pthread_attr_setstacksize, KAIO_FIRST_NEW);
+KAIO_NAMED(pthread_create, KAIO_FIRST_NEW);
+KAIO_NAMED(pthread_key_create, KAIO_FIRST);
+KAIO_NAMED(pthread_mutex_trylock, KAIO_FIRST);
+KAIO_NAMED(pthread_setspecific, KAIO_FIRST);
+KAIO_NAMED(pthread_sigmask, KAIO_FIRST);
+#endif
+
+#endif
