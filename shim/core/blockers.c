@@ -47,7 +47,7 @@ static bool blocker_sleep(struct kaio_req *req, uint64_t end, short *ready) {
     kaio_req_move(req, KAIO_POLLING);
     kaio_leave(&b);
     int ms = fds[1].fd < 0 ? LOOK_MS : kaio_stream_ms_until(end);
-    if (fds[1].fd < 0 || kaio_thread_polls(b.self, fds[1].fd)) syscall(SYS_poll, fds, 2l, (long)ms);
+    if (fds[1].fd < 0 || kaio_thread_polls(b.self, fds[1].fd)) kaio_poll_fds(fds, 2, ms);
     atomic_store_explicit(&b.self->polled, 0, memory_order_relaxed);
     if (fds[1].revents) kaio_thread_drain(b.self);
     *ready = fds[0].revents;
@@ -85,6 +85,7 @@ void *kaio_blocker_main(void *arg) {
         }
         if (kaio_stream_is_refusal(res) && !late) res = blocker_run(req, ready);
         else if (res >= 0 || req->done) res = (long)req->done;
+        else if (late) res = -EAGAIN;
         kaio_enter(&b);
         kaio_worker_finish(&b, req, res);
         kaio_leave(&b);

@@ -88,11 +88,23 @@ static enum kaio_reason decline_file(struct kaio_req *req, bool *copy) {
     file->trust = TRUST;
     req->submitter->direct |= direct;
     if (!small) return direct ? KAIO_REASONS : KAIO_R_LARGE;
-    *copy = file->memory || kaio_copy_suits(flags, n, offset);
+    *copy = file->memory || (!kaio_context.waits && kaio_copy_suits(flags, n, offset));
     bool sync = flags & O_DSYNC && req->op == KAIO_WRITE; /* then an offer would wait for it */
     bool waits = *copy && !file->memory && (sync || kaio_copy_waits(file, req->op));
     req->buffered = waits && req->op == KAIO_READ;
     return waits ? KAIO_R_AGAIN : KAIO_REASONS;
+}
+
+/* A kernel that cannot be told not to wait: io_submit() then waits for all but direct reads, and
+ * writes of what is there. */
+static enum kaio_reason decline_waiting(const struct kaio_req *req) {
+    struct statx st;
+    if (req->op > KAIO_WRITE || !req->file->direct) return KAIO_R_UNSUPP;
+    if (req->op == KAIO_READ) return KAIO_REASONS;
+    if (kaio_kind_of(req->iocb.aio_fildes, &st) != KAIO_FILE_LIKE) return KAIO_R_UNSUPP;
+    uint64_t end = (uint64_t)req->iocb.u.c.offset + req->iocb.u.c.nbytes;
+    bool extends = S_ISREG(st.stx_mode) && end > st.stx_size;
+    return extends ? KAIO_R_AGAIN : KAIO_REASONS;
 }
 
 /* Of a file: what is known to be declined before it is offered; KAIO_REASONS: nothing. *copy: no
@@ -107,7 +119,8 @@ LOCKED static enum kaio_reason decline_early(struct kaio_req *req, bool *copy) {
     if (kaio_config.mode == KAIO_AUTO && !kaio_context.ctx &&
         kaio_counted.declined[KAIO_R_FEW] < KAIO_FEW)
         return KAIO_R_FEW;
-    return kaio_context_ready() ? KAIO_REASONS : KAIO_R_CONTEXT;
+    if (!kaio_context_ready()) return KAIO_R_CONTEXT;
+    return kaio_context.waits ? decline_waiting(req) : KAIO_REASONS;
 }
 
 /* A new request: 0, or -EAGAIN when there is no memory for it. */

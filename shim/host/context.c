@@ -58,6 +58,14 @@ static bool ring_take(struct kaio_ring *ring) {
     return true;
 }
 
+/* May an iocb say that it must not wait (RWF_NOWAIT, Linux 4.13)? Before, the field is reserved:
+ * EINVAL, and only then is the descriptor looked at, EBADF. */
+static bool knows_nowait(io_context_t ctx) {
+    struct iocb probe = {.aio_lio_opcode = IO_CMD_PREAD, .aio_fildes = -1}, *iocbs = &probe;
+    probe.aio_rw_flags = RWF_NOWAIT;
+    return kaio_context_call(SYS_io_submit, (long)ctx, 1, (long)&iocbs, 0, 0) != -EINVAL;
+}
+
 static int context_make(void) {
     io_context_t ctx = NULL;
     int err = -EAGAIN;
@@ -71,9 +79,11 @@ static int context_make(void) {
         err = -ENOSYS;
     }
     if (err < 0) {
-        kaio_log("no kernel AIO: io_setup: %s; workers do everything", strerrordesc_np(-err));
+        kaio_log("no kernel AIO: io_setup: %s; workers do everything", kaio_strerror(-err));
         return err;
     }
+    kaio_context.waits = !knows_nowait(ctx);
+    if (kaio_context.waits) kaio_log("no RWF_NOWAIT: kernel AIO for direct I/O only");
     /* relaxed: a thread that does not see it yet has no request of its own in it */
     __atomic_store_n(&kaio_context.ctx, ctx, __ATOMIC_RELAXED);
     kaio_log("kernel AIO: depth %u", kaio_context.depth);

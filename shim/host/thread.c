@@ -88,7 +88,7 @@ static struct kaio_thread *thread_new(void) {
 static bool is_gone(const struct kaio_thread *thread) {
     bool unseen = atomic_load_explicit(&thread->unseen, memory_order_relaxed);
     if (!unseen || thread == kaio_self) return false;
-    return thread->tid == gettid() ||
+    return thread->tid == kaio_gettid() ||
            (syscall(SYS_tgkill, kaio.pid, thread->tid, 0l) && errno == ESRCH);
 }
 
@@ -118,7 +118,7 @@ struct kaio_thread *kaio_thread_self(void) {
     struct kaio_thread *record = kaio_thread_record();
     kaio_self = record ? record : &kaio_nobody;
     if (!record) return kaio_self;
-    record->tid = gettid();
+    record->tid = kaio_gettid();
     atomic_store_explicit(&record->unseen, true, memory_order_relaxed);
     return record;
 }
@@ -262,12 +262,25 @@ void kaio_thread_wake(struct kaio_thread *thread) {
     }
 }
 
+/* Before Linux 5.8 eventfds know no RWF_NOWAIT. Only this thread and its handlers read this one. */
+static void drain_blocked(int efd) {
+    uint64_t count;
+    struct pollfd ready = {.fd = efd, .events = POLLIN};
+    sigset_t all, mask;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &mask);
+    if (kaio_poll_fds(&ready, 1, 0) > 0) syscall(SYS_read, efd, &count, sizeof count);
+    pthread_sigmask(SIG_SETMASK, &mask, NULL);
+}
+
 /* Its number may have changed or been lost since it was polled (kaio_fd_evade(), close_range()). */
 void kaio_thread_drain(struct kaio_thread *thread) {
     uint64_t count;
     struct iovec iov = {&count, sizeof count};
     int efd = thread->efd;
-    if (kaio_fd_is_marked(efd)) syscall(SYS_preadv2, efd, &iov, 1, -1l, -1l, RWF_NOWAIT);
+    if (!kaio_fd_is_marked(efd)) return;
+    long r = syscall(SYS_preadv2, efd, &iov, 1l, -1l, -1l, (long)RWF_NOWAIT);
+    if (r < 0 && errno != EAGAIN) drain_blocked(efd);
 }
 
 /* The creator has all signals blocked (kaio_enter), so the new thread has, too. */

@@ -25,7 +25,6 @@
 #include <unistd.h>
 
 #define STOCK_LOW (KAIO_STOCK / 2)
-#define BY_NAME   0100000 /* the kernel's O_LARGEFILE; libc's is 0 on x86-64 */
 
 /* Under the lock, at the end of kaio_leave(). Not while the thread itself, below in a handler's
  * stack, is taking one. Uses only free requests; never allocates. The kernel must not signal a file
@@ -57,10 +56,11 @@ void kaio_direct_forget(struct kaio_thread *thread) {
  * but what is opened by name is O_LARGEFILE on 64-bit Linux. What changes between the question and
  * io_submit() is the program's race. */
 static bool may_write(const struct aiocb *cb) {
+    if (kaio_context.waits) return false;
     struct rlimit limit;
     int fd = cb->aio_fildes, flags = fcntl(fd, F_GETFL);
     if (flags < 0 || flags & O_APPEND) return false;
-    if (!(flags & O_DIRECT) || !(flags & BY_NAME)) return false;
+    if (!(flags & O_DIRECT) || !(flags & KAIO_LARGEFILE)) return false;
     if (getrlimit(RLIMIT_FSIZE, &limit)) return false;
     rlim_t at = (rlim_t)cb->aio_offset;
     return at < limit.rlim_cur && cb->aio_nbytes <= limit.rlim_cur - at;

@@ -85,7 +85,7 @@ void kaio_req_prepare(struct kaio_req *req) {
     };
     req->iocb.data = req;
     req->iocb.aio_lio_opcode = commands[req->op];
-    req->iocb.aio_rw_flags = req->op <= KAIO_WRITE ? RWF_NOWAIT : 0;
+    req->iocb.aio_rw_flags = req->op <= KAIO_WRITE && !kaio_context.waits ? RWF_NOWAIT : 0;
     req->iocb.u.c.flags = 0;
 }
 
