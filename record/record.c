@@ -45,10 +45,6 @@ static const char accepted[] =
     ;
 #undef OPTION
 
-#define EXPORT __attribute__((visibility("default")))
-/* The same function under its large-file name: off_t is 64 bits wide on x86-64. */
-#define EXPORT_64(name) __asm__(".globl " #name "64\n.set " #name "64, " #name)
-
 static char wanted[KAIO_PATH_MAX]; /* KAIO_RECORD, absolute; "": nothing is recorded */
 static atomic_bool is_loaded;
 static _Atomic int log_fd = -1; /* lives on in a child, until it opens its own */
@@ -253,10 +249,10 @@ static bool set_wanted(const char *value) {
 static void load(void) {
     if (atomic_load_explicit(&is_loaded, memory_order_acquire)) return;
     int saved = errno;
-    next.read = (__typeof__(next.read))dlsym(RTLD_NEXT, "aio_read");
-    next.write = (__typeof__(next.write))dlsym(RTLD_NEXT, "aio_write");
-    next.sync = (__typeof__(next.sync))dlsym(RTLD_NEXT, "aio_fsync");
-    next.list = (__typeof__(next.list))dlsym(RTLD_NEXT, "lio_listio");
+    next.read = (__typeof__(next.read))dlsym(RTLD_NEXT, LARGE("aio_read"));
+    next.write = (__typeof__(next.write))dlsym(RTLD_NEXT, LARGE("aio_write"));
+    next.sync = (__typeof__(next.sync))dlsym(RTLD_NEXT, LARGE("aio_fsync"));
+    next.list = (__typeof__(next.list))dlsym(RTLD_NEXT, LARGE("lio_listio"));
     kaio_output_load("");
     const char *value = secure_getenv("KAIO_RECORD");
     if (value && !set_wanted(value))
@@ -298,8 +294,9 @@ static void record_list(struct aiocb *const list[], int n) {
     uint64_t now = now_ns();
     for (int i = 0; i < n; i++) {
         if (!list[i]) continue;
-        if (list[i]->aio_lio_opcode == LIO_READ) record_one(list[i], KAIO_READ, now);
-        if (list[i]->aio_lio_opcode == LIO_WRITE) record_one(list[i], KAIO_WRITE, now);
+        int opcode = list[i]->aio_lio_opcode & ~OPCODE_64;
+        if (opcode == LIO_READ) record_one(list[i], KAIO_READ, now);
+        if (opcode == LIO_WRITE) record_one(list[i], KAIO_WRITE, now);
     }
     errno = saved;
 }
@@ -313,13 +310,13 @@ EXPORT int aio_read(struct aiocb *cb) {
     record_request(cb, KAIO_READ);
     return next.read(cb);
 }
-EXPORT_64(aio_read);
+EXPORT_PLAIN(aio_read)
 
 EXPORT int aio_write(struct aiocb *cb) {
     record_request(cb, KAIO_WRITE);
     return next.write(cb);
 }
-EXPORT_64(aio_write);
+EXPORT_PLAIN(aio_write)
 
 EXPORT int aio_fsync(int op, struct aiocb *cb) {
     record_request(cb, op == O_DSYNC ? KAIO_FDSYNC : KAIO_FSYNC);
@@ -327,9 +324,10 @@ EXPORT int aio_fsync(int op, struct aiocb *cb) {
 }
 EXPORT_64(aio_fsync);
 
-EXPORT int lio_listio(int mode, struct aiocb *const list[], int n, struct sigevent *sigev) {
-    if (mode == LIO_WAIT || mode == LIO_NOWAIT) record_list(list, n);
+EXPORT int lio_listio(int mode, struct aiocb KAIO_LIST, int n, struct sigevent *restrict sigev) {
+    struct aiocb *const *items = (struct aiocb *const *)list;
+    if (mode == LIO_WAIT || mode == LIO_NOWAIT) record_list(items, n);
     else load();
     return next.list(mode, list, n, sigev);
 }
-EXPORT_64(lio_listio);
+EXPORT_PLAIN_LIST(lio_listio)

@@ -35,19 +35,6 @@
 #define PRIORITY_MAX 20 /* AIO_PRIO_DELTA_MAX; <limits.h> does not say it */
 #define LIO_DSYNC    3  /* what glibc's aio_misc.h leaves in the aiocb */
 #define LIO_SYNC     4
-#define EXPORT       __attribute__((visibility("default")))
-/* The same function under its other name. Where off_t has 64 bits that is the large-file one; else
- * the function has got that one by <aio.h> (host/machine.h), and the plain one is to be had. */
-#ifdef __LP64__
-#define LARGE(name)     name
-#define EXPORT_64(name) __asm__(".globl " #name "64\n.set " #name "64, " #name)
-#define OPCODE_64       0
-#else
-#define LARGE(name)     name "64"
-#define EXPORT_64(name) __asm__(".globl " #name "\n.set " #name ", " #name "64")
-#define OPCODE_64       128 /* what glibc adds to aio_lio_opcode for these */
-#endif
-
 /* The next definitions in line: looked up at load, for dlsym() takes locks and may allocate; or
  * when first used, since other libraries' constructors call close() before ours has run. The lookup
  * is idempotent, so racing is harmless. */
@@ -172,22 +159,6 @@ static bool submit_short(struct aiocb *cb, enum kaio_op op) {
     return done == KAIO_SHORT_DECLINED;
 }
 
-/* aio_read() and aio_write() where off_t has 32 bits. That struct aiocb differs from the large one
- * in this only: the upper half of aio_offset is padding, the program's memory but libc's to use. */
-#ifdef __LP64__
-#define PLAIN(name) EXPORT_64(name);
-#else
-static void extend(struct aiocb *cb) {
-    cb->aio_offset = (int32_t)cb->aio_offset;
-}
-#define PLAIN(name)                                                                                \
-    EXPORT int plain_##name(struct aiocb *cb) __asm__(#name);                                      \
-    EXPORT int plain_##name(struct aiocb *cb) {                                                    \
-        extend(cb);                                                                                \
-        return name(cb);                                                                           \
-    }
-#endif
-
 static int read_one(struct aiocb *cb) {
     if (bad_priority(cb)) return reject(cb, EINVAL);
     cb->aio_lio_opcode = LIO_READ; /* as in glibc, here and below: it may be used in a list next */
@@ -202,7 +173,7 @@ EXPORT int aio_read(struct aiocb *cb) {
     bool off = is_off();
     return WATCHED(&cb, 1, KAIO_READ, off ? NEXT(aio_read)(cb) : read_one(cb));
 }
-PLAIN(aio_read)
+EXPORT_PLAIN(aio_read)
 
 static int write_one(struct aiocb *cb) {
     if (bad_priority(cb)) return reject(cb, EINVAL);
@@ -216,7 +187,7 @@ EXPORT int aio_write(struct aiocb *cb) {
     bool off = is_off();
     return WATCHED(&cb, 1, KAIO_WRITE, off ? NEXT(aio_write)(cb) : write_one(cb));
 }
-PLAIN(aio_write)
+EXPORT_PLAIN(aio_write)
 
 static int sync_one(int op, struct aiocb *cb) {
     if (op != O_SYNC && op != O_DSYNC) return answer(-EINVAL);
@@ -427,23 +398,14 @@ static int list_all(int mode, struct aiocb *const list[], int n, struct sigevent
  * LIO_WAIT EIO (some item has failed), EINTR (a handler without SA_RESTART has run; the items go
  * on). Each item's own error is aio_error()'s; an unknown opcode is one, EINVAL. There is no
  * AIO_LISTIO_MAX. POSIX lio_listio(), lio_listio(3). Handler: no. */
-EXPORT int lio_listio(int mode, struct aiocb *const list[], int n, struct sigevent *sigev) {
+EXPORT int lio_listio(int mode, struct aiocb KAIO_LIST, int n, struct sigevent *restrict sigev) {
     bool off = is_off();
+    struct aiocb *const *items = (struct aiocb *const *)list;
     if ((mode != LIO_WAIT && mode != LIO_NOWAIT) || n < 0) return answer(-EINVAL);
-    return WATCHED(list, n, mode == LIO_WAIT ? KAIO_WATCH_WAIT : KAIO_WATCH_LIST,
-                   off ? NEXT(lio_listio)(mode, list, n, sigev) : list_all(mode, list, n, sigev));
+    return WATCHED(items, n, mode == LIO_WAIT ? KAIO_WATCH_WAIT : KAIO_WATCH_LIST,
+                   off ? NEXT(lio_listio)(mode, list, n, sigev) : list_all(mode, items, n, sigev));
 }
-#ifdef __LP64__
-EXPORT_64(lio_listio);
-#else
-EXPORT int plain_lio_listio(int mode, struct aiocb *const list[], int n,
-                            struct sigevent *sigev) __asm__("lio_listio");
-EXPORT int plain_lio_listio(int mode, struct aiocb *const list[], int n, struct sigevent *sigev) {
-    for (int i = 0; i < n; i++)
-        if (list[i]) extend(list[i]);
-    return lio_listio(mode, list, n, sigev);
-}
-#endif
+EXPORT_PLAIN_LIST(lio_listio)
 
 /* glibc's hints for its thread pool, which has no part in this; KAIO_WORKERS and KAIO_DEPTH take
  * their place. No result, no errors. GNU, aio_init(3). Handler: no. */

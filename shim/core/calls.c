@@ -75,8 +75,7 @@ bool kaio_reaper_start(struct kaio_batch *b) {
     kaio_lock();
     atomic_store(&kaio_reaper.runs, err == 0);
     if (err == 0) return true;
-    if (!calls.reaper_failed)
-        kaio_log("the reaper could not be started: %s", kaio_strerror(-err));
+    if (!calls.reaper_failed) kaio_log("the reaper could not be started: %s", kaio_strerror(-err));
     calls.reaper_failed = true;
     kaio_reaper_end();
     atomic_store_explicit(&thread->taken, false, memory_order_release);

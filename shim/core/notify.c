@@ -12,9 +12,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* sigevent's union, as the kernel and glibc lay it out; <bits/types/sigevent_t.h> names only two */
-#define SIGEV_TID(sigev) ((sigev)->_sigev_un._tid)
-
 /* EINVAL: no such signal; EAGAIN: the queue of signals is full (RLIMIT_SIGPENDING). */
 int kaio_notify_signal(const struct sigevent *sigev) {
     siginfo_t info;
@@ -28,7 +25,7 @@ int kaio_notify_signal(const struct sigevent *sigev) {
     info.si_value = sigev->sigev_value;
     if (sigev->sigev_notify == SIGEV_SIGNAL)
         return syscall(SYS_rt_sigqueueinfo, info.si_pid, info.si_signo, &info) ? -errno : 0;
-    syscall(SYS_rt_tgsigqueueinfo, info.si_pid, SIGEV_TID(sigev), info.si_signo, &info);
+    syscall(SYS_rt_tgsigqueueinfo, info.si_pid, KAIO_TID(sigev), info.si_signo, &info);
     return 0; /* glibc knows nothing of this kind, so it never fails */
 }
 

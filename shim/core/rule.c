@@ -222,8 +222,8 @@ LOCKED static void result(struct kaio_batch *b, struct kaio_req *req, long res) 
         result_of_closed(b, req, res);
     } else if (res == -EAGAIN) {
         declined(b, req, KAIO_R_AGAIN);
-    } else if (res == -EOPNOTSUPP) {
-        unsupported(b, req);
+    } else if (res == -EOPNOTSUPP || (res == -EINVAL && req->op > KAIO_WRITE)) {
+        unsupported(b, req); /* EINVAL: a sync, of Linux before 4.18 */
     } else if (res == -ESPIPE && req->file->kind != KAIO_STREAM && is_stream(b, req)) {
         kaio_begin(b, req);
     } else if (is_doubtful(res)) {

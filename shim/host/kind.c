@@ -6,12 +6,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Filters of containers may know fstat(), but not statx(). errno stays. */
+/* Filters of containers may know fstat(), but not statx(); nor do kernels before 4.11. errno stays. */
 static bool look_at(int fd, struct statx *st) {
     struct stat found;
     int saved = errno;
-    long flags = AT_EMPTY_PATH | AT_STATX_DONT_SYNC;
-    if (!syscall(SYS_statx, fd, "", flags, (long)(STATX_TYPE | STATX_SIZE), st)) return true;
+    static atomic_bool missing; /* relaxed: at worst it is asked for once more */
+    const long flags = AT_EMPTY_PATH | AT_STATX_DONT_SYNC, what = STATX_TYPE | STATX_SIZE;
+    if (!atomic_load_explicit(&missing, memory_order_relaxed)) {
+        if (!syscall(SYS_statx, fd, "", flags, what, st)) return true;
+        if (errno == ENOSYS) atomic_store_explicit(&missing, true, memory_order_relaxed);
+    }
     bool known = kaio_fstat(fd, &found) == 0;
     errno = saved;
     if (!known) return false;

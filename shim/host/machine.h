@@ -20,6 +20,9 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+#ifndef STATX_TYPE /* before glibc 2.28, and musl */
+#include <linux/stat.h>
+#endif
 
 /* Between two looks at what another processor is about to change; and what F_GETFL says of
  * O_LARGEFILE, whatever <fcntl.h> makes of it (<asm/fcntl.h>). */
@@ -77,7 +80,52 @@ static inline pid_t kaio_gettid(void) { /* glibc 2.30 */
     return (pid_t)syscall(SYS_gettid);
 }
 
-#ifdef __GLIBC__
+#define EXPORT __attribute__((visibility("default")))
+/* A function of <aio.h> under both its names. Where off_t has 64 bits they mean the same. Else the
+ * function has got the large-file one, and the plain one is to be had; struct aiocb differs in this
+ * only: the upper half of aio_offset is padding, the program's memory but libc's to use. Of a list
+ * the opcodes differ, too. */
+#ifdef __LP64__
+#define LARGE(name)             name
+#define OPCODE_64               0
+#define EXPORT_64(name)         __asm__(".globl " #name "64\n.set " #name "64, " #name)
+#define EXPORT_PLAIN(name)      EXPORT_64(name);
+#define EXPORT_PLAIN_LIST(name) EXPORT_64(name);
+#else
+#define LARGE(name)     name "64"
+#define OPCODE_64       128 /* what glibc adds to aio_lio_opcode */
+#define EXPORT_64(name) __asm__(".globl " #name "\n.set " #name ", " #name "64")
+#define EXTEND(cb)      ((cb)->aio_offset = (int32_t)(cb)->aio_offset)
+#define EXPORT_PLAIN(name)                                                                         \
+    EXPORT int plain_##name(struct aiocb *cb) __asm__(#name);                                      \
+    EXPORT int plain_##name(struct aiocb *cb) {                                                    \
+        EXTEND(cb);                                                                                \
+        return name(cb);                                                                           \
+    }
+#define EXPORT_PLAIN_LIST(name)                                                                    \
+    EXPORT int plain_##name(int mode, struct aiocb KAIO_LIST, int n,                               \
+                            struct sigevent *sigev) __asm__(#name);                                \
+    EXPORT int plain_##name(int mode, struct aiocb KAIO_LIST, int n, struct sigevent *sigev) {     \
+        for (int i = 0; i < n; i++)                                                                \
+            if (list[i]) EXTEND(list[i]);                                                          \
+        return name(mode, list, n, sigev);                                                         \
+    }
+#endif
+
+#ifndef __GLIBC__ /* musl: struct aiocb has the same layout, with names of its own */
+#define __abs_prio      __lock[0]
+#define __error_code    __err
+#define __return_value  __ret
+#define KAIO_LIST       *restrict const *restrict list
+#define KAIO_TID(sigev) ((sigev)->sigev_notify_thread_id)
+struct aioinit; /* GNU's; nobody calls these there */
+void aio_init(const struct aioinit *init);
+int close_range(unsigned first, unsigned last, int flags);
+void closefrom(int low);
+#else
+#define KAIO_LIST       *const list[]
+/* sigevent's union, as the kernel has it; <bits/types/sigevent_t.h> names only two members */
+#define KAIO_TID(sigev) ((sigev)->_sigev_un._tid)
 #if defined(__x86_64__)
 #define KAIO_FIRST     "GLIBC_2.2.5"
 #define KAIO_FIRST_NEW KAIO_FIRST

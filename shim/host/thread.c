@@ -279,8 +279,12 @@ void kaio_thread_drain(struct kaio_thread *thread) {
     struct iovec iov = {&count, sizeof count};
     int efd = thread->efd;
     if (!kaio_fd_is_marked(efd)) return;
-    long r = syscall(SYS_preadv2, efd, &iov, 1l, -1l, -1l, (long)RWF_NOWAIT);
-    if (r < 0 && errno != EAGAIN) drain_blocked(efd);
+    static atomic_bool waits; /* relaxed: at worst it is tried once more */
+    bool tried = !atomic_load_explicit(&waits, memory_order_relaxed);
+    if (tried && syscall(SYS_preadv2, efd, &iov, 1l, -1l, -1l, (long)RWF_NOWAIT) >= 0) return;
+    if (tried && (errno == EAGAIN || errno == EBADF)) return;
+    atomic_store_explicit(&waits, true, memory_order_relaxed);
+    drain_blocked(efd);
 }
 
 /* The creator has all signals blocked (kaio_enter), so the new thread has, too. */

@@ -50,8 +50,8 @@ static long copy(enum kaio_op op, int fd, void *buf, size_t n, off_t offset, boo
     struct iovec iov = {buf, n};
     bool read = op == KAIO_READ;
     long r = memory ? syscall(read ? SYS_pread64 : SYS_pwrite64, fd, buf, n, KAIO_AT(offset))
-                    : syscall(read ? SYS_preadv2 : SYS_pwritev2, fd, &iov, 1l,
-                              KAIO_AT_V(offset), (long)RWF_NOWAIT);
+                    : syscall(read ? SYS_preadv2 : SYS_pwritev2, fd, &iov, 1l, KAIO_AT_V(offset),
+                              (long)RWF_NOWAIT);
     return r < 0 ? -errno : r;
 }
 

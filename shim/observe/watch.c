@@ -138,8 +138,9 @@ static void count(struct kaio_counts *c, const struct aiocb *cb, unsigned op, ui
 static bool operation(const struct aiocb *cb, int op, enum kaio_op *found) {
     *found = (enum kaio_op)op;
     if (op < KAIO_WATCH_LIST) return true;
-    if (!cb || (cb->aio_lio_opcode != LIO_READ && cb->aio_lio_opcode != LIO_WRITE)) return false;
-    *found = cb->aio_lio_opcode == LIO_READ ? KAIO_READ : KAIO_WRITE;
+    int opcode = cb ? cb->aio_lio_opcode & ~OPCODE_64 : LIO_NOP;
+    if (opcode != LIO_READ && opcode != LIO_WRITE) return false;
+    *found = opcode == LIO_READ ? KAIO_READ : KAIO_WRITE;
     return true;
 }
 
