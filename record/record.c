@@ -310,13 +310,13 @@ EXPORT int aio_read(struct aiocb *cb) {
     record_request(cb, KAIO_READ);
     return next.read(cb);
 }
-EXPORT_PLAIN(aio_read)
+EXPORT_PLAIN(aio_read, aio_read(cb))
 
 EXPORT int aio_write(struct aiocb *cb) {
     record_request(cb, KAIO_WRITE);
     return next.write(cb);
 }
-EXPORT_PLAIN(aio_write)
+EXPORT_PLAIN(aio_write, aio_write(cb))
 
 EXPORT int aio_fsync(int op, struct aiocb *cb) {
     record_request(cb, op == O_DSYNC ? KAIO_FDSYNC : KAIO_FSYNC);

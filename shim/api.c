@@ -159,10 +159,15 @@ static bool submit_short(struct aiocb *cb, enum kaio_op op) {
     return done == KAIO_SHORT_DECLINED;
 }
 
-static int read_one(struct aiocb *cb) {
+static int read_one(struct aiocb *cb, int opcode) {
     if (bad_priority(cb)) return reject(cb, EINVAL);
-    cb->aio_lio_opcode = LIO_READ; /* as in glibc, here and below: it may be used in a list next */
+    cb->aio_lio_opcode = opcode; /* as in glibc, here and below: it may be used in a list next */
     return kaio_copy_read(cb) || submit_short(cb, KAIO_READ) ? 0 : submit(cb, KAIO_READ);
+}
+
+static int read_any(struct aiocb *cb, int opcode) {
+    bool off = is_off();
+    return WATCHED(&cb, 1, KAIO_READ, off ? NEXT(aio_read)(cb) : read_one(cb, opcode));
 }
 
 /* Begins to read cb->aio_nbytes at cb->aio_offset of cb->aio_fildes. 0: it is in progress, or has
@@ -170,24 +175,27 @@ static int read_one(struct aiocb *cb) {
  * EINVAL (aio_reqprio is not 0 to 20), EAGAIN (no memory, 262,144 requests in progress, or no
  * thread for it). POSIX aio_read(), aio_read(3). Handler: no, it may start a thread. */
 EXPORT int aio_read(struct aiocb *cb) {
-    bool off = is_off();
-    return WATCHED(&cb, 1, KAIO_READ, off ? NEXT(aio_read)(cb) : read_one(cb));
+    return read_any(cb, LIO_READ | OPCODE_64);
 }
-EXPORT_PLAIN(aio_read)
+EXPORT_PLAIN(aio_read, read_any(cb, LIO_READ))
 
-static int write_one(struct aiocb *cb) {
+static int write_one(struct aiocb *cb, int opcode) {
     if (bad_priority(cb)) return reject(cb, EINVAL);
-    cb->aio_lio_opcode = LIO_WRITE;
+    cb->aio_lio_opcode = opcode;
     return submit_short(cb, KAIO_WRITE) ? 0 : submit(cb, KAIO_WRITE);
+}
+
+static int write_any(struct aiocb *cb, int opcode) {
+    bool off = is_off();
+    return WATCHED(&cb, 1, KAIO_WRITE, off ? NEXT(aio_write)(cb) : write_one(cb, opcode));
 }
 
 /* The same for writing; O_APPEND: at the end, in call order. Results, errors and handler as of
  * aio_read(). No SIGPIPE or SIGXFSZ comes: EPIPE and EFBIG do. POSIX aio_write(), aio_write(3). */
 EXPORT int aio_write(struct aiocb *cb) {
-    bool off = is_off();
-    return WATCHED(&cb, 1, KAIO_WRITE, off ? NEXT(aio_write)(cb) : write_one(cb));
+    return write_any(cb, LIO_WRITE | OPCODE_64);
 }
-EXPORT_PLAIN(aio_write)
+EXPORT_PLAIN(aio_write, write_any(cb, LIO_WRITE))
 
 static int sync_one(int op, struct aiocb *cb) {
     if (op != O_SYNC && op != O_DSYNC) return answer(-EINVAL);

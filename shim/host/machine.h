@@ -89,18 +89,18 @@ static inline pid_t kaio_gettid(void) { /* glibc 2.30 */
 #define LARGE(name)             name
 #define OPCODE_64               0
 #define EXPORT_64(name)         __asm__(".globl " #name "64\n.set " #name "64, " #name)
-#define EXPORT_PLAIN(name)      EXPORT_64(name);
+#define EXPORT_PLAIN(name, ...) EXPORT_64(name);
 #define EXPORT_PLAIN_LIST(name) EXPORT_64(name);
 #else
-#define LARGE(name)     name "64"
-#define OPCODE_64       128 /* what glibc adds to aio_lio_opcode */
-#define EXPORT_64(name) __asm__(".globl " #name "\n.set " #name ", " #name "64")
-#define EXTEND(cb)      ((cb)->aio_offset = (int32_t)(cb)->aio_offset)
-#define EXPORT_PLAIN(name)                                                                         \
+#define LARGE(name)              name "64"
+#define OPCODE_64                128 /* what glibc adds to aio_lio_opcode, and leaves there */
+#define EXPORT_64(name)          __asm__(".globl " #name "\n.set " #name ", " #name "64")
+#define EXTEND(cb)               ((cb)->aio_offset = (int32_t)(cb)->aio_offset)
+#define EXPORT_PLAIN(name, call) /* what it does, once cb is extended */                           \
     EXPORT int plain_##name(struct aiocb *cb) __asm__(#name);                                      \
     EXPORT int plain_##name(struct aiocb *cb) {                                                    \
         EXTEND(cb);                                                                                \
-        return name(cb);                                                                           \
+        return call;                                                                               \
     }
 #define EXPORT_PLAIN_LIST(name)                                                                    \
     EXPORT int plain_##name(int mode, struct aiocb KAIO_LIST, int n,                               \
