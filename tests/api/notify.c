@@ -427,9 +427,10 @@ static void quick(union sigval value) {
 
 /* No room for its stack: nothing is called, and the result stays. */
 static void no_thread(void) {
+    const size_t stack = (size_t)(sizeof stack == 8 ? 1ull << 46 : 3ull << 30);
     pthread_attr_t attr;
     pthread_attr_init(&attr);
-    need(pthread_attr_setstacksize(&attr, (size_t)1 << 46) == 0, "stack size");
+    need(pthread_attr_setstacksize(&attr, stack) == 0, "stack size");
     for (int i = 0; i < 2; i++) {
         struct aiocb cb = by_thread(i ? direct_fd : data_fd, quick, NULL), *items[] = {&cb};
         struct sigevent sigev;
