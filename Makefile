@@ -147,6 +147,14 @@ $(B)/tests/bench/%: tests/bench/%.c $(wildcard tests/bench/*.h) Makefile $(B)/fo
 check: $(B)/libkaio.so build-debug $(filter $(B)/tests/api/%,$(TESTS))
 	tests/run api/
 
+# build/musl/libkaio-musl.so: for programs of musl's (Alpine), whose loader does not take what needs glibc. musl-gcc
+# finds neither the kernel's headers nor <libaio.h> nor <sys/queue.h>; those of glibc come after musl's own.
+MUSL_CC ?= musl-gcc -idirafter /usr/include/$(shell $(CC) -print-multiarch) -idirafter /usr/include
+musl:
+	$(MAKE) -s B=build/musl CC="$(MUSL_CC)" build/musl/libkaio-musl.so
+$(B)/libkaio-musl.so: $(B)/libkaio.so
+	cp $< $@
+
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 # What kaio needs stands in a directory of its own, with links to the libraries, wherever LIBDIR is.
@@ -179,4 +187,4 @@ clean:
 
 FORCE:
 
-.PHONY: FORCE all tests build-debug analyze analyze-gcc analyze-cppcheck analyze-tidy analyze-lock bench check install uninstall deb clean
+.PHONY: FORCE all tests build-debug analyze analyze-gcc analyze-cppcheck analyze-tidy analyze-lock bench check musl install uninstall deb clean

@@ -110,7 +110,7 @@ static inline void differs(const char *what, const char *glibc, const char *shim
     else say("%s: %s, expected %s", what, outcome, expected);
 }
 
-#if __GLIBC__ == 2 && __GLIBC_MINOR__ < 32
+#if !defined(__GLIBC__) || (__GLIBC__ == 2 && __GLIBC_MINOR__ < 32)
 /* What the tests meet; any other is "?". */
 static inline const char *strerrorname_np(int err) {
 #define NAME(err) [err] = #err

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# The build for musl (make musl): its programs see the same with it and without, and nothing of glibc is in it.
+set -eu
+if ! command -v musl-gcc >/dev/null; then
+    echo "skipped, musl: no musl-gcc (package musl-tools)"
+    exit 0
+fi
+fail() { echo "$1"; exit 1; }
+cp -r "$TESTS_TOP"/{Makefile,shim,record} .
+make -s musl CC=gcc
+library=$PWD/build/musl/libkaio-musl.so
+! readelf -d "$library" | grep NEEDED | grep -v 'libc\.so\]' || fail "it needs more than musl"
+
+read -ra compiler < <(make -s --eval='compiler:;@echo $(MUSL_CC)' compiler CC=gcc)
+for name in basic files direct; do
+    "${compiler[@]}" -std=gnu11 -O1 -w -I"$TESTS_TOP/tests/lib" -pthread -o $name "$TESTS_TOP/tests/api/$name.c"
+    mkdir $name.musl
+    (cd $name.musl && TEST_SIDE=glibc ../$name >../expected) || fail "$name by itself: $(tail -n 3 expected)"
+    for setting in TEST_WARM=1 KAIO_MODE=worker; do
+        (mkdir $name.$setting && cd $name.$setting && env $setting TEST_SIDE=shim LD_PRELOAD="$library" ../$name >../got) ||
+            fail "$name, $setting: $(tail -n 3 got)"
+        diff -I '^note: ' expected got || fail "$name, $setting: another output"
+    done
+done
