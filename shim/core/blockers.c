@@ -48,7 +48,8 @@ static bool blocker_sleep(struct kaio_req *req, uint64_t end, short *ready) {
     kaio_leave(&b);
     int ms = fds[1].fd < 0 ? LOOK_MS : kaio_stream_ms_until(end);
     if (fds[1].fd < 0 || kaio_thread_polls(b.self, fds[1].fd)) kaio_poll_fds(fds, 2, ms);
-    atomic_store_explicit(&b.self->polled, 0, memory_order_relaxed);
+    /* release: as in wake_up() in wait.c */
+    atomic_store_explicit(&b.self->polled, 0, memory_order_release);
     if (fds[1].revents) kaio_thread_drain(b.self);
     *ready = fds[0].revents;
     return true;

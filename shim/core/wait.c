@@ -146,7 +146,8 @@ static void fall_asleep(struct wait *w) {
 
 static void wake_up(const struct wait *w) {
     atomic_store_explicit(&w->self->sleep, KAIO_AWAKE, memory_order_relaxed);
-    atomic_store_explicit(&w->self->polled, 0, memory_order_relaxed);
+    /* release: pairs with the load in await_polls() in ours.c; no look at the number comes later */
+    atomic_store_explicit(&w->self->polled, 0, memory_order_release);
 }
 
 /* Does the kernel signal another thread of the program for it, or will it? */
