@@ -37,7 +37,8 @@
 #define LIO_SYNC     4
 /* The next definitions in line: looked up at load, for dlsym() takes locks and may allocate; or
  * when first used, since other libraries' constructors call close() before ours has run. The lookup
- * is idempotent, so racing is harmless. */
+ * is idempotent, so racing is harmless. release and acquire pair: what dlsym() has found may have
+ * been loaded by the thread that asked. */
 #define EACH_NEXT(use)                                                                             \
     use(aio_read, LARGE("aio_read")) use(aio_write, LARGE("aio_write"))                            \
         use(aio_fsync, LARGE("aio_fsync")) use(aio_error, LARGE("aio_error"))                      \
@@ -53,10 +54,10 @@ EACH_NEXT(DECLARE)
 
 #define NEXT(name)                                                                                 \
     ({                                                                                             \
-        __typeof__(&name) found = __atomic_load_n(&next_##name, __ATOMIC_RELAXED);                 \
+        __typeof__(&name) found = __atomic_load_n(&next_##name, __ATOMIC_ACQUIRE);                 \
         if (!found) {                                                                              \
             found = (__typeof__(&name))dlsym(RTLD_NEXT, symbol_##name);                            \
-            __atomic_store_n(&next_##name, found, __ATOMIC_RELAXED);                               \
+            __atomic_store_n(&next_##name, found, __ATOMIC_RELEASE);                               \
         }                                                                                          \
         found;                                                                                     \
     })

@@ -40,15 +40,16 @@ static bool blocker_sleep(struct kaio_req *req, uint64_t end, short *ready) {
     fds[0].events = req->op == KAIO_READ ? POLLIN : POLLOUT;
     kaio_thread_add_waiter(&req->waiter, b.self);
     kaio_thread_list(b.self, true); /* until blocker_begin() */
-    /* relaxed: as in fall_asleep() in wait.c */
+    /* release: as in fall_asleep() in wait.c */
     if (fds[1].fd >= 0)
-        atomic_store_explicit(&b.self->sleep, KAIO_ON_EVENTFD, memory_order_relaxed);
+        atomic_store_explicit(&b.self->sleep, KAIO_ON_EVENTFD, memory_order_release);
     req->lane = KAIO_BY_BLOCKER;
     kaio_req_move(req, KAIO_POLLING);
     kaio_leave(&b);
     int ms = fds[1].fd < 0 ? LOOK_MS : kaio_stream_ms_until(end);
     if (fds[1].fd < 0 || kaio_thread_polls(b.self, fds[1].fd)) kaio_poll_fds(fds, 2, ms);
-    atomic_store_explicit(&b.self->polled, 0, memory_order_relaxed);
+    /* release: as in wake_up() in wait.c */
+    atomic_store_explicit(&b.self->polled, 0, memory_order_release);
     if (fds[1].revents) kaio_thread_drain(b.self);
     *ready = fds[0].revents;
     return true;

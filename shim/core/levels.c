@@ -30,5 +30,5 @@ void kaio_level_drop(struct kaio_thread *thread, unsigned left) {
 void kaio_level_abandon(struct kaio_thread *thread) {
     kaio_level_drop(thread, 0);
     atomic_store_explicit(&thread->sleep, KAIO_AWAKE, memory_order_relaxed);
-    atomic_store_explicit(&thread->polled, 0, memory_order_relaxed);
+    atomic_store_explicit(&thread->polled, 0, memory_order_release);
 }

@@ -138,14 +138,16 @@ static void set_listed(struct wait *w) {
 static void fall_asleep(struct wait *w) {
     if (!w->level) return;
     w->level->by_eventfd = w->self->efd >= 0;
-    /* relaxed: under the lock, or the fence in arm_own() follows; pairs with kaio_thread_wake() */
+    /* release: pairs with the acquire in kaio_thread_wake(). No more: this is under the lock, or
+     * the fence in arm_own() follows */
     atomic_store_explicit(&w->self->sleep, w->level->by_eventfd ? KAIO_ON_EVENTFD : KAIO_ON_FUTEX,
-                          memory_order_relaxed);
+                          memory_order_release);
 }
 
 static void wake_up(const struct wait *w) {
     atomic_store_explicit(&w->self->sleep, KAIO_AWAKE, memory_order_relaxed);
-    atomic_store_explicit(&w->self->polled, 0, memory_order_relaxed);
+    /* release: pairs with the load in await_polls() in ours.c; no look at the number comes later */
+    atomic_store_explicit(&w->self->polled, 0, memory_order_release);
 }
 
 /* Does the kernel signal another thread of the program for it, or will it? */

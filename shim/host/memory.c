@@ -45,11 +45,14 @@ static pid_t pid_of_kernel(void) { /* glibc before 2.25 remembers one */
  * api.c: programs without requests need not pay for it. */
 void kaio_memory_mark(void) {
     if (madvise(__start_kaio_wiped, wiped_size(), MADV_WIPEONFORK)) owner = pid_of_kernel();
+    /* release: before the lock; pairs with fork(). A child that finds that taken finds owner, too
+     */
+    atomic_thread_fence(memory_order_release);
 }
 
-/* relaxed: a child's thread reads what fork() has left, or what itself has written */
+/* acquire: pairs with the release in kaio_memory_wipe(), maybe by another thread of the child */
 bool kaio_memory_is_inherited(void) {
-    pid_t whose = atomic_load_explicit(&owner, memory_order_relaxed);
+    pid_t whose = atomic_load_explicit(&owner, memory_order_acquire);
     return __builtin_expect(whose != 0, false) && whose != pid_of_kernel();
 }
 

@@ -249,11 +249,11 @@ struct kaio_thread *kaio_thread_next_to_wake(void) {
 
 /* One wake-up for all that ends before the thread looks again: it says that it sleeps before it
  * lets itself be found (under the lock), or before its last look at its own requests, and whoever
- * turns that to KAIO_AWAKE wakes it. relaxed: the lock orders it; pairs with fall_asleep() in
- * wait.c */
+ * turns that to KAIO_AWAKE wakes it. acquire: pairs with the release in fall_asleep() in wait.c;
+ * the eventfd on which it sleeps is seen, too, though another may just have made it */
 void kaio_thread_wake(struct kaio_thread *thread) {
     static const uint64_t one = 1;
-    switch (atomic_exchange_explicit(&thread->sleep, KAIO_AWAKE, memory_order_relaxed)) {
+    switch (atomic_exchange_explicit(&thread->sleep, KAIO_AWAKE, memory_order_acquire)) {
     case KAIO_ON_EVENTFD:
         if (kaio_fd_is_marked(thread->efd)) syscall(SYS_write, thread->efd, &one, sizeof one);
         break;

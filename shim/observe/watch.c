@@ -37,15 +37,16 @@ static struct {
 bool kaio_stats_on;
 __thread uint64_t kaio_call_start_ns;
 
-/* When the process was loaded; in a forked child, at its first request. */
+/* When the process was loaded; in a forked child, at its first request. The pid comes last, and
+ * says that the rest is there: acquire and release pair for two threads of a child. */
 static void identify(void) {
     struct kaio_counts *own = &watch.own;
-    if (own->start_ns) return;
+    if (__atomic_load_n(&own->pid, __ATOMIC_ACQUIRE)) return;
     own->size = sizeof *own;
-    own->pid = (uint32_t)getpid();
     own->mode = (uint32_t)kaio_config.mode;
     snprintf(own->command, sizeof own->command, "%s", program_invocation_short_name);
     own->start_ns = kaio_now_ns();
+    __atomic_store_n(&own->pid, (uint32_t)getpid(), __ATOMIC_RELEASE);
 }
 
 void kaio_watch_load(void) {

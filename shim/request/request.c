@@ -103,7 +103,8 @@ struct kaio_req *kaio_req_get(struct aiocb *cb, enum kaio_op op, int fd) {
 /* A request that was cleared. Also without the lock, by direct.c. */
 void kaio_req_fill(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, struct kaio_file *file,
                    int fd) {
-    /* relaxed, here and below: the lock orders it, or it is a hint; pairs with kaio_req_glance() */
+    /* relaxed, but for the status: the lock orders it, or it is a hint; pairs with
+     * kaio_req_glance() */
     __atomic_store_n(&req->file, file, __ATOMIC_RELAXED);
     __atomic_store_n(&req->submitter, kaio_self, __ATOMIC_RELAXED);
     req->op = (uint8_t)op;
@@ -115,8 +116,9 @@ void kaio_req_fill(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, stru
         req->sigev = cb->aio_sigevent;
         __atomic_store_n(&cb->__abs_prio, (int)req->index, __ATOMIC_RELAXED);
         __atomic_store_n(&cb->__return_value, 0, __ATOMIC_RELAXED);
-        /* relaxed: only this thread may look at cb before the call returns */
-        __atomic_store_n(&cb->__error_code, EINPROGRESS, __ATOMIC_RELAXED);
+        /* release: pairs with the acquire in in_progress() in wait.c. Another thread may still wait
+         * for what cb was before; it must not take this one for its own (arm_own()) */
+        __atomic_store_n(&cb->__error_code, EINPROGRESS, __ATOMIC_RELEASE);
     }
     if (cb && op <= KAIO_WRITE) {
         req->iocb.aio_reqprio = (short)cb->aio_reqprio;

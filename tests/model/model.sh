@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The hardest protocol as a model (Promela, checked by spin): it passes as it is, and if one barrier, look
-# or hand-over is left out (BREAK), the model finds what goes wrong.
+# or hand-over is left out (BREAK), the model finds what goes wrong. The small races of memory order, with the
+# orders that the source has (litmus.py): the same.
 set -u
 cd "$(dirname "$0")" || exit 1
 models=$PWD
@@ -8,6 +9,7 @@ work=$(mktemp -d "${TMPDIR:-/var/tmp}/kaio-model.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 cd "$work" || exit 1
 failed=0
+python3 "$models/litmus.py" "$models/../../shim" || failed=1
 
 # check EXPECTED MODEL BREAK [OPTION...]: builds the checker and compares the number of errors
 check() {
