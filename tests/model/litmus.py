@@ -54,7 +54,7 @@ def unlisted():
     document = (shim / "../docs/memory-order.md").read_text()
     listed = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`]*)`", document))))
     names = set()
-    for file in shim.rglob("*.[ch]"):
+    for file in [*shim.rglob("*.[ch]"), shim / "../record/record.c"]:
         text = re.sub(r"/\*.*?\*/|enum \{.*?\}|##", "", file.read_text(), flags=re.S)
         declared = r"^(?!typedef).*\b(?:_Atomic(?:\([^()]*\))?|atomic_(?:bool|u?int)) *([^();=]+)[;=]"
         for line in re.findall(declared, text, re.M):
@@ -464,6 +464,11 @@ publication("a page is mapped",
             ("observe/share.c", "publish", "&share.page"), ("observe/share.c", "kaio_share_page", "&share.page"))
 publication("a page is done", ("observe/share.c", "kaio_share_begin", "share.state, DONE"),
             ("observe/share.c", "kaio_share_begin", r"load\w*\(&share.state"))
+
+publication("a recording is open", ("../record/record.c", "begin", "record.output, OPEN"),
+            ("../record/record.c", "is_open", r"load\w*\(&record.output"))
+publication("a recorded file is known", ("../record/record.c", "put_first", "place, key, memory"),
+            ("../record/record.c", "place_of", r"load\w*\(place"))
 
 race("an event is in the ring",
      {"tail": 0, "event": 0},
