@@ -45,8 +45,7 @@ static pid_t pid_of_kernel(void) { /* glibc before 2.25 remembers one */
  * api.c: programs without requests need not pay for it. */
 void kaio_memory_mark(void) {
     if (madvise(__start_kaio_wiped, wiped_size(), MADV_WIPEONFORK)) owner = pid_of_kernel();
-    /* release: before the lock; pairs with fork(). A child that finds that taken finds owner, too
-     */
+    /* release: pairs with fork(). A child that finds the lock taken finds owner, too */
     atomic_thread_fence(memory_order_release);
 }
 

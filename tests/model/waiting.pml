@@ -8,9 +8,11 @@
  *
  * An aiocb is used once here; that another thread may use it again is tests/api/suspend_many.c's.
  *
- * Memory is that of x86 (TSO): a store waits in the thread's buffer, until a fence, a locked
- * instruction (the mutex, an exchange, any eventfd call) or the machine empties it. What is only
- * touched under the lock is stored at once.
+ * Memory is weak, as in litmus.py: a thread may load what a place was before its last store, and its
+ * exchange may come before that, unless something has shown it the store. Stores are shown by a
+ * fence to the fences behind it, by the lock, and the event in the ring by the count of an eventfd
+ * (read(), epoll). Nothing else shows any, not even a status that is released and acquired. What is
+ * only touched under the lock has no such past.
  *
  * BREAK: one thing is left out, and the model must fail; model.sh has the list. */
 #define WAITER_FENCE    1 /* the fence in arm_own() */
@@ -24,6 +26,8 @@
 #define GIVE_BACK       9 /* wait_end() writes one for the outer wait */
 #define EVENT_FIRST     10 /* the kernel signals after the event is in the ring */
 #define REARM           11 /* fall_asleep() says that the thread sleeps */
+#define LOCK_VIEW       12 /* the lock shows what was stored under it */
+#define COUNT_VIEW      13 /* the count of an eventfd shows the ring's tail */
 #ifndef HANDLER
 #define HANDLER 0
 #endif
@@ -32,90 +36,130 @@
 #define BREAK NOTHING
 #endif
 
-#define T0 0 /* threads: those with a store buffer */
+#define T0 0 /* threads, */
 #define T1 1
 #define LOOKER 2
 #define REAPER 3
 #define WORKER 4
-#define STATUS(req) (1 + (req)) /* places in memory; true: ended */
-#define WOKEN(thread) (3 + (thread)) /* thread->sleep is KAIO_AWAKE */
+#define KERNEL 5
+#define FENCES 6 /* and where stores are shown: by the fences so far, */
+#define LOCK 7 /* by the lock, */
+#define COUNT 8 /* (the ring's) by the count of thread 0's eventfd */
+#define STATUS(req) (req) /* places in memory; true: ended */
+#define SLEEP(thread) (2 + (thread)) /* true: thread->sleep is KAIO_AWAKE */
+#define RING 4 /* true: the event of request 0 is there */
+#define BIT(place) (1 << (place))
 
-bit memory[5];    /* by place, from 1 */
-byte buffered[5]; /* by thread: the place, or 0: the buffer is empty */
-bit value[5];
-#define LOAD(place) (buffered[me] == place -> value[me] : memory[place])
-#define STORE(place, v) buffered[me] == 0 -> buffered[me] = place; value[me] = v
+/* past: the places from which a thread may still load what they were before. That somebody was
+ * asleep, or that there was an event, leads to nothing when it is seen too late: left out. */
+bit memory[5];
+byte past[9]; /* by who; a bit for each place */
+
+inline forget(place) { /* what it was */
+    d_step {
+        past[T0] = past[T0] & ~BIT(place); past[T1] = past[T1] & ~BIT(place);
+        past[LOOKER] = past[LOOKER] & ~BIT(place); past[REAPER] = past[REAPER] & ~BIT(place);
+        past[WORKER] = past[WORKER] & ~BIT(place); past[FENCES] = past[FENCES] & ~BIT(place);
+        past[LOCK] = past[LOCK] & ~BIT(place)
+    }
+}
+inline load(place, v) {
+    if
+    :: atomic { v = memory[place]; past[me] = past[me] & ~BIT(place) }
+    :: atomic { past[me] & BIT(place) -> v = !memory[place] }
+    fi
+}
+inline end_status(req) { /* under the lock: there it is seen */
+    d_step {
+        memory[STATUS(req)] = 1;
+        past[T0] = past[T0] | BIT(STATUS(req));
+        past[T1] = past[T1] | BIT(STATUS(req));
+        past[FENCES] = past[FENCES] | BIT(STATUS(req));
+        past[me] = past[me] & ~BIT(STATUS(req))
+    }
+}
+inline remember(place) { /* all but me */
+    past[T0] = past[T0] | BIT(place); past[T1] = past[T1] | BIT(place);
+    past[LOOKER] = past[LOOKER] | BIT(place); past[REAPER] = past[REAPER] | BIT(place);
+    past[WORKER] = past[WORKER] | BIT(place); past[FENCES] = past[FENCES] | BIT(place);
+    past[LOCK] = past[LOCK] | BIT(place); past[me] = past[me] & ~BIT(place)
+}
+inline fall_asleep() {
+    d_step {
+        if
+        :: memory[SLEEP(me)] -> memory[SLEEP(me)] = 0; remember(SLEEP(me))
+        :: else /* says so again */
+        fi
+    }
+}
+inline wake_up() { d_step { memory[SLEEP(me)] = 1; forget(SLEEP(me)) } }
+inline put_event() { d_step { memory[RING] = 1; remember(RING); past[COUNT] = past[COUNT] | BIT(RING) } }
 
 bit locked;
 byte wake, owed, waiters[2]; /* threads to wake, kaio_reaper.owed, req->waiter */
 bit watching;                /* kaio.watching: the reaper's set has the eventfds */
-bit ring;                    /* the event of request 0 is in the ring */
 bit reaped;
 bit count[2], edge[2];       /* the eventfds, and what epoll has seen of them */
 byte interruptions = (HANDLER -> 1 : 0);
 
-inline empty_buffer(t) { memory[buffered[t]] = value[t]; buffered[t] = 0; value[t] = 0; memory[0] = 0 }
+inline fence() { d_step { past[me] = past[me] & past[FENCES]; past[FENCES] = past[me] } }
+inline lock() { atomic { !locked -> locked = 1; past[me] = past[me] & (BREAK != LOCK_VIEW -> past[LOCK] : 255) } }
+inline unlock() { d_step { past[LOCK] = past[me]; locked = 0 } }
 
-/* What is in the buffer when a thread stands still, memory will see some time. */
-active proctype machine() {
-end:
-    do
-    :: d_step { buffered[T0] -> empty_buffer(T0) }
-    :: d_step { buffered[T1] -> empty_buffer(T1) }
-    :: d_step { buffered[LOOKER] -> empty_buffer(LOOKER) }
-    :: d_step { buffered[REAPER] -> empty_buffer(REAPER) }
-    :: d_step { buffered[WORKER] -> empty_buffer(WORKER) }
-    od
+inline eventfd_write(t) {
+    d_step {
+        count[t] = 1;
+        edge[t] = watching;
+        past[COUNT] = past[COUNT] & (t == T0 && BREAK != COUNT_VIEW -> past[me] : 255)
+    }
 }
+inline see_count(t) { past[me] = past[me] & (t == T0 -> past[COUNT] | ~BIT(RING) : 255) }
 
-/* Also any locked instruction, hence the mutex and whatever is done with an eventfd. */
-inline fence() { d_step { empty_buffer(me) } }
-
-inline lock() { fence(); !locked -> locked = 1 }
-inline unlock() { atomic { fence(); locked = 0 } }
-
-inline eventfd_write(t) { d_step { count[t] = 1; edge[t] = watching } }
-
-/* kaio_complete(): publish(), wake_submitter() */
+/* kaio_complete(): publish(), kaio_thread_wake_waiter(), wake_submitter() */
 inline complete(req) {
-    STORE(STATUS(req), 1);
+    end_status(req);
     if
     :: BREAK != COMPLETER_FENCE -> fence()
     :: else
     fi;
-    wake = wake | waiters[req];
     if
-    :: BREAK != SUBMITTER && !LOAD(WOKEN(T0)) -> wake = wake | 1 << T0
+    :: waiters[req] -> load(SLEEP(T1), was); wake = wake | (was -> 0 : waiters[req])
     :: else
-    fi
+    fi;
+    if
+    :: BREAK != SUBMITTER -> load(SLEEP(T0), was); wake = wake | (was -> 0 : 1 << T0)
+    :: else
+    fi;
+    was = 0
 }
 
 /* kaio_leave(), under the lock: kaio_kernel_reap(); kaio_reaper_watch(): what has a count when it
  * comes into the set is seen */
 inline decide() {
+    load(RING, was);
     if
-    :: ring -> ring = 0; reaped = 1; complete(0)
+    :: was -> memory[RING] = 0; forget(RING); reaped = 1; complete(0)
     :: else
     fi;
     if
     :: owed && !watching -> watching = 1; edge[0] = count[0]; edge[1] = count[1]
     :: else
     fi;
-    bits = wake;
+    bits = bits | wake;
     wake = 0
 }
 
-/* kaio_thread_wake() */
-inline wake_one(t) {
-    if
-    :: bits & 1 << t ->
-        atomic { fence(); was = memory[WOKEN(t)]; memory[WOKEN(t)] = 1 }
+/* kaio_thread_wake(), of one; the exchange may have come before the thread's last store */
+inline wake_one() {
+    atomic {
+        t = (bits & 1 << T0 -> T0 : T1);
+        bits = bits & ~(1 << t);
         if
-        :: was -> was = 0
-        :: else -> eventfd_write(t)
-        fi
-    :: else
-    fi
+        :: !memory[SLEEP(t)] -> memory[SLEEP(t)] = 1; forget(SLEEP(t)); eventfd_write(t)
+        :: memory[SLEEP(t)] || past[me] & BIT(SLEEP(t)) -> skip
+        fi;
+        t = 0
+    }
 }
 
 /* kaio_leave(), after decide() */
@@ -126,29 +170,36 @@ inline leave() {
         :: bits == 0 -> break
         :: else
         fi;
-        wake_one(T0);
-        wake_one(T1);
-        atomic { bits = 0; lock(); decide() }
+        wake_one();
+        atomic { lock(); decide() }
     od
 }
 
 /* kaio_kernel_pending(), kaio_poll() */
 inline poll_if_pending() {
+    load(RING, was);
     if
-    :: ring -> atomic { lock(); decide() } leave()
+    :: was -> atomic { was = 0; lock(); decide() } leave()
     :: else
     fi
 }
 
 /* any_done(): one after the other */
 inline look(requests) {
-    done = requests & 1 && LOAD(STATUS(0));
-    done = done || (requests & 2 && LOAD(STATUS(1)))
+    done = 0;
+    if
+    :: requests & 1 -> load(STATUS(0), done)
+    :: else
+    fi;
+    if
+    :: !done && requests & 2 -> load(STATUS(1), done)
+    :: else
+    fi
 }
 
 #define list lists[depth]
 proctype program(byte me) {
-    byte need, lists[2], depth, bits;
+    byte need, lists[2], depth, bits, t;
     bit done, was, begun[2], outer[2], foreign[2], late, dozing;
     if
     :: me == T1 -> need = 1
@@ -156,14 +207,11 @@ proctype program(byte me) {
     :: me == T0 && HANDLER -> need = 3
     fi;
 next: /* the program waits until one of some that it needs has ended, again and again */
-    if
-    :: LOAD(STATUS(0)) -> need = need & 2
-    :: else
-    fi;
-    if
-    :: LOAD(STATUS(1)) -> need = need & 1
-    :: else
-    fi;
+    load(STATUS(0), done);
+    need = need & (done -> 2 : 3);
+    load(STATUS(1), done);
+    need = need & (done -> 1 : 3);
+    done = 0;
     if
     :: need == 0 -> goto stop
     :: need == 1 || need == 2 -> list = need
@@ -193,7 +241,7 @@ wait: /* wait_any() */
             :: else
             fi;
             if
-            :: BREAK != REARM -> STORE(WOKEN(me), 0)
+            :: BREAK != REARM -> fall_asleep()
             :: else
             fi
         }
@@ -231,7 +279,7 @@ armed:
                 :: else
                 fi;
                 if
-                :: BREAK != REARM -> STORE(WOKEN(me), 0)
+                :: BREAK != REARM -> fall_asleep()
                 :: else
                 fi
             fi;
@@ -253,14 +301,13 @@ armed:
     :: else
     fi;
 doze: /* sleep_on(): read() of the eventfd, which restarts after a handler */
-    fence();
     if
-    :: atomic { count[me] -> count[me] = 0 }
+    :: atomic { count[me] -> count[me] = 0; see_count(me) }
     :: depth == 0 && interruptions -> dozing = 1; goto handler
     :: atomic { depth == 0 && interruptions -> interruptions--; late = 1 }
     fi;
 awake: /* wake_up() */
-    atomic { STORE(WOKEN(me), 1) }
+    atomic { wake_up() }
     goto wait;
 over: /* wait_end() */
     late = 0;
@@ -271,13 +318,13 @@ over: /* wait_end() */
         :: foreign[depth] -> atomic { lock(); owed--; foreign[depth] = 0; decide() } leave()
         :: else
         fi;
-        atomic { STORE(WOKEN(me), 1) }
+        atomic { wake_up() }
         if
         :: BREAK != REAP_AT_END -> poll_if_pending()
         :: else
         fi;
         if
-        :: outer[depth] && BREAK != GIVE_BACK -> atomic { fence(); eventfd_write(me) }
+        :: outer[depth] && BREAK != GIVE_BACK -> eventfd_write(me)
         :: else
         fi
     :: else
@@ -307,7 +354,7 @@ stop:
 }
 
 proctype looker() {
-    byte me = LOOKER, bits;
+    byte me = LOOKER, bits, t;
     bit was;
     if
     :: poll_if_pending()
@@ -316,7 +363,7 @@ proctype looker() {
 }
 
 active proctype worker() {
-    byte me = WORKER, bits;
+    byte me = WORKER, bits, t;
     bit was;
     atomic { lock(); complete(1); decide() } /* kaio_worker_finish() */
     leave()
@@ -324,7 +371,7 @@ active proctype worker() {
 
 /* reaper_main(): epoll reports no edge whose count is gone */
 active proctype reaper() {
-    byte me = REAPER, bits;
+    byte me = REAPER, bits, t;
     bit was;
     goto end; /* its first look finds nothing */
     do
@@ -339,23 +386,24 @@ active proctype reaper() {
         leave();
 end:
         do
-        :: atomic { edge[0] -> edge[0] = 0; if :: count[0] -> break :: else fi }
+        :: atomic { edge[0] -> edge[0] = 0; if :: count[0] -> see_count(T0); break :: else fi }
         :: atomic { edge[1] -> edge[1] = 0; if :: count[1] -> break :: else fi }
         od
     od
 }
 
 active proctype kernel() {
+    byte me = KERNEL;
     if
-    :: BREAK != EVENT_FIRST -> ring = 1; eventfd_write(T0)
-    :: else -> eventfd_write(T0); ring = 1
+    :: BREAK != EVENT_FIRST -> put_event(); eventfd_write(T0)
+    :: else -> eventfd_write(T0); put_event()
     fi
 }
 
 init {
     atomic {
-        memory[WOKEN(T0)] = 1; /* kaio_thread_record() */
-        memory[WOKEN(T1)] = 1;
+        memory[SLEEP(T0)] = 1; /* kaio_thread_record() */
+        memory[SLEEP(T1)] = 1;
         if
         :: HANDLER != 2 -> run program(T0)
         :: else
