@@ -23,6 +23,7 @@ static bool retire(void) {
     kaio_enter(&b);
     struct kaio_thread *self = b.self;
     bool idle = !kaio_stream_needs_reaper() && kaio_reaper.owed == 0 && !kaio_reaper_has();
+    idle = idle && atomic_load(&kaio_reaper.runs); /* else who started it has yet to say so */
     if (idle) {
         atomic_store(&kaio_reaper.runs, false);
         idle = kaio_load_count(atomic_load(&kaio_context.load)) == 0;

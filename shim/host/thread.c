@@ -145,7 +145,9 @@ void kaio_reaper_look(void) {
 
 /* Requests in the kernel signal an eventfd that was closed unseen; a new one would not help. */
 void kaio_thread_check(struct kaio_thread *thread) {
-    if (thread->efd >= 0 && !kaio_fd_is_marked(thread->efd)) thread->efd = KAIO_LOST;
+    int efd = thread->efd; /* kaio_fd_evade() may just be giving it another */
+    if (efd >= 0 && !kaio_fd_is_marked(efd))
+        atomic_compare_exchange_strong(&thread->efd, &efd, KAIO_LOST);
     if (thread->efd == KAIO_LOST) kaio_reaper_look();
 }
 

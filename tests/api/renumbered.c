@@ -158,7 +158,7 @@ static void waits_behind(bool closed) {
     become(pair[0]);
     struct aiocb old = request(NUMBER, bytes, sizeof bytes, 0);
     need(aio_read(&old) == 0, "aio_read");
-    sleep_ms(20);
+    while (!is_read(NUMBER)) sleep_ms(1);
     if (closed) close(NUMBER);
     become(scratch(O_RDWR, BLOCK));
     struct aiocb cb = request(NUMBER, memory, BLOCK, 0), sync = request(NUMBER, NULL, 0, 0);
