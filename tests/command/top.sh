@@ -113,6 +113,7 @@ await "it stops" is '#{alternate_on} #{cursor_flag}' '0 1'
 keys "fg" Enter
 await "it goes on" is '#{alternate_on} #{cursor_flag}' '1 0'
 keys q
+await "q behind fg" is '#{alternate_on} #{cursor_flag}' '0 1' # what is typed before it has ended, it discards
 keys "clear; stty -g >after; echo status 0; echo over" Enter
 clean fg 0
 
