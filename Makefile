@@ -21,6 +21,10 @@ FORTIFY ?= 2
 KAIO_CFLAGS = -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -ftls-model=initial-exec \
 	-Ishim -Wall -Wextra -Werror -Wno-psabi -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=$(FORTIFY) -pthread
 KAIO_LDFLAGS = -shared -pthread -Wl,-z,relro,-z,now,-z,noexecstack,-soname,$(@F)
+# Where the calls are before glibc 2.34: a program without librt may load a plug-in that is linked with it. musl has
+# all in one.
+EARLIER = -Wl,--push-state,--no-as-needed -l:librt.so.1 -l:libdl.so.2 -Wl,--pop-state
+GLIBC = $(shell printf '\043include <features.h>\n__GLIBC__' | $(CC) $(CPPFLAGS) -E -P - | grep -x '[0-9]*')
 SOURCES = $(shell find shim -name "*.c")
 HEADERS = $(shell find shim record -name "*.h" -o -name "*.def")
 OBJECTS = $(SOURCES:%.c=$(B)/%.o)
@@ -49,7 +53,7 @@ $(B)/libkaio.so: $(OBJECTS) shim/local.map
 $(B)/libkaio-record.so: $(RECORDER:%=$(B)/record/%.o)
 $(B)/libkaio.so: KAIO_LDFLAGS += -Wl,--version-script=shim/local.map
 $(LIBRARIES):
-	$(CC) $(CFLAGS) $(LDFLAGS) $(KAIO_LDFLAGS) -o $@ $(filter %.o,$^)
+	$(CC) $(CFLAGS) $(LDFLAGS) $(KAIO_LDFLAGS) -o $@ $(filter %.o,$^) $(if $(GLIBC),$(EARLIER))
 
 $(B)/shim/%.o: shim/%.c $(HEADERS) Makefile $(B)/found
 	@mkdir -p $(@D)
