@@ -1,6 +1,6 @@
 # make: build/libkaio.so, build/libkaio-record.so and what scripts/kaio needs. make check: the tests that gcc and libaio-dev are enough for;
 # scripts/test is for all, and installs what they need. make install PREFIX=... LIBDIR=... DESTDIR=..., make
-# uninstall, make deb; with the flags of the build, if it had any, or it is done anew.
+# uninstall, make deb, make rpm, make dist; with the flags of the build, if it had any, or it is done anew.
 CC ?= gcc
 CFLAGS ?= -O2 -g
 B = build
@@ -202,10 +202,22 @@ uninstall-library:
 deb: all
 	scripts/deb $(VERSION) $(ARCH)
 
+# build/libkaio-VERSION-1.x86_64.rpm and build/kaio-..., of what is built here; Debian has rpmbuild, but none of the
+# packages that are required to build.
+rpm: all
+	rpmbuild -bb --quiet --build-in-place --nodeps --define '__brp_compress true' --define '_topdir $(CURDIR)/build/rpm' \
+		--define '_rpmdir $(CURDIR)/build' --define '_rpmfilename %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm' libkaio.spec
+	rm -rf build/rpm
+
+# build/libkaio-VERSION.tar.gz, of what is committed
+dist:
+	@mkdir -p build
+	git archive --prefix=libkaio-$(VERSION)/ -o build/libkaio-$(VERSION).tar.gz HEAD
+
 clean:
 	rm -rf build
 
 FORCE:
 
 .PHONY: FORCE all tests build-debug analyze analyze-gcc analyze-cppcheck analyze-tidy analyze-lock bench check musl install install-library install-command \
-	uninstall uninstall-library deb clean
+	uninstall uninstall-library deb rpm dist clean
