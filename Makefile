@@ -1,9 +1,17 @@
 # make: build/libkaio.so, build/libkaio-record.so and what scripts/kaio needs. make check: the tests that gcc and libaio-dev are enough for;
 # scripts/test is for all, and installs what they need. make install PREFIX=... LIBDIR=... DESTDIR=..., make
-# uninstall, make deb; with the flags of the build, if it had any, or it is done anew.
+# uninstall, make deb, make rpm, make dist; with the flags of the build, if it had any, or it is done anew.
 CC ?= gcc
 CFLAGS ?= -O2 -g
 B = build
+
+# make ARCH=i386 deb, install-library or what else: for another of Debian's architectures, by its cross compiler, in
+# build/i386. <libaio.h> is the same for all.
+ifdef ARCH
+B = build/$(ARCH)
+CC = $(shell dpkg-architecture -a$(ARCH) -qDEB_HOST_GNU_TYPE 2>/dev/null)-gcc
+CPPFLAGS += -idirafter /usr/include
+endif
 
 # make SANITIZE=address,undefined and make SANITIZE=thread: the same in build/asan and build/tsan.
 # TSan knows no fences (-Wtsan); tests/fuzz/sanitizers.sh.
@@ -21,6 +29,10 @@ FORTIFY ?= 2
 KAIO_CFLAGS = -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -ftls-model=initial-exec \
 	-Ishim -Wall -Wextra -Werror -Wno-psabi -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=$(FORTIFY) -pthread
 KAIO_LDFLAGS = -shared -pthread -Wl,-z,relro,-z,now,-z,noexecstack,-soname,$(@F)
+# Where the calls are before glibc 2.34: a program without librt may load a plug-in that is linked with it. musl has
+# all in one.
+EARLIER = -Wl,--push-state,--no-as-needed -l:librt.so.1 -l:libdl.so.2 -Wl,--pop-state
+GLIBC = $(shell printf '\043include <features.h>\n__GLIBC__' | $(CC) $(CPPFLAGS) -E -P - | grep -x '[0-9]*')
 SOURCES = $(shell find shim -name "*.c")
 HEADERS = $(shell find shim record -name "*.h" -o -name "*.def")
 OBJECTS = $(SOURCES:%.c=$(B)/%.o)
@@ -49,7 +61,7 @@ $(B)/libkaio.so: $(OBJECTS) shim/local.map
 $(B)/libkaio-record.so: $(RECORDER:%=$(B)/record/%.o)
 $(B)/libkaio.so: KAIO_LDFLAGS += -Wl,--version-script=shim/local.map
 $(LIBRARIES):
-	$(CC) $(CFLAGS) $(LDFLAGS) $(KAIO_LDFLAGS) -o $@ $(filter %.o,$^)
+	$(CC) $(CFLAGS) $(LDFLAGS) $(KAIO_LDFLAGS) -o $@ $(filter %.o,$^) $(if $(GLIBC),$(EARLIER))
 
 $(B)/shim/%.o: shim/%.c $(HEADERS) Makefile $(B)/found
 	@mkdir -p $(@D)
@@ -61,30 +73,28 @@ $(RECORDER:%=$(B)/record/%.o): $(HEADERS) Makefile $(B)/found
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(KAIO_CFLAGS) -DFD_MARK=62 -c -o $@ $(filter %.c,$^)
 
-TOOL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -DKAIO_VERSION='"$(VERSION)"'
+TOOL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -Ishim -Wall -Wextra -Werror -DKAIO_VERSION='"$(VERSION)"'
 
-$(B)/kaio-check: tools/kaio-check.c tools/options.c tools/output.c tools/probe.c tools/printable.c tools/check.h tools/printable.h $(HEADERS) Makefile $(B)/found
+$(B)/kaio-check: tools/kaio-check.c tools/program.c tools/options.c tools/output.c tools/probe.c tools/printable.c
+$(B)/kaio-measure: tools/kaio-measure.c
+$(B)/kaio-stats: tools/kaio-stats.c tools/pages.c tools/json.c tools/printable.c
+$(B)/kaio-top: tools/kaio-top.c tools/top.c tools/pages.c tools/json.c tools/printable.c
+# As the libraries, they run from glibc 2.17 on: tools/start.c.
+START = -Wl,--wrap=__libc_start_main
+$(TOOLS): tools/start.c $(wildcard tools/*.h) $(HEADERS) Makefile $(B)/found
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^)
-
-$(B)/kaio-measure: tools/kaio-measure.c Makefile $(B)/found
-	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) $(LDFLAGS) -o $@ $<
-
-$(B)/kaio-stats: tools/kaio-stats.c tools/pages.c tools/json.c tools/printable.c tools/pages.h tools/printable.h shim/observe/stats.h Makefile $(B)/found
-	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^) $(if $(GLIBC),$(START))
 
 # A line .\" @--FORM@ becomes the table of options in that form, @VERSION@ the version.
-$(B)/man/%: man/% $(B)/kaio-check Makefile
+$(B)/man/%: man/% $(if $(ARCH),build,$(B))/kaio-check Makefile
 	@mkdir -p $(@D)
 	awk -v version=$(VERSION) '/^\.\\" @--/ { gsub(/.*@--|@/, ""); \
-		system("$(B)/kaio-check --" $$0); next } { gsub(/@VERSION@/, version); print; fflush() }' $< >$@
+		system("$(word 2,$^) --" $$0); next } { gsub(/@VERSION@/, version); print; fflush() }' $< >$@
 
-$(B)/kaio-top: tools/kaio-top.c tools/top.c tools/pages.c tools/printable.c tools/json.c tools/top.h tools/pages.h \
-		tools/printable.h shim/observe/stats.h Makefile
-	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^)
+ifdef ARCH
+build/kaio-check: FORCE # one that runs here
+	$(MAKE) ARCH= $@
+endif
 
 # Programs of tests/apps are built by their scripts, which know whether they can be.
 TESTS = $(patsubst %.c,$(B)/%,$(filter-out tests/apps/% tests/bench/%,$(wildcard tests/*/*.c)))
@@ -115,18 +125,18 @@ $(GCC_ANALYZED) $(TIDIED): $(HEADERS) $(wildcard tools/*.h) .clang-tidy Makefile
 
 build/analyze/%.gcc: %
 	@mkdir -p $(@D)
-	gcc -fanalyzer $(TOOL_CFLAGS) -Ishim -O2 -c -o $@ $<
+	gcc -fanalyzer $(TOOL_CFLAGS) -O2 -c -o $@ $<
 
 # Of a function's states a quarter of what clang would look at: 41 s of CPU time instead of 104, and what was planted
 # was found all the same.
 NODES = -Xclang -analyzer-config -Xclang max-nodes=50000
 build/analyze/%.tidy: %
 	@mkdir -p $(@D)
-	clang-tidy --quiet $< -- $(TOOL_CFLAGS) -Ishim $(NODES) 2>$@ || { cat $@; rm $@; false; }
+	clang-tidy --quiet $< -- $(TOOL_CFLAGS) $(NODES) 2>$@ || { cat $@; rm $@; false; }
 
 # LOCKED, GUARDED and so on (shim/host/host.h) are what they say.
 analyze-lock:
-	for source in $(SOURCES); do clang $(TOOL_CFLAGS) -Ishim -Wthread-safety -fsyntax-only $$source || exit 1; done
+	for source in $(SOURCES); do clang $(TOOL_CFLAGS) -Wthread-safety -fsyntax-only $$source || exit 1; done
 
 # It cannot expand TAILQ_*() unless it sees them.
 analyze-cppcheck:
@@ -156,35 +166,58 @@ $(B)/libkaio-musl.so: $(B)/libkaio.so
 	cp $< $@
 
 PREFIX ?= /usr/local
-LIBDIR ?= $(PREFIX)/lib
+# Where ld.so looks by name, and where it is led to by $LIB in a path (kaio): for each architecture its own place.
+LIBDIR ?= $(PREFIX)/lib$(addprefix /,$(shell $(CC) -print-multiarch 2>/dev/null))
+INSTALLED = $(LIBRARIES:$(B)/%=$(DESTDIR)$(LIBDIR)/%)
 # What kaio needs stands in a directory of its own, with links to the libraries, wherever LIBDIR is.
 COMMANDS = $(DESTDIR)$(PREFIX)/libexec/kaio
 COMPLETION = $(DESTDIR)$(PREFIX)/share/bash-completion/completions/kaio
 
-install: all
+install: install-library install-command
+
+# Alone for the programs of another class or architecture, beside those for which kaio is built.
+install-library: $(LIBRARIES)
 	install -D -m 644 -t $(DESTDIR)$(LIBDIR) $(LIBRARIES)
+	test -n "$(DESTDIR)" || ldconfig || true # LD_PRELOAD=libkaio.so finds it by name
+
+install-command: $(TOOLS) $(MANUAL)
 	install -D -t $(DESTDIR)$(PREFIX)/bin scripts/kaio
 	install -D -m 644 -t $(COMMANDS) $(filter-out %.bash,$(wildcard scripts/kaio.d/*))
 	install -t $(COMMANDS) $(TOOLS)
-	ln -sfr -t $(COMMANDS) $(LIBRARIES:$(B)/%=$(DESTDIR)$(LIBDIR)/%)
+	ln -sfr -t $(COMMANDS) $(INSTALLED)
 	install -D -m 644 scripts/kaio.d/completion.bash $(COMPLETION)
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(B)/man/kaio.1
 	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man7 $(B)/man/libkaio.7
-	test -n "$(DESTDIR)" || ldconfig || true # LD_PRELOAD=libkaio.so finds it by name
 
-uninstall:
+uninstall: uninstall-library
 	rm -rf $(COMMANDS)
-	rm -f $(LIBRARIES:$(B)/%=$(DESTDIR)$(LIBDIR)/%) $(DESTDIR)$(PREFIX)/bin/kaio $(COMPLETION)
+	rm -f $(DESTDIR)$(PREFIX)/bin/kaio $(COMPLETION)
 	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/kaio.1 $(DESTDIR)$(PREFIX)/share/man/man7/libkaio.7
+
+uninstall-library:
+	rm -f $(INSTALLED)
 	test -n "$(DESTDIR)" || ldconfig || true
 
-# build/libkaio_VERSION_ARCH.deb
+# build/libkaio_VERSION_ARCH.deb and build/kaio_VERSION_ARCH.deb
 deb: all
-	scripts/deb $(VERSION)
+	scripts/deb $(VERSION) $(ARCH)
+
+# build/libkaio-VERSION-1.x86_64.rpm and build/kaio-..., of what is built here; Debian has rpmbuild, but none of the
+# packages that are required to build.
+rpm: all
+	rpmbuild -bb --quiet --build-in-place --nodeps --define '__brp_compress true' --define '_topdir $(CURDIR)/build/rpm' \
+		--define '_rpmdir $(CURDIR)/build' --define '_rpmfilename %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm' libkaio.spec
+	rm -rf build/rpm
+
+# build/libkaio-VERSION.tar.gz, of what is committed
+dist:
+	@mkdir -p build
+	git archive --prefix=libkaio-$(VERSION)/ -o build/libkaio-$(VERSION).tar.gz HEAD
 
 clean:
 	rm -rf build
 
 FORCE:
 
-.PHONY: FORCE all tests build-debug analyze analyze-gcc analyze-cppcheck analyze-tidy analyze-lock bench check musl install uninstall deb clean
+.PHONY: FORCE all tests build-debug analyze analyze-gcc analyze-cppcheck analyze-tidy analyze-lock bench check musl install install-library install-command \
+	uninstall uninstall-library deb rpm dist clean

@@ -11,6 +11,8 @@
  * This one waits and is as transparent as a parent can be: it hands on the signals that are sent to
  * it, stops with its process group, and ends as the command did, by the same signal, too.
  */
+#include "early.h"
+
 #include "pages.h"
 #include "printable.h"
 
@@ -37,7 +39,7 @@ static void (*on_child)(int); /* as it is for the command */
 static bool write_all(int fd, const char *text, size_t n) {
     struct pollfd room = {.fd = fd, .events = POLLOUT};
     struct stat st;
-    bool file = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+    bool file = kaio_fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
     while (n > 0) {
         if (poll(&room, 1, 1000) != 1) return errno = EAGAIN, false;
         ssize_t done = write(fd, text, file || n < PIPE_BUF ? n : PIPE_BUF);
@@ -154,7 +156,7 @@ static int open_report(const char *where, unsigned pid) {
     if (p) snprintf(path + n, sizeof path - (size_t)n, "%u%s", pid, p + 2);
     int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
     int fd = open(path, flags, 0666);
-    if (fd < 0 || (fstat(fd, &st) == 0 && !S_ISBLK(st.st_mode))) return fd;
+    if (fd < 0 || (kaio_fstat(fd, &st) == 0 && !S_ISBLK(st.st_mode))) return fd;
     close(fd);
     return errno = ENOTSUP, -1;
 }

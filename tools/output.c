@@ -1,6 +1,8 @@
 /* output.c - can KAIO_LOG, KAIO_STATS or KAIO_RECORD be written where it says? Tried as they
  * are written, and nothing stays: a file that was not there is removed again.
  */
+#include "early.h"
+
 #include "check.h"
 
 #include <errno.h>
@@ -16,7 +18,7 @@
 
 static int try_directory(const char *path) {
     struct stat st;
-    if (stat(path, &st)) return errno;
+    if (kaio_stat(path, &st)) return errno;
     if (!S_ISDIR(st.st_mode)) return ENOTDIR;
     return access(path, W_OK | X_OK) ? errno : 0;
 }
@@ -47,7 +49,7 @@ int kaio_try_output(const char *variable, const char *path) {
         struct stat st;
         bool directory =
             !strcmp(variable, "KAIO_STATS") &&
-            (path[strlen(path) - 1] == '/' || (!stat(path, &st) && S_ISDIR(st.st_mode)));
+            (path[strlen(path) - 1] == '/' || (!kaio_stat(path, &st) && S_ISDIR(st.st_mode)));
         err = directory ? try_directory(path) : try_file(name);
     }
     if (err == ELOOP) puts("it is a symbolic link, which is not followed");

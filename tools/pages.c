@@ -2,6 +2,8 @@
  * sum as text. They are read, not mapped: nothing that their owner does to them can stop the
  * reader.
  */
+#include "early.h"
+
 #include "pages.h"
 #include "printable.h"
 
@@ -27,7 +29,8 @@ bool page_read(int dir, const char *name, const uid_t *owner, struct kaio_counts
     struct stat st;
     int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) return false;
-    bool good = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (!owner || st.st_uid == *owner) &&
+    bool good = kaio_fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+                (!owner || st.st_uid == *owner) &&
                 pread(fd, page, sizeof *page, 0) == (ssize_t)sizeof *page &&
                 page->magic == KAIO_PAGE_MAGIC && page->size == sizeof *page &&
                 page->mode < KAIO_STATS_MODES;
@@ -46,7 +49,7 @@ static ull total(const kaio_count counts[], int n) {
 static struct command *command_of(const char *name) {
     for (size_t i = 0; i < ncommands; i++)
         if (!strcmp(commands[i].name, name)) return &commands[i];
-    struct command *more = reallocarray(commands, ncommands + 1, sizeof *more);
+    struct command *more = realloc(commands, (ncommands + 1) * sizeof *more);
     if (!more) return NULL;
     commands = more;
     more += ncommands++;

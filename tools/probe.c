@@ -4,6 +4,8 @@
  * written to what the user names: a scratch file without a name is made beside it. Devices are only
  * read.
  */
+#include "early.h"
+
 #include "check.h"
 #include "printable.h"
 
@@ -154,7 +156,7 @@ static void probe_buffered(int fd, char *buf, int may_write) {
         finding("no", "buffered reads: %s", strerror(errno));
         return;
     }
-    ssize_t res = preadv2(fd, &iov, 1, 0, RWF_NOWAIT);
+    ssize_t res = syscall(SYS_preadv2, fd, &iov, 1l, KAIO_AT_V(0), RWF_NOWAIT);
     if (res == BLOCK) {
         finding("ok", "reads of cached data: by the calling thread, without a wake-up");
         finding("ok", "reads of uncached data: by workers, several per file");
@@ -164,7 +166,7 @@ static void probe_buffered(int fd, char *buf, int may_write) {
                 res < 0 ? strerror(errno) : "a short count");
     }
     if (!may_write) return;
-    res = pwritev2(fd, &iov, 1, 0, RWF_NOWAIT);
+    res = syscall(SYS_pwritev2, fd, &iov, 1l, KAIO_AT_V(0), RWF_NOWAIT);
     if (res == BLOCK) finding("ok", "buffered writes: by the calling thread");
     else
         finding("warn",
@@ -212,7 +214,7 @@ static int is_stream(const char *path, const struct stat *st) {
 
 int kaio_probe_path(const char *path) {
     struct stat st;
-    if (stat(path, &st)) {
+    if (kaio_stat(path, &st)) {
         finding("no", "%s: %s", path, strerror(errno));
         return bad;
     }

@@ -62,8 +62,8 @@ case $pairs in
 '' | *[!0-9]* | 0* | ????*) fail 125 "-n takes a number from 1 to 999, not '$pairs'" ;;
 esac
 [ $# -gt 0 ] || fail 125 "no command; 'kaio ab --help' shows how it is used"
-find_program "$1"
 set_preload
+find_program "$1"
 need() { # PROGRAM PACKAGE
     command -v "$1" >/dev/null || fail 125 "$1 is missing; as root: apt-get install $2"
 }

@@ -55,8 +55,8 @@ check_program() { # FILE
         [ -x "$script" ] || { say no "$script: cannot be run"; return; }
         set -- "$script"
     fi
-    if why=$("$tools/kaio-check" "$library" "$1" 2>&1); then
-        say ok "$1: a dynamic 64-bit program of glibc, neither setuid nor with capabilities"
+    if why=$(reached "$1" 2>&1); then
+        say ok "$1: a dynamic program of glibc, neither setuid nor with capabilities"
         if asan "$1"; then
             say ok "ASan's runtime refuses a plain LD_PRELOAD=libkaio.so: kaio tells it not to; by hand ASAN_OPTIONS=verify_asan_link_order=0"
         fi
@@ -133,6 +133,8 @@ for what in "$@"; do
 done
 if [ $missing -gt 0 ] && [ $missing = $# ]; then exit $status; fi
 findings --system
+find_libraries
+preload=$name
 for what in "$@"; do
     is_there "$what" || continue
     echo

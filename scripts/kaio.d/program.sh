@@ -11,7 +11,23 @@ find_program() {
     [ -e "$program" ] || fail 127 "$program: no such file"
     if [ -d "$program" ]; then fail 126 "$program: is a directory"; fi
     [ -x "$program" ] || fail 126 "$program: is not executable"
-    "$tools/kaio-check" "$library" "$program" || exit
+    reached "$program" || exit
+}
+
+# reached FILE: does LD_PRELOAD=$preload reach it? If not, says why. Where another ld.so is to look than that of our
+# own tools, it is asked: another class, another glibc.
+reached() {
+    # shellcheck disable=SC2086 # several words
+    loader=$("$tools/kaio-check" --reach "$1" $libraries) || return
+    [ "$loader" ] || return 0
+    listed=$(LD_PRELOAD=$preload "$loader" --list "$1" 2>&1)
+    case $listed in
+    *"not found (required by "*libkaio*) why="its glibc is older than 2.17, which libkaio needs" ;;
+    *"/libkaio.so (0x"*) return 0 ;;
+    *) why="its ld.so ($loader) does not load $preload; install its library where \$LIB leads to there (kaio(1), 32-BIT PROGRAMS)" ;;
+    esac
+    printf 'kaio: %s\n' "$(printable "$1: $why")" >&2
+    return 126
 }
 
 in_path() { # NAME: $program is where it is
@@ -25,6 +41,25 @@ in_path() { # NAME: $program is where it is
     return 1
 }
 
+# find_libraries: $libraries are the files, that of the own class first, and $name is what LD_PRELOAD is to call them.
+# For a program of another class ld.so would complain of a file. So if there are libraries where $LIB in a path leads
+# to, they are named by that: ld.so puts in lib/x86_64-linux-gnu or lib/i386-linux-gnu, lib64 or lib.
+find_libraries() {
+    libraries=$library name=$library
+    case $library in
+    */lib/*-linux-*/libkaio.so) prefix=${library%/lib/*/*} ;;
+    */lib*/libkaio.so) prefix=${library%/*/*} ;;
+    *) return ;;
+    esac
+    for file in "$prefix"/lib*/libkaio.so "$prefix"/lib/*-linux-*/libkaio.so; do
+        if [ -r "$file" ] && [ "$(readlink -f "$file")" != "$library" ]; then libraries="$libraries $file"; fi
+    done
+    if [ "$libraries" = "$library" ]; then return; fi
+    name=$prefix/\$LIB/libkaio.so
+    if LD_TRACE_LOADED_OBJECTS=1 LD_PRELOAD=$name "$tools/kaio-check" 2>&1 | grep -qF "$name => $library ("; then return; fi
+    libraries=$library name=$library # not installed where $LIB leads to
+}
+
 # set_preload: $preload is LD_PRELOAD with the library in front of what is there, and with KAIO_RECORD
 # the recorder in front of all.
 # ASan's runtime refuses to be loaded behind any other library, lest that takes its malloc() away. Ours
@@ -34,8 +69,9 @@ set_preload() {
     case $library in
     *[[:space:]:]*) fail 125 "LD_PRELOAD cannot hold a path with a space or a colon: $library" ;;
     esac
-    preload=$library${LD_PRELOAD:+:$LD_PRELOAD}
-    if [ "${KAIO_RECORD-0}" != 0 ]; then preload=$recorder:$preload; fi
+    find_libraries
+    preload=$name${LD_PRELOAD:+:$LD_PRELOAD}
+    if [ "${KAIO_RECORD-0}" != 0 ]; then preload=${name%.so}-record.so:$preload; fi
     case ${LD_PRELOAD-} in
     '' | *asan*) export ASAN_OPTIONS="verify_asan_link_order=0${ASAN_OPTIONS:+:$ASAN_OPTIONS}" ;;
     esac

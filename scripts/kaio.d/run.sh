@@ -6,7 +6,7 @@
 # as text the sum, as JSON (FILE.json) a line for each.
 #
 # Exit status: COMMAND's; 125 if kaio itself fails, 126 if COMMAND cannot be run with libkaio
-# (static, setuid, another architecture, not executable), 127 if it is not found.
+# (static, setuid, another architecture or libc, not executable), 127 if it is not found.
 #
 # Options of the library; each is also an environment variable:
 
@@ -33,8 +33,8 @@ while [ $# -gt 0 ]; do
 done
 check_options
 [ $# -gt 0 ] || fail 125 "no command; 'kaio --help' shows how it is used"
-find_program "$1"
 set_preload
+find_program "$1"
 case ${KAIO_STATS-0} in
 0 | live) ;;
 *) [ -d "$KAIO_STATS" ] || exec "$tools/kaio-stats" "$KAIO_STATS" "$preload" "$@" ;;

@@ -1,16 +1,42 @@
 #!/usr/bin/env bash
-# make deb: a package without lintian's errors, the same each time, that apt installs and removes; then
-# LD_PRELOAD=libkaio.so and kaio work from anywhere. Not as root, it is unpacked instead.
+# make deb: two packages without lintian's errors, the same each time, that apt installs and removes; then
+# LD_PRELOAD=libkaio.so and kaio work from anywhere. Not as root, they are unpacked instead. The libraries of i386, by
+# the cross compiler, have no file in common with those of amd64 that is not the same. With TEST_LONG and as root both
+# are installed in a Debian of both architectures, and kaio serves both; arm64 is built, too.
 set -eu
 fail() { echo "$1"; exit 1; }
 export GIT_DIR=$PWD/none # as in an archive
-make -s -C "$TESTS_TOP" deb >log 2>&1 || fail "make deb: $(cat log)"
-package=$(echo "$TESTS_TOP"/build/libkaio_*.deb)
-cp "$package" first.deb
-make -s -C "$TESTS_TOP" deb >log 2>&1
-cmp first.deb "$package" || fail "two builds differ"
-lintian --allow-root --fail-on error,warning "$package" 2>&1 || fail "lintian"
-dpkg-deb -f "$package" Depends | grep -q '^libc6 (>= 2\.[0-9]*)$' || fail "depends: $(dpkg-deb -f "$package" Depends)"
+# deb ARCH [VARIABLE=...]: leaves the packages' names in $packages
+deb() {
+    local arch=$1
+    shift
+    make -s -C "$TESTS_TOP" deb "$@" >log 2>&1 || fail "make deb $*: $(tail log)"
+    packages=("$(echo "$TESTS_TOP"/build/libkaio_*_"$arch".deb)" "$(echo "$TESTS_TOP"/build/kaio_*_"$arch".deb)")
+    lintian --allow-root --fail-on error,warning "${packages[@]}" 2>&1 || fail "lintian: $arch"
+}
+native=$(dpkg --print-architecture)
+deb "$native"
+mkdir first
+cp "${packages[@]}" first
+deb "$native"
+for package in "${packages[@]}"; do
+    cmp "first/${package##*/}" "$package" || fail "two builds differ"
+    dpkg-deb -f "$package" Depends | grep -Eq '(^|, )libc6 \(>= 2\.1[67]\)$' || fail "depends: $(dpkg-deb -f "$package" Depends)"
+done
+dpkg-deb -f "${packages[1]}" Depends | grep -q '^libkaio (= ' || fail "kaio comes without its library"
+installed=("${packages[@]}")
+
+if command -v i686-linux-gnu-gcc >/dev/null; then
+    deb i386 ARCH=i386
+    for package in "${installed[0]}" "${packages[0]}"; do
+        [ "$(dpkg-deb -f "$package" Multi-Arch)" = same ] || fail "$package: not Multi-Arch: same"
+        dpkg-deb --ctrl-tarfile "$package" | tar -xO ./md5sums
+    done | sort -u -k 2 >one
+    for package in "${installed[0]}" "${packages[0]}"; do dpkg-deb --ctrl-tarfile "$package" | tar -xO ./md5sums; done | sort -u >all
+    [ "$(wc -l <one)" = "$(wc -l <all)" ] || fail "Multi-Arch: $(diff one all)"
+else
+    echo "skipped, i386: no gcc-i686-linux-gnu"
+fi
 
 works() { # KAIO
     cd /
@@ -19,23 +45,43 @@ works() { # KAIO
     "$1" check fio | grep -q '^ok .*uses POSIX AIO' || fail "kaio check"
     cd "$OLDPWD"
 }
+# In a namespace of its mounts. In Debian's own way: apt takes the packages of the other architecture from a file, too.
+if [ "${TEST_LONG-}" ] && [ "$(id -u)" = 0 ] && [ "$native" = amd64 ]; then
+    command -v aarch64-linux-gnu-gcc >/dev/null && deb arm64 ARCH=arm64
+    root=$PWD/chroot
+    if mmdebstrap --variant=apt --architectures=amd64,i386 --include=libc6:i386 bookworm "$root" >log 2>&1; then
+        mkdir "$root/debs"
+        cp "${installed[@]}" "${installed[0]/_amd64/_i386}" "$root/debs"
+        for class in "gcc:/lib64/ld-linux-x86-64.so.2" "i686-linux-gnu-gcc:/lib/ld-linux.so.2"; do
+            "${class%%:*}" -Wno-psabi -o "$root/debs/watch-${class%%:*}" "$TESTS_TOP/tests/command/watch.c" "-Wl,--dynamic-linker=${class#*:}"
+        done
+        dd if=/dev/zero of="$root/debs/data" bs=1M count=1 status=none
+        chroot "$root" sh -c 'cd /debs && apt-get install -y --no-install-recommends ./*.deb' >log 2>&1 || fail "apt-get, both: $(tail log)"
+        unshare -m sh -c 'mount --rbind /proc "$0/proc" && exec chroot "$0" sh -c "cd /debs && kaio sh -c \"./watch-gcc slow data; KAIO_LOG=1 ./watch-i686-linux-gnu-gcc slow data\""' "$root" >out 2>&1 ||
+            fail "both: $(cat out)"
+        [ "$(grep -c 'active: mode auto' out)" = 1 ] && [ "$(wc -l <out)" -le 2 ] || fail "both: $(cat out)"
+    else
+        echo "skipped, Debian of two architectures: no mirror: $(tail -n 1 log)"
+    fi
+fi
+
 if [ "$(id -u)" != 0 ] || dpkg -s libkaio >/dev/null 2>&1; then
-    dpkg-deb -x "$package" root
+    for package in "${installed[@]}"; do dpkg-deb -x "$package" root; done
     works "$PWD/root/usr/bin/kaio"
     echo "skipped: apt install (not root, or a libkaio is installed)"
     exit 0
 fi
-trap 'dpkg -P libkaio >/dev/null 2>&1 || :' EXIT
+trap 'dpkg -P kaio libkaio >/dev/null 2>&1 || :' EXIT
 export DEBIAN_FRONTEND=noninteractive
-apt-get install -y --no-install-recommends "$package" >log 2>&1 || fail "apt-get install: $(cat log)"
+apt-get install -y --no-install-recommends "${installed[@]}" >log 2>&1 || fail "apt-get install: $(cat log)"
 works kaio
 cd /
 [ "$(LD_PRELOAD=libkaio.so KAIO_LOG=1 /bin/true 2>&1 | grep -c 'active: mode auto')" = 1 ] || fail "LD_PRELOAD=libkaio.so"
 [ -z "$(LD_PRELOAD="libkaio-record.so libkaio.so" KAIO_RECORD=/nowhere/log /bin/true 2>&1)" ] || fail "LD_PRELOAD=libkaio-record.so"
 # small images leave manuals and documents out
 if [ -e /usr/share/man/man1/kaio.1.gz ]; then man -w kaio >/dev/null || fail "man kaio"; fi
-! dpkg --verify libkaio | grep -Ev ' /usr/share/(man|doc|lintian)/' || fail "files are not as packed"
+! dpkg --verify kaio libkaio | grep -Ev ' /usr/share/(man|doc|lintian)/' || fail "files are not as packed"
 cd "$OLDPWD"
-dpkg -L libkaio | while read -r path; do if [ ! -d "$path" ]; then echo "$path"; fi; done >files
-apt-get purge -y libkaio >log 2>&1 || fail "apt-get purge: $(cat log)"
-while read -r path; do [ ! -e "$path" ] || fail "left: $path"; done <files
+dpkg -L kaio libkaio | while read -r path; do if [ ! -d "$path" ]; then echo "$path"; fi; done >files
+apt-get purge -y kaio libkaio >log 2>&1 || fail "apt-get purge: $(cat log)"
+while read -r path; do [ -z "$path" ] || [ ! -e "$path" ] || fail "left: $path"; done <files
