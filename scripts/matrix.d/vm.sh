@@ -61,7 +61,7 @@ filled() {
     local tree=$build/tree file
     rm -rf "$tree"
     mkdir -p "$tree"/{bin,dev,proc,sys,tmp,ext4,xfs,lib,lib64,programs,modules}
-    cp "$(find "$root" -name busybox -type f | head -n 1)" "$tree/bin/busybox"
+    cp "$(find "$root/" -path '*/bin/busybox')" "$tree/bin/busybox"
     ln -s busybox "$tree/bin/sh"
     install scripts/matrix.d/vm-init.sh "$tree/init"
     for file in virtio_pci virtio_blk crc32c_generic ext4 xfs; do
