@@ -60,7 +60,7 @@ fetched() {
 filled() {
     local tree=$build/tree file
     rm -rf "$tree"
-    mkdir -p "$tree"/{bin,dev,proc,sys,tmp,ext4,xfs,lib,lib64,programs,modules}
+    mkdir -p "$tree"/{bin,dev,proc,sys,tmp,ext4,xfs,lib,programs,modules}
     cp "$(find "$root/" -path '*/bin/busybox')" "$tree/bin/busybox"
     ln -s busybox "$tree/bin/sh"
     install scripts/matrix.d/vm-init.sh "$tree/init"
@@ -75,9 +75,10 @@ filled() {
         esac >"$tree/modules/$(basename "${file%.ko*}").ko"
         basename "${file%.ko*}" >>"$tree/modules/order"
     done <"$build/modules"
+    ln -s lib "$tree/lib64"
     case $2 in
     aarch64*) cp "/usr/$2/lib/"{ld-linux-aarch64.so.1,libc.so.6,libgcc_s.so.1} "$tree/lib" ;;
-    *) cp "/lib/$2/"{ld-linux-x86-64.so.2,libc.so.6,libgcc_s.so.1} "$tree/lib64" ;;
+    *) cp "/lib/$2/"{ld-linux-x86-64.so.2,libc.so.6,libgcc_s.so.1} "$tree/lib" ;;
     esac
     cp "$library" "$tree/libkaio.so"
     for file in "${programs[@]}"; do cp "$file" "$tree/programs"; done
