@@ -62,7 +62,7 @@ row() {
     programs=(tests/api/*.c)
     programs=("${programs[@]%.c}")
     if [ "$compiler" ]; then
-        inside make -s -j2 -C /kaio B=/build TEST_LIBS= "${programs[@]/#//build/}" || { echo "FAIL build there"; exit 1; }
+        inside make -s -j2 -C /kaio B=/build TEST_LIBS=-lrt "${programs[@]/#//build/}" || { echo "FAIL build there"; exit 1; }
     else
         make -s -j2 "${programs[@]/#/build/}" || { echo "FAIL build"; exit 1; }
         cp "${programs[@]/#/build/}" "$build/tests/api"
