@@ -97,7 +97,7 @@ booted() {
     x86_64) qemu=(qemu-system-x86_64 -cpu max -append "console=ttyS0 panic=-1 mitigations=off nokaslr quiet TEST_SLOW=$slow") ;;
     *) qemu=(qemu-system-aarch64 -M virt -cpu "max,pauth-impdef=on" -append "console=ttyAMA0 panic=-1 quiet TEST_SLOW=$slow") ;;
     esac
-    timeout -k 5 1200 "${qemu[@]}" -accel tcg,thread=multi -smp 2 -m 1536 -nographic -nodefaults -no-reboot \
+    timeout --foreground -k 5 1200 "${qemu[@]}" -accel tcg,thread=multi -smp 2 -m 1536 -nographic -nodefaults -no-reboot \
         -serial "file:$build/console.raw" -kernel "$2" -initrd "$build/initrd" \
         -drive "file=$build/ext4,if=virtio,format=raw,cache=unsafe" -drive "file=$build/xfs,if=virtio,format=raw,cache=unsafe"
     tr -d '\r' <"$build/console.raw" >"$build/console"
