@@ -48,8 +48,10 @@ $(B)/found: FORCE
 $(B)/libkaio.so: $(OBJECTS) shim/local.map
 $(B)/libkaio-record.so: $(RECORDER:%=$(B)/record/%.o)
 $(B)/libkaio.so: KAIO_LDFLAGS += -Wl,--version-script=shim/local.map
+# Up to glibc 2.33 these have what is in libc.so.6 since, and a program may have loaded neither.
+$(LIBRARIES): LDLIBS = $(if $(findstring musl,$(CC)),,-Wl,--no-as-needed -l:libpthread.so.0 -l:libdl.so.2)
 $(LIBRARIES):
-	$(CC) $(CFLAGS) $(LDFLAGS) $(KAIO_LDFLAGS) -o $@ $(filter %.o,$^)
+	$(CC) $(CFLAGS) $(LDFLAGS) $(KAIO_LDFLAGS) -o $@ $(filter %.o,$^) $(LDLIBS)
 
 $(B)/shim/%.o: shim/%.c $(HEADERS) Makefile $(B)/found
 	@mkdir -p $(@D)
