@@ -77,8 +77,8 @@ filled() {
     done <"$build/modules"
     ln -s lib "$tree/lib64"
     case $2 in
-    aarch64*) cp "/usr/$2/lib/"{ld-linux-aarch64.so.1,libc.so.6,libgcc_s.so.1} "$tree/lib" ;;
-    *) cp "/lib/$2/"{ld-linux-x86-64.so.2,libc.so.6,libgcc_s.so.1} "$tree/lib" ;;
+    aarch64*) cp "/usr/$2/lib/"{ld-linux-aarch64.so.1,libc.so.6,libgcc_s.so.1,libpthread.so.0,libdl.so.2} "$tree/lib" ;;
+    *) cp "/lib/$2/"{ld-linux-x86-64.so.2,libc.so.6,libgcc_s.so.1,libpthread.so.0,libdl.so.2} "$tree/lib" ;;
     esac
     cp "$library" "$tree/libkaio.so"
     for file in "${programs[@]}"; do cp "$file" "$tree/programs"; done
