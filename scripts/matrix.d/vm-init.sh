@@ -38,7 +38,7 @@ verdict() {
 }
 
 for fs in ext4 xfs; do
-    if [ $fs = ext4 ]; then disk=/dev/vda; else disk=/dev/vdb; fi
+    if [ $fs = ext4 ]; then disk=/dev/vda settings="auto warm"; else disk=/dev/vdb settings=warm; fi # auto: workers, mostly
     mount -t $fs $disk /$fs || { echo "FAIL mount of $fs"; continue; }
     fs=/$fs
     for program in /programs/*; do
@@ -47,9 +47,9 @@ for fs in ext4 xfs; do
         once glibc
         status=$?
         if [ $status != 0 ]; then verdict "under glibc, ${fs#/}" /tmp/glibc; continue; fi
-        for setting in auto warm; do
+        for setting in $settings; do
             began=$(now)
-            if [ $setting = warm ]; then warm=TEST_WARM=1; else warm=_=; fi
+            if [ "$setting" = warm ]; then warm=TEST_WARM=1; else warm=_=; fi
             once shim $warm LD_PRELOAD=/libkaio.so
             status=$?
             if [ $status = 0 ] && ! cmp -s /tmp/glibc /tmp/shim; then
