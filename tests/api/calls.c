@@ -3,6 +3,7 @@
  * with other identities, with files put on every number. */
 #include "test.h"
 
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -190,11 +191,17 @@ static void handler(int signo) {
     handled++;
 }
 
+#ifdef _SC_MINSIGSTKSZ
+#define SIGNAL_FRAME sysconf(_SC_MINSIGSTKSZ)
+#else /* before glibc 2.34 */
+#define SIGNAL_FRAME (long)getauxval(51 /* AT_MINSIGSTKSZ */)
+#endif
+
 /* A handler on a stack of its own: the calls that it may make need little. What lies below that
  * stack must stay. */
 static void small_handler(void) {
     struct sigaction action = {.sa_handler = handler, .sa_flags = SA_ONSTACK | SA_RESTART};
-    long size = sysconf(_SC_MINSIGSTKSZ) + ROOM; /* what the kernel puts there, and what is left */
+    long size = SIGNAL_FRAME + ROOM; /* what the kernel puts there, and what is left */
     size_t whole = (size_t)(size + 2 * BLOCK) & ~(size_t)(BLOCK - 1);
     char *memory = mmap(NULL, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     stack_t stack = {.ss_sp = memory + whole - (size_t)size, .ss_size = (size_t)size}, old;

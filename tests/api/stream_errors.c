@@ -57,6 +57,9 @@ static int rest(int fd) {
     return all;
 }
 
+/* No memory is so large, and more is an error; except for a 32-bit program on a 64-bit kernel. */
+enum { AN_ERROR = sizeof(size_t) == 8 };
+
 /* What is written to `to` can be read from `from`. A terminal loses what it could not copy. */
 static void bad_buffers(const char *what, int from, int to, bool keeps) {
     char *hole = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -72,8 +75,9 @@ static void bad_buffers(const char *what, int from, int to, bool keeps) {
                {"SSIZE_MAX + 1", buf, (size_t)SSIZE_MAX + 1},
                {"SIZE_MAX", buf, SIZE_MAX}};
     enum { BAD = sizeof bad / sizeof *bad };
+    const int tried = AN_ERROR ? BAD : BAD - 3;
     say("-- %s", what);
-    for (int i = 0; i < BAD; i++) {
+    for (int i = 0; i < tried; i++) {
         if (i == 0 || !keeps) need(write(to, "0123456789", 10) == 10, "write");
         wait_for_data(from, 1000);
         reads(bad[i].what, from, bad[i].at, bad[i].n, 0);
@@ -82,7 +86,7 @@ static void bad_buffers(const char *what, int from, int to, bool keeps) {
     if (keeps) memset(buf, 0, 16);
     if (keeps) reads("the data", from, buf, 16, 0);
     if (keeps) say("it is %.10s", buf);
-    for (int i = 0; i < BAD; i++) writes(bad[i].what, to, bad[i].at, bad[i].n, 0);
+    for (int i = 0; i < tried; i++) writes(bad[i].what, to, bad[i].at, bad[i].n, 0);
     memcpy(hole + 4086, "abcdefghij", 10);
     writes("partly bad", to, hole + 4086, 20, 0);
     say("%d left", rest(from));
@@ -157,7 +161,7 @@ static void devices(void) {
     static const char *const paths[] = {"/dev/zero", "/dev/null", "/dev/full", "/dev/urandom"};
     const size_t sizes[] = {(size_t)SSIZE_MAX + 1, SIZE_MAX};
     say("-- devices");
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; AN_ERROR && i < 8; i++) {
         int fd = open(paths[i / 2], O_RDWR);
         need(fd >= 0, paths[i / 2]);
         reads(paths[i / 2], fd, buf, sizes[i % 2], 0);

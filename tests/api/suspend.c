@@ -139,8 +139,8 @@ static void endless(void) {
         need(aio_read(&cb) == 0, "read");
         need(pthread_create(&thread, NULL, feed_later, pipes) == 0, "thread");
         const char *answer = aio_suspend(list, 1, &limits[i]) ? name(errno) : "0";
-        /* adding it to the clock, glibc arrives in the past */
-        if (i) differs("LONG_MAX seconds", "EAGAIN", "0", answer);
+        /* adding it to the clock, glibc arrives in the past, unless it has more than 32 bits */
+        if (i) differs("LONG_MAX seconds", sizeof(long) == 8 ? "EAGAIN" : "0", "0", answer);
         else say("half as many: %s", answer);
         pthread_join(thread, NULL);
         report("read", &cb);

@@ -12,15 +12,23 @@ enum { BLOCK = 4096, PENDING = 32, NUMBER = 200, OWN_FROM = 40, OTHERS = 40 };
 static char *memory;
 static int signo; /* real-time, blocked */
 
+#if __GLIBC_PREREQ(2, 34)
 enum way { FCLOSE, RAW, CLOSE_RANGE, CLOSEFROM, WAYS };
+#else /* it has no others */
+enum way { FCLOSE, RAW, WAYS, CLOSEFROM };
+#endif
 static const char *const ways[] = {"fclose", "raw close", "close_range", "closefrom"};
 
 static void shut(enum way way, int fd, FILE *file) {
     switch (way) {
     case FCLOSE: need(fclose(file) == 0, "fclose"); break;
     case RAW: syscall(SYS_close, fd); break;
+#if __GLIBC_PREREQ(2, 34)
     case CLOSE_RANGE: need(close_range((unsigned)fd, (unsigned)fd, 0) == 0, "close_range"); break;
     default: closefrom(fd);
+#else
+    default: need(false, "a way");
+#endif
     }
 }
 

@@ -125,6 +125,16 @@ static inline const char *strerrorname_np(int err) {
 }
 #endif
 
+#if __GLIBC__ == 2 && __GLIBC_MINOR__ < 34
+static inline pid_t _Fork(void) {
+    return (pid_t)syscall(SYS_clone, SIGCHLD, 0l, 0l, 0l, 0l);
+}
+#endif
+
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+
 /* The name of an errno, or "0". */
 static inline const char *name(int err) {
     return err == 0 ? "0" : strerrorname_np(err) ? strerrorname_np(err) : "?";

@@ -1,0 +1,74 @@
+# chroot.sh - rows chroot/SUITE.
+# shellcheck shell=bash disable=SC2154 # $top, $dir: matrix
+
+# made SUITE: makes the chroot $root; with a compiler where programs that are built here do not run
+made() {
+    [ ! -d "$root" ] || return 0
+    needs mmdebstrap
+    rm -rf "$root.new"
+    mkdir -p "$dir/chroot"
+    mmdebstrap --quiet --variant=minbase --aptopt="$(expired)" ${compiler:+--include=$compiler} "$1" "$root.new" http://deb.debian.org/debian ||
+        cannot "mmdebstrap could not make a chroot of $1"
+    mv "$root.new" "$root"
+}
+
+# inside COMMAND...: in the chroot, where /kaio is this tree and /build is $build; what is mounted is gone afterwards
+inside() {
+    mkdir -p "$root/kaio" "$root/build"
+    unshare --mount sh -eu -c 'root=$1 top=$2 build=$3
+        shift 3
+        mount -t proc proc "$root/proc"
+        mount --rbind /dev "$root/dev"
+        mount --bind -o ro "$top" "$root/kaio"
+        mount --bind "$build" "$root/build"
+        exec env -u TMPDIR TEST_BUILD=/build LC_ALL=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot "$root" "$@"' \
+        - "$root" "$top" "$build" "$@"
+}
+
+# package: it installs, or says which C library it needs, and kaio runs a program
+package() {
+    cp "$top"/build/libkaio_*_amd64.deb "$build/libkaio.deb"
+    if ! inside dpkg -i /build/libkaio.deb >"$build/dpkg" 2>&1; then
+        if grep -q 'depends on libc6' "$build/dpkg"; then
+            echo "skip package: $(sed -n 's/^ *libkaio \(depends on .*\);.*/\1/p' "$build/dpkg" | head -n 1)"
+        else
+            echo "FAIL package: does not install"; sed 's/^/     | /' "$build/dpkg"
+        fi
+    elif inside sh -euc 'cd /var/tmp
+        kaio --version
+        TEST_SIDE=glibc /build/tests/api/basic >/build/expected
+        TEST_SIDE=shim kaio --stats=/build/stats -- /build/tests/api/basic >/build/got
+        cmp /build/expected /build/got
+        grep "^kaio" /build/stats' >"$build/kaio" 2>&1; then
+        echo "ok   package"
+    else
+        echo "FAIL package: kaio"; sed 's/^/     | /' "$build/kaio"
+    fi
+    inside dpkg -P libkaio >/dev/null 2>&1
+}
+
+# Programs that were built for glibc 2.36 run on later ones; what is tried with them is then old programs, too.
+row() {
+    local compiler='' test programs
+    root=$dir/chroot/$1 build=$dir/build/$1
+    [ "$1" != bullseye ] || compiler=gcc,libc6-dev,make
+    needs gcc libc6-dev make libaio-dev dpkg-dev
+    make -s -j2 deb build-debug || { echo "FAIL build"; exit 1; }
+    made "$1"
+    rm -rf "$build"
+    mkdir -p "$build/debug" "$build/tests/api"
+    cp build/libkaio.so "$build"
+    cp build/debug/libkaio.so "$build/debug"
+    programs=(tests/api/*.c)
+    programs=("${programs[@]%.c}")
+    if [ "$compiler" ]; then
+        inside make -s -j2 -C /kaio B=/build TEST_LIBS=-lrt "${programs[@]/#//build/}" || { echo "FAIL build there"; exit 1; }
+    else
+        make -s -j2 "${programs[@]/#/build/}" || { echo "FAIL build"; exit 1; }
+        cp "${programs[@]/#/build/}" "$build/tests/api"
+    fi
+    echo "what: api and the package, Debian $1, $(inside ldd --version | sed 's/.* /glibc /; q'), Linux $(uname -r)"
+    # shellcheck disable=SC2046 # several words
+    for test in $(wanted api/); do inside /kaio/tests/run "$test"; done
+    [ ${#tests[@]} != 0 ] || package
+}
