@@ -180,6 +180,9 @@ install-library: $(LIBRARIES)
 	install -D -m 644 -t $(DESTDIR)$(LIBDIR) $(LIBRARIES)
 	test -n "$(DESTDIR)" || ldconfig || true # LD_PRELOAD=libkaio.so finds it by name
 
+install-musl: musl
+	install -D -m 644 -t $(DESTDIR)$(LIBDIR) build/musl/libkaio-musl.so
+
 install-command: $(TOOLS) $(MANUAL)
 	install -D -t $(DESTDIR)$(PREFIX)/bin scripts/kaio
 	install -D -m 644 -t $(COMMANDS) $(filter-out %.bash,$(wildcard scripts/kaio.d/*))
@@ -195,7 +198,7 @@ uninstall: uninstall-library
 	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/kaio.1 $(DESTDIR)$(PREFIX)/share/man/man7/libkaio.7
 
 uninstall-library:
-	rm -f $(INSTALLED)
+	rm -f $(INSTALLED) $(DESTDIR)$(LIBDIR)/libkaio-musl.so
 	test -n "$(DESTDIR)" || ldconfig || true
 
 # build/libkaio_VERSION_ARCH.deb and build/kaio_VERSION_ARCH.deb
@@ -219,5 +222,5 @@ clean:
 
 FORCE:
 
-.PHONY: FORCE all tests build-debug analyze analyze-gcc analyze-cppcheck analyze-tidy analyze-lock bench check musl install install-library install-command \
+.PHONY: FORCE all tests build-debug analyze analyze-gcc analyze-cppcheck analyze-tidy analyze-lock bench check musl install install-library install-musl install-command \
 	uninstall uninstall-library deb rpm dist clean

@@ -126,8 +126,6 @@ int kaio_check_program(const char *path, char *libraries[], int n) {
     const char *loader = interpreter(&elf);
     if (!loader)
         return refuse(126, path, "is statically linked, so no library can be put in front of it");
-    if (strstr(loader, "ld-musl"))
-        return refuse(126, path, "is built for musl; libkaio needs a program of glibc");
     const char *ours = open_image("/proc/self/exe", &own) || !own.base ? NULL : interpreter(&own);
     if (!ours || strcmp(ours, loader) || !same_machine(&elf, &own)) puts(loader);
     return 0;

@@ -19,13 +19,29 @@ find_program() {
 reached() {
     # shellcheck disable=SC2086 # several words
     loader=$("$tools/kaio-check" --reach "$1" $libraries) || return
-    [ "$loader" ] || return 0
+    case $loader in
+    '') return 0 ;;
+    *ld-musl*) reached_musl "$1"; return ;;
+    esac
     listed=$(LD_PRELOAD=$preload "$loader" --list "$1" 2>&1)
     case $listed in
     *"not found (required by "*libkaio*) why="its glibc is older than 2.17, which libkaio needs" ;;
     *"/libkaio.so (0x"*) return 0 ;;
     *) why="its ld.so ($loader) does not load $preload; install its library where \$LIB leads to there (kaio(1), 32-BIT PROGRAMS)" ;;
     esac
+    printf 'kaio: %s\n' "$(printable "$1: $why")" >&2
+    return 126
+}
+
+# reached_musl FILE: by the library for musl's programs, which $preload then is
+reached_musl() {
+    musl=${library%.so}-musl.so
+    [ -r "$musl" ] || musl=$tools/musl/libkaio-musl.so
+    preload=$musl${LD_PRELOAD:+:$LD_PRELOAD}
+    why=
+    [ "${KAIO_RECORD-0}" = 0 ] || why="is built for musl, and what such programs ask for cannot be recorded"
+    [ -r "$musl" ] || why="is built for musl, and libkaio-musl.so is not there; build it with 'make musl', install it with 'make install-musl'"
+    [ "$why" ] || return 0
     printf 'kaio: %s\n' "$(printable "$1: $why")" >&2
     return 126
 }

@@ -6,10 +6,13 @@ if ! command -v musl-gcc >/dev/null; then
     exit 0
 fi
 fail() { echo "$1"; exit 1; }
-cp -r "$TESTS_TOP"/{Makefile,shim,record} .
+cp -r "$TESTS_TOP"/{Makefile,shim,record,scripts} .
 make -s musl CC=gcc
 library=$PWD/build/musl/libkaio-musl.so
 ! readelf -d "$library" | grep NEEDED | grep -v 'libc\.so\]' || fail "it needs more than musl"
+
+mkdir -p build
+cp "$TESTS_TOP"/build/{libkaio.so,libkaio-record.so,kaio-check} build
 
 read -ra compiler < <(make -s --eval='compiler:;@echo $(MUSL_CC)' compiler CC=gcc)
 for name in basic files direct; do
@@ -22,3 +25,8 @@ for name in basic files direct; do
         diff -I '^note: ' expected got || fail "$name, $setting: another output"
     done
 done
+(mkdir kaio && cd kaio && TEST_SIDE=shim KAIO_LOG=1 ../scripts/kaio ../basic >../got 2>../said) || fail "kaio: $(cat said)"
+diff -I '^note: ' <(cd basic.musl && TEST_SIDE=glibc ../basic) got || fail "kaio, basic: another output"
+grep -q 'active: mode auto' said || fail "kaio has not put the library in front: $(cat said)"
+rm -r build/musl
+if scripts/kaio ./basic >got 2>said || [ $? != 126 ] || ! grep -q 'make musl' said; then fail "without the library: $(cat said)"; fi
