@@ -18,9 +18,10 @@ compiled() {
         programs "$triplet" TEST_LIBS= "$@" || { echo "FAIL build"; exit 1; }
 }
 
-# programs TRIPLET WORD...: those of tests/api, into $build
+# programs TRIPLET WORD...: those of tests/api, or that were asked for, into $build
 programs() {
     local triplet=$1 names=(tests/api/*.c)
+    [ ${#tests[@]} = 0 ] || names=("${tests[@]/#/tests/}")
     names=("${names[@]%.c}")
     make -s -j2 "B=$build" "CC=$triplet-gcc" "${@:2}" "${names[@]/#/$build/}"
 }
