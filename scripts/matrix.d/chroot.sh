@@ -39,7 +39,7 @@ package() {
         TEST_SIDE=glibc /build/tests/api/basic >/build/expected
         TEST_SIDE=shim kaio --stats=/build/stats -- /build/tests/api/basic >/build/got
         cmp /build/expected /build/got
-        grep "^kaio" /build/stats' >"$build/kaio" 2>&1; then
+        test -s /build/stats' >"$build/kaio" 2>&1; then
         echo "ok   package"
     else
         echo "FAIL package: kaio"; sed 's/^/     | /' "$build/kaio"
