@@ -8,8 +8,10 @@
 #ifndef KAIO_MACHINE_H
 #define KAIO_MACHINE_H
 
-#ifndef __LP64__
+#ifndef __LP64__ /* whatever the build says */
+#undef _FILE_OFFSET_BITS
 #define _FILE_OFFSET_BITS 64
+#undef _TIME_BITS
 #endif
 
 #include <errno.h>
