@@ -62,7 +62,7 @@ static bool same_machine(const struct image *a, const struct image *b) {
 }
 
 static const char *machine(const struct image *image) {
-    switch (GET(image, Ehdr, 0, e_machine)) {
+    switch (image->base ? GET(image, Ehdr, 0, e_machine) : EM_NONE) {
     case EM_386: return "32-bit x86";
     case EM_X86_64: return image->wide ? "64-bit x86" : "x32";
     case EM_ARM: return "32-bit Arm";
