@@ -49,6 +49,7 @@ static int load(int fd, struct image *image) {
 }
 
 static int open_image(const char *path, struct image *image) {
+    image->base = NULL;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return errno;
     int err = load(fd, image);
@@ -103,7 +104,7 @@ static int refuse_machine(const char *path, const struct image *program,
 }
 
 int kaio_check_program(const char *path, char *libraries[], int n) {
-    struct image elf, own, library;
+    struct image elf = {0}, own = {0}, library = {0};
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC), err = fd < 0 ? errno : load(fd, &elf);
     if (err) /* execute-only: the system will say if it cannot run */
@@ -168,7 +169,7 @@ static bool find_symbols(const struct image *elf, struct symbols *found) {
 }
 
 void kaio_print_imports(const char *path) {
-    struct image elf;
+    struct image elf = {0};
     struct symbols symbols;
     bool printed = false;
     if (open_image(path, &elf) || !elf.base) return;

@@ -97,6 +97,7 @@ static void put_events(int n, const int order[]) {
 
 static long submit(long n, struct iocb **iocbs) {
     long i = 0;
+    if (iocbs[0]->aio_fildes < 0) return -EBADF; /* the library asks what the kernel knows */
     pthread_mutex_lock(&lock);
     for (; i < n && i < now.most; i++) {
         if (strikes(iocbs[i], false)) break;

@@ -50,8 +50,8 @@ static void on_trap(int signo, siginfo_t *info, void *context) {
 static long at_call(const struct call *call) {
     bool by_reaper = gettid() == reaper;
     bool wakes = call->nr == SYS_futex && call->args[1] == FUTEX_WAKE_PRIVATE && ends;
-    begun |= call->nr == SYS_poll;
-    if (call->nr == SYS_epoll_wait) reaper = gettid();
+    begun |= call->nr == SYS_ppoll;
+    if (call->nr == SYS_epoll_pwait) reaper = gettid();
     if (call->nr == SYS_close && by_reaper) retires = true; /* its set */
     if (wakes && !by_reaper) {
         sem_post(&held);
