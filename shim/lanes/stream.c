@@ -239,9 +239,7 @@ static bool is_inside(const struct kaio_req *req) {
     snprintf(path, sizeof path, "/proc/self/task/%d/syscall", req->owner->tid);
     if (kaio_fd_tell(path, text, sizeof text) <= 0) return true;
     long nr = strtol(text, &rest, 10);
-    bool reads = nr == SYS_read || nr == SYS_pread64,
-         writes = nr == SYS_write || nr == SYS_pwrite64;
-    bool in_call = rest > text && (reads || writes); /* else "running" */
+    bool in_call = rest > text && (nr == SYS_read || nr == SYS_write); /* else "running" */
     return in_call && strtol(rest, NULL, 16) == req->iocb.aio_fildes;
 }
 

@@ -35,15 +35,19 @@ long kaio_worker_run(struct kaio_req *req) {
     int64_t at = req->iocb.u.c.offset;
     long r;
     if (rest == 0 && req->done > 0) return (long)req->done; /* kaio_copy_begin() had all */
+    /* One call for a stream: close() sees a thread in it and gives the number away */
+    bool by_offset = !req->in_line || at < 0; /* EINVAL */
     do {
         switch (req->op) {
         case KAIO_READ:
-            r = syscall(SYS_pread64, fd, buf, rest, KAIO_AT(at));
+            r = by_offset ? syscall(SYS_pread64, fd, buf, rest, KAIO_AT(at))
+                          : syscall(SYS_read, fd, buf, rest);
             if (r < 0 && errno == ESPIPE && !has_become_stream(req))
                 r = syscall(SYS_read, fd, buf, rest);
             break;
         case KAIO_WRITE:
-            r = syscall(SYS_pwrite64, fd, buf, rest, KAIO_AT(at));
+            r = by_offset ? syscall(SYS_pwrite64, fd, buf, rest, KAIO_AT(at))
+                          : syscall(SYS_write, fd, buf, rest);
             if (r < 0 && errno == ESPIPE && !has_become_stream(req))
                 r = syscall(SYS_write, fd, buf, rest);
             break;
