@@ -60,8 +60,10 @@ int kaio_probe_system(void) {
     int major = 0, minor = 0;
     uname(&name);
     sscanf(name.release, "%d.%d", &major, &minor);
-    if (major > 4 || (major == 4 && minor >= 19)) finding("ok", "kernel: Linux %s", name.release);
-    else finding("no", "kernel: Linux %s; libkaio needs 4.19 or later", name.release);
+    if (major > 4 || (major == 4 && minor >= 14)) finding("ok", "kernel: Linux %s", name.release);
+    else
+        finding("warn", "kernel: Linux %s: before 4.14 only direct I/O is the kernel's",
+                name.release);
 
     unsigned long used = number_in("/proc/sys/fs/aio-nr"),
                   most = number_in("/proc/sys/fs/aio-max-nr");
