@@ -209,7 +209,7 @@ deb: all
 # packages that are required to build.
 rpm: all
 	rpmbuild -bb --quiet --build-in-place --nodeps --define '__brp_compress true' --define '_topdir $(CURDIR)/build/rpm' \
-		--define '_rpmdir $(CURDIR)/build' --define '_rpmfilename %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm' libkaio.spec
+		--define '_rpmdir $(CURDIR)/build' --define '_rpmfilename %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm' scripts/libkaio.spec
 	rm -rf build/rpm
 
 # build/libkaio-VERSION.tar.gz, of what is committed

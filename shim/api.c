@@ -35,6 +35,7 @@
 #define PRIORITY_MAX 20 /* AIO_PRIO_DELTA_MAX; <limits.h> does not say it */
 #define LIO_DSYNC    3  /* what glibc's aio_misc.h leaves in the aiocb */
 #define LIO_SYNC     4
+
 /* The next definitions in line: looked up at load, for dlsym() takes locks and may allocate; or
  * when first used, since other libraries' constructors call close() before ours has run. The lookup
  * is idempotent, so racing is harmless. release and acquire pair: what dlsym() has found may have

@@ -186,7 +186,7 @@ extern struct kaio_reaper kaio_reaper;
 struct kaio_context {
     io_context_t ctx;  /* NULL: there is none, or not yet */
     int setup_error;   /* of io_setup(); final */
-    bool waits; /* (L) io_submit() cannot be told not to: Linux before 4.13 */
+    bool waits;        /* (L) io_submit() cannot be told not to: Linux before 4.13 */
     atomic_uint depth; /* iocbs in the kernel at most; learned downwards. direct.c: a hint */
     /* The process, and how many requests are offered and submitted, and of those how many whose
      * call of direct.c has not returned: one word, so that a call which goes on in a child counts
@@ -232,7 +232,13 @@ void *kaio_alloc(size_t size); /* zeroed pages, never freed; NULL: no memory */
 void kaio_memory_mark(void);   /* a child finds the state wiped by the kernel, or wipes it */
 /* Is the state that of a parent? Never, where the kernel wipes it. False in a vfork()ed child that
  * asks for nothing: it must not wipe. */
-bool kaio_memory_is_inherited(void);
+extern _Atomic pid_t kaio_memory_owner;
+bool kaio_memory_is_of_another(pid_t whose);
+/* acquire: pairs with the release in kaio_memory_wipe(), maybe by another thread of the child */
+static inline bool kaio_memory_is_inherited(void) {
+    pid_t whose = atomic_load_explicit(&kaio_memory_owner, memory_order_acquire);
+    return __builtin_expect(whose != 0, false) && kaio_memory_is_of_another(whose);
+}
 void kaio_memory_wipe(void); /* in a child */
 LOCKS void kaio_lock(void);
 bool kaio_is_locked(void); /* by somebody; for KAIO_ASSERT() */

@@ -29,7 +29,7 @@ void *kaio_alloc(size_t size) {
 
 /* Whose the state is, by the pid, if the kernel wipes nothing (before 4.14); 0: it does. Outside
  * the section, so a child inherits it. WIPING: some thread of a child is at it. */
-static _Atomic pid_t owner;
+_Atomic pid_t kaio_memory_owner;
 #define WIPING (-1)
 
 static size_t wiped_size(void) {
@@ -44,15 +44,14 @@ static pid_t pid_of_kernel(void) { /* glibc before 2.25 remembers one */
  * must not find it taken. Whoever else comes for the first time does it again. Not in load() in
  * api.c: programs without requests need not pay for it. */
 void kaio_memory_mark(void) {
-    if (madvise(__start_kaio_wiped, wiped_size(), MADV_WIPEONFORK)) owner = pid_of_kernel();
+    if (madvise(__start_kaio_wiped, wiped_size(), MADV_WIPEONFORK))
+        kaio_memory_owner = pid_of_kernel();
     /* release: pairs with fork(). A child that finds the lock taken finds owner, too */
     atomic_thread_fence(memory_order_release);
 }
 
-/* acquire: pairs with the release in kaio_memory_wipe(), maybe by another thread of the child */
-bool kaio_memory_is_inherited(void) {
-    pid_t whose = atomic_load_explicit(&owner, memory_order_acquire);
-    return __builtin_expect(whose != 0, false) && whose != pid_of_kernel();
+bool kaio_memory_is_of_another(pid_t whose) {
+    return whose != pid_of_kernel();
 }
 
 /* Signals are blocked: a handler in the middle would wait for its own thread. acquire: pairs with
@@ -62,10 +61,11 @@ void kaio_memory_wipe(void) {
     pid_t self = pid_of_kernel(), whose;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &mask);
-    while ((whose = atomic_load_explicit(&owner, memory_order_acquire)) != self) {
-        if (whose == WIPING || !atomic_compare_exchange_strong(&owner, &whose, WIPING)) continue;
+    while ((whose = atomic_load_explicit(&kaio_memory_owner, memory_order_acquire)) != self) {
+        if (whose == WIPING || !atomic_compare_exchange_strong(&kaio_memory_owner, &whose, WIPING))
+            continue;
         memset(__start_kaio_wiped, 0, wiped_size());
-        atomic_store_explicit(&owner, self, memory_order_release);
+        atomic_store_explicit(&kaio_memory_owner, self, memory_order_release);
     }
     pthread_sigmask(SIG_SETMASK, &mask, NULL);
 }

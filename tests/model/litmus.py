@@ -438,7 +438,7 @@ def publication(what, stored, loaded):
 
 RECORD = ("host/thread.c", "kaio_thread_record", "->taken, true")
 GIVEN_BACK = ("host/thread.c", "kaio_thread_give_back", "->taken")
-WIPED = ("host/memory.c", "kaio_memory_wipe", r"store\w*\(&owner")
+WIPED = ("host/memory.c", "kaio_memory_wipe", r"store\w*\(&kaio_memory_owner")
 publication("the pool has grown",
             ("request/request.c", "pool_grow", "pool.nreqs, pool"),
             ("request/request.c", "kaio_req_glance", "&pool.nreqs"))
@@ -451,9 +451,9 @@ publication("an eventfd moves", GIVEN_BACK, ("host/thread.c", "efd_place", "owne
 publication("an eventfd's record is found by its number",
             ("host/thread.c", "kaio_thread_efd", r"\*place = thread"), ("host/ours.c", "our_fd", r"kaio_efds\[i\]"))
 publication("a child is wiped, and another thread of it comes",
-            WIPED, ("host/memory.c", "kaio_memory_is_inherited", "&owner"))
+            WIPED, ("host/host.h", "kaio_memory_is_inherited", "&kaio_memory_owner"))
 publication("a child is wiped, and another thread of it waits for that",
-            WIPED, ("host/memory.c", "kaio_memory_wipe", r"load\w*\(&owner"))
+            WIPED, ("host/memory.c", "kaio_memory_wipe", r"load\w*\(&kaio_memory_owner"))
 publication("the library is loaded", ("api.c", "load", "is_loaded, true"), ("api.c", "load", r"load\w*\(&is_loaded"))
 publication("a child's counts have an owner",
             ("observe/watch.c", "identify", r"store_n\(&own->pid"),

@@ -4,7 +4,7 @@
 set -eu
 fail() { echo "$1"; exit 1; }
 version=$(sed -n 's/^VERSION = //p' "$TESTS_TOP/Makefile")
-grep -qx "Version: $version" "$TESTS_TOP/libkaio.spec" || fail "libkaio.spec has another version than Makefile"
+grep -qx "Version: $version" "$TESTS_TOP/scripts/libkaio.spec" || fail "libkaio.spec has another version than Makefile"
 if git -C "$TESTS_TOP" rev-parse HEAD >/dev/null 2>&1; then
     make -s -C "$TESTS_TOP" dist >log 2>&1 || fail "make dist: $(cat log)"
     tar -xf "$TESTS_TOP/build/libkaio-$version.tar.gz"
