@@ -24,12 +24,12 @@ static bool blocker_begin(struct kaio_req *req) {
 
 /* Until the stream is ready, or its limit is over, or cancel.c ends the request and so wakes us, or
  * others that wait for the same are woken. *ready: poll()'s events. False: while it was being
- * offered aio_cancel() has told it to end (req->canceller), and it is not this thread's any more.
+ * offered aio_cancel() has told it to end (req->told), and it is not this thread's any more.
  */
 static bool blocker_sleep(struct kaio_req *req, uint64_t end, short *ready) {
     struct kaio_batch b;
     kaio_enter(&b);
-    if (req->canceller) {
+    if (req->told) {
         kaio_answer(&b, req, KAIO_SAYS, -EAGAIN);
         kaio_leave(&b);
         return false;

@@ -10,8 +10,6 @@
 #include <errno.h>
 #include <unistd.h>
 
-#define MOMENT_NS 100000
-
 static bool has_ended(const struct kaio_req *req) {
     return req->state == KAIO_FREE || req->state == KAIO_DONE || req->state == KAIO_ZOMBIE;
 }
@@ -22,9 +20,11 @@ static bool may_cancel(const struct kaio_req *req) {
     return req->state == KAIO_HELD || req->state == KAIO_LINED || req->state == KAIO_POLLING;
 }
 
-/* The answer for one request; AIO_ALLDONE for what has ended. */
+/* The answer for one request; AIO_ALLDONE for what has ended. A stream's that some thread is just
+ * offering is in progress, but not for long: it ends instead of waiting. */
 LOCKED static int cancel_one(struct kaio_batch *b, struct kaio_req *req) {
     if (has_ended(req)) return AIO_ALLDONE;
+    if (kaio_req_is_offered(req)) req->told = true;
     if (!may_cancel(req)) return AIO_NOTCANCELED;
     if (req->state == KAIO_HELD) kaio_order_unhold(req);
     else if (req->state == KAIO_LINED) kaio_rank_remove(&req->file->line[req->op], req);
@@ -68,12 +68,6 @@ static struct kaio_req *last_of_file(const struct kaio_file *file, uint64_t seri
     return req ? req : last_of(&file->backlog, serial);
 }
 
-/* Whose turn has come during the call, and is just being offered, ends instead of waiting. */
-LOCKED static void tell(struct kaio_req *req, uint64_t serial) {
-    if (req && kaio_req_is_offered(req) && req->serial <= serial && !req->canceller)
-        req->canceller = KAIO_EVERYONE;
-}
-
 /* Those made before the call, some at a time; then others have the lock. What is still in progress
  * of the file then could not be cancelled. */
 LOCKED static int cancel_all(struct kaio_batch *b, struct kaio_file *file, int fd,
@@ -88,22 +82,12 @@ LOCKED static int cancel_all(struct kaio_batch *b, struct kaio_file *file, int f
         }
         if (kaio_file_used(fd) != file) return answer; /* closed meanwhile */
     }
-    for (int op = KAIO_READ; op <= KAIO_WRITE; op++) tell(file->served[op], serial);
+    for (int op = KAIO_READ; op <= KAIO_WRITE; op++) {
+        req = file->served[op];
+        if (req && req->serial <= serial) cancel_one(b, req);
+    }
     kaio_flight_count_all(file);
     return file->active[0] + file->active[1] > 0 ? AIO_NOTCANCELED : answer;
-}
-
-/* The head of a line is just being offered by some thread, which waits for nothing, but may have no
- * CPU. It is told not to offer it again, and gets this CPU for a moment; it wakes this thread. If
- * it has not ended by then, it ends by itself: not cancelled, as it is in progress. Requests made
- * later, and the other line of a single request, are none of the call's business. */
-LOCKED static void await_offer(struct kaio_batch *b, struct kaio_req *req) {
-    static const struct timespec moment = {0, MOMENT_NS};
-    if (!req || !kaio_req_is_offered(req)) return;
-    req->canceller = b->self;
-    kaio_req_await_offers(&moment);
-    kaio_reap(b);
-    if (req->canceller == b->self) req->canceller = kaio_req_is_offered(req) ? KAIO_EVERYONE : NULL;
 }
 
 int kaio_cancel(int fd, struct aiocb *cb) {
@@ -111,17 +95,12 @@ int kaio_cancel(int fd, struct aiocb *cb) {
     int answer = AIO_ALLDONE;
     kaio_enter(&b);
     kaio_reap(&b);
-    b.self->met = AIO_ALLDONE;
     uint64_t serial = kaio_req_serial();
     struct kaio_file *file = kaio_file_used(fd);
-    if (cb) await_offer(&b, kaio_req_find(cb));
-    for (int op = KAIO_READ; !cb && file && op <= KAIO_WRITE; op++)
-        await_offer(&b, file->served[op]);
     struct kaio_req *req = cb ? kaio_req_find(cb) : NULL;
     if (req) answer = cancel_one(&b, req);
-    else if (!cb && file && file == kaio_file_used(fd)) answer = cancel_all(&b, file, fd, serial);
+    else if (!cb && file) answer = cancel_all(&b, file, fd, serial);
     else if (cb && kaio_status(cb) == EINPROGRESS) answer = -EINVAL; /* says so, but is not */
-    if (answer >= 0) answer = worse(answer, b.self->met);
     kaio_leave(&b);
     return answer;
 }

@@ -37,13 +37,10 @@ LOCKED static bool may_be_stream(struct kaio_batch *b, struct kaio_req *req) {
     return req->file->kind != KAIO_FILE_LIKE && is_stream(b, req);
 }
 
-/* aio_cancel() has met it while it was being offered: it ends now, instead of waiting. */
+/* Told by aio_cancel(): it ends now, instead of waiting. */
 LOCKED static bool was_cancelled(struct kaio_batch *b, struct kaio_req *req) {
-    if (!req->canceller) return false;
-    if (req->canceller != KAIO_EVERYONE && req->canceller->met != AIO_NOTCANCELED)
-        req->canceller->met = req->done > 0 ? AIO_NOTCANCELED : AIO_CANCELED;
-    kaio_complete(b, req, -ECANCELED);
-    return true;
+    if (req->told) kaio_complete(b, req, -ECANCELED);
+    return req->told;
 }
 
 /* Of the two that wait for streams, the one that is not misled. */

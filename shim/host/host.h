@@ -122,7 +122,6 @@ struct kaio_thread {
     /* (a) enum kaio_sleep. Whoever turns it to KAIO_AWAKE wakes the thread; futex(2) sleeps on it
      */
     _Atomic unsigned sleep;
-    int met; /* (L) what has become of requests that its aio_cancel() met while they were offered */
     _Atomic int polled; /* (a) the number of its eventfd while it sleeps there; 0: it does not */
     bool to_wake;       /* (L) in the list of those to wake, */
     struct kaio_thread *wake_next; /* (L) */

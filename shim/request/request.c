@@ -7,12 +7,8 @@
 #include "request/request.h"
 
 #include <errno.h>
-#include <limits.h>
-#include <linux/futex.h>
 #include <stddef.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 static struct {
     struct kaio_req *chunks[KAIO_POOL_CHUNKS];
@@ -20,7 +16,6 @@ static struct {
     struct kaio_reqs free;
     struct kaio_lios free_lios;
     uint64_t lists, serial; /* lists, requests made so far */
-    atomic_uint offered;    /* changes when one ends to be offered that is to be cancelled */
 } pool KAIO_WIPED GUARDED;
 
 void kaio_req_begin(void) {
@@ -171,18 +166,6 @@ bool kaio_req_is_offered(const struct kaio_req *req) {
     return req->in_line && req->state == KAIO_OFFERED;
 }
 
-void kaio_req_await_offers(const struct timespec *limit) {
-    unsigned seen = pool.offered;
-    kaio_unlock();
-    syscall(SYS_futex, &pool.offered, FUTEX_WAIT_PRIVATE, seen, limit, NULL, 0);
-    kaio_lock();
-}
-
-static void wake_canceller(void) {
-    atomic_fetch_add_explicit(&pool.offered, 1, memory_order_relaxed);
-    syscall(SYS_futex, &pool.offered, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
-}
-
 #ifdef KAIO_DEBUG
 #define TO(state) (1u << KAIO_##state)
 /* What may follow each state. */
@@ -205,11 +188,9 @@ static const unsigned next_states[] = {
 void kaio_req_move(struct kaio_req *req, enum kaio_state state) {
     enum kaio_state old = req->state;
     KAIO_ASSERT(kaio_is_locked() && next_states[old] & 1u << state);
-    bool awaited = req->canceller && kaio_req_is_offered(req);
     kaio_reaper.owed += (unsigned)is_owed(state) - (unsigned)is_owed(old);
     kaio_file_unsubmitted(req->file, is_unsubmitted(req, state) - is_unsubmitted(req, old));
     __atomic_store_n(&req->state, (uint8_t)state, __ATOMIC_RELAXED);
-    if (awaited && !kaio_req_is_offered(req)) wake_canceller();
 }
 
 void kaio_req_free(struct kaio_req *req) {

@@ -42,21 +42,20 @@ struct kaio_run {
 struct kaio_req {
     struct iocb iocb; /* (l) u.c: what is left to be transferred; aio_reqprio: where requests queue,
                        * lower goes first, as in glibc */
-    TAILQ_ENTRY(kaio_req) link;    /* (L) the list that the state names, or a batch's */
-    struct kaio_lio *lio;          /* (L) the list that it belongs to, or NULL */
-    struct kaio_thread *owner;     /* (L) whose eventfd the kernel signals: the submitter's, the
-                                    * reaper's; of a stream's, its blocker */
-    struct sigevent sigev;         /* (L) */
-    struct kaio_thread *waiter;    /* (L) another thread that sleeps for it, or KAIO_EVERYONE */
-    struct kaio_thread *canceller; /* (L) its aio_cancel() has met it while it was being offered,
-                                    * and waits; KAIO_EVERYONE: it has been told to end */
-    struct kaio_run run;           /* (L) rank.c: if it is the last of its rank where it queues */
-    size_t done;                   /* (l) bytes transferred so far */
-    uint64_t serial;               /* (L) of all requests, as they were made */
-    uint64_t start_ns;             /* (L) of the call that made it; only if kaio_stats_on */
-    struct kaio_answer answer;     /* (L) a lane's last; once DONE, the result */
-    uint8_t op, lane;              /* (l) enum kaio_op, kaio_lane */
-    uint8_t epoch;                 /* (L) counts in file->active[epoch - 1]; 0: in neither */
+    TAILQ_ENTRY(kaio_req) link; /* (L) the list that the state names, or a batch's */
+    struct kaio_lio *lio;       /* (L) the list that it belongs to, or NULL */
+    struct kaio_thread *owner;  /* (L) whose eventfd the kernel signals: the submitter's, the
+                                 * reaper's; of a stream's, its blocker */
+    struct sigevent sigev;      /* (L) */
+    struct kaio_thread *waiter; /* (L) another thread that sleeps for it, or KAIO_EVERYONE */
+    struct kaio_run run;        /* (L) rank.c: if it is the last of its rank where it queues */
+    size_t done;                /* (l) bytes transferred so far */
+    uint64_t serial;            /* (L) of all requests, as they were made */
+    uint64_t start_ns;          /* (L) of the call that made it; only if kaio_stats_on */
+    struct kaio_answer answer;  /* (L) a lane's last; once DONE, the result */
+    uint8_t op, lane;           /* (l) enum kaio_op, kaio_lane */
+    uint8_t epoch;              /* (L) counts in file->active[epoch - 1]; 0: in neither */
+    bool told;      /* (L) by aio_cancel(), as it was just being offered: ends instead of waiting */
     bool buffered;  /* (L) a read that RWF_NOWAIT begins, if its data is not in memory: worker.c */
     uint32_t index; /* (c) in the pool; also left in cb->__abs_prio */
     /* (L), but stored whole, as kaio_req_glance() and is_soon() in wait.c look without it: */
@@ -148,8 +147,6 @@ kaio_req_find(const struct aiocb *cb); /* NULL: not one of ours in progress */
 struct kaio_req *
 kaio_req_glance(const struct aiocb *cb); /* without the lock: it may just have ended */
 struct kaio_req *kaio_req_take(void);    /* a free one; NULL: none */
-LOCKED void
-kaio_req_await_offers(const struct timespec *limit); /* drops the lock: until one has ended */
 bool kaio_req_is_offered(const struct kaio_req *req);
 void kaio_req_advance(struct kaio_req *req, size_t n); /* n bytes have been transferred */
 void kaio_req_prepare(struct kaio_req *req);           /* its iocb, for io_submit() */
