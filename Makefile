@@ -6,7 +6,7 @@ CFLAGS ?= -O2 -g
 B = build
 
 # make ARCH=i386 deb, install-library or what else: for another of Debian's architectures, by its cross compiler, in
-# build/i386. <libaio.h> is the same for all.
+# build/i386 (with DEBUG=1 build/i386/debug). <libaio.h> is the same for all.
 ifdef ARCH
 B = build/$(ARCH)
 CC = $(shell dpkg-architecture -a$(ARCH) -qDEB_HOST_GNU_TYPE 2>/dev/null)-gcc
@@ -22,7 +22,7 @@ FORTIFY = 0
 endif
 # make DEBUG=1: what must be so is asserted (KAIO_ASSERT), in build/debug. The tests use it in one setting.
 ifdef DEBUG
-B = build/debug
+B := $(B)/debug
 CPPFLAGS += -DKAIO_DEBUG
 endif
 FORTIFY ?= 2
@@ -60,6 +60,7 @@ $(B)/found: FORCE
 $(B)/libkaio.so: $(OBJECTS) shim/local.map
 $(B)/libkaio-record.so: $(RECORDER:%=$(B)/record/%.o)
 $(B)/libkaio.so: KAIO_LDFLAGS += -Wl,--version-script=shim/local.map
+libraries: $(LIBRARIES)
 $(LIBRARIES):
 	$(CC) $(CFLAGS) $(LDFLAGS) $(KAIO_LDFLAGS) -o $@ $(filter %.o,$^) $(if $(GLIBC),$(EARLIER))
 
@@ -99,10 +100,14 @@ endif
 # Programs of tests/apps are built by their scripts, which know whether they can be.
 TESTS = $(patsubst %.c,$(B)/%,$(filter-out tests/apps/% tests/bench/%,$(wildcard tests/*/*.c)))
 
-tests: $(TESTS) build-debug
+tests: $(TESTS) build-debug build-i386
 
 build-debug:
-	$(MAKE) -s DEBUG=1 build/debug/libkaio.so
+	$(MAKE) -s DEBUG=1 $(B)/debug/libkaio.so
+
+# Of the other class, where there is a compiler. Several tests take them, at the same time.
+build-i386:
+	! command -v i686-linux-gnu-gcc >/dev/null || $(MAKE) -s ARCH=i386 libraries
 
 # What they are linked with; of libaio only those load it that call it. scripts/matrix links them otherwise.
 TEST_LIBS ?= -Wl,--as-needed -laio
@@ -222,5 +227,5 @@ clean:
 
 FORCE:
 
-.PHONY: FORCE all tests build-debug analyze analyze-gcc analyze-cppcheck analyze-tidy analyze-lock bench check musl install install-library install-musl install-command \
+.PHONY: FORCE all libraries tests build-debug build-i386 analyze analyze-gcc analyze-cppcheck analyze-tidy analyze-lock bench check musl install install-library install-musl install-command \
 	uninstall uninstall-library deb rpm dist clean

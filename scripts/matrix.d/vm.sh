@@ -113,13 +113,13 @@ row() {
     mkdir -p "$build"
     if [ "$machine" = x86_64 ]; then
         needs qemu-system-x86
-        library=$top/build/libkaio.so programs=("${programs[@]/#/build/tests/}")
+        library=build/libkaio.so programs=("${programs[@]/#/build/tests/}")
         make -s -j2 build/libkaio.so "${programs[@]}"
     else
         arch=arm64 triplet=aarch64-linux-gnu
-        needs qemu-system-arm gcc-aarch64-linux-gnu libc6-dev-arm64-cross
-        library=$dir/build/aarch64/libkaio.so programs=("${programs[@]/#/$dir/build/aarch64/tests/}")
-        make -s -j2 "B=$dir/build/aarch64" CC=aarch64-linux-gnu-gcc TEST_LIBS= "$library" "${programs[@]}"
+        needs qemu-system-arm gcc-aarch64-linux-gnu libc6-dev-arm64-cross dpkg-dev
+        library=build/arm64/libkaio.so programs=("${programs[@]/#/build/arm64/tests/}")
+        make -s -j2 ARCH=arm64 TEST_LIBS= "$library" "${programs[@]}"
     fi || { echo "FAIL build"; exit 1; }
     fetched "$suite" $arch "$meta"
     version=$(ls "$root/lib/modules")
