@@ -77,8 +77,8 @@ filled() {
     done <"$build/modules"
     ln -s lib "$tree/lib64"
     case $2 in
-    aarch64*) cp "/usr/$2/lib/"{ld-linux-aarch64.so.1,libc.so.6,libgcc_s.so.1,libpthread.so.0,libdl.so.2} "$tree/lib" ;;
-    *) cp "/lib/$2/"{ld-linux-x86-64.so.2,libc.so.6,libgcc_s.so.1,libpthread.so.0,libdl.so.2} "$tree/lib" ;;
+    aarch64*) cp "/usr/$2/lib/"{ld-linux-aarch64.so.1,libc.so.6,libgcc_s.so.1,libpthread.so.0,librt.so.1,libdl.so.2} "$tree/lib" ;;
+    *) cp "/lib/$2/"{ld-linux-x86-64.so.2,libc.so.6,libgcc_s.so.1,libpthread.so.0,librt.so.1,libdl.so.2} "$tree/lib" ;;
     esac
     cp "$library" "$tree/libkaio.so"
     for file in "${programs[@]}"; do cp "$file" "$tree/programs"; done
@@ -100,7 +100,7 @@ booted() {
     timeout --foreground -k 5 1200 "${qemu[@]}" -accel tcg,thread=multi -smp 2 -m 1536 -nographic -nodefaults -no-reboot \
         -serial "file:$build/console.raw" -kernel "$2" -initrd "$build/initrd" \
         -drive "file=$build/ext4,if=virtio,format=raw,cache=unsafe" -drive "file=$build/xfs,if=virtio,format=raw,cache=unsafe"
-    tr -d '\r' <"$build/console.raw" >"$build/console"
+    tr -d '\r' <"$build/console.raw" | sed 's/\x1bc\|\x1b\[[0-9;?]*[A-Za-z]//g' >"$build/console"
 }
 
 row() {
