@@ -101,7 +101,7 @@ static void waiting(void) {
         if (aio_return(&cb) != -1) say("a cancelled request returns %zd", aio_return(&cb));
         cancels("cancelled", pipes[0], &cb);
         feed(pipes, "data");
-        sleep_ms(30); /* for whoever would steal it */
+        settle(); /* for whoever would steal it */
     } else {
         feed(pipes, "data");
         finish(&cb);
@@ -247,7 +247,7 @@ static void by_thread(void) {
     end.tv_sec += quiet_s(20);
     say("called %d", sem_clockwait(&called, CLOCK_MONOTONIC, &end) == 0);
     stops("the callback saw", "0", "ECANCELED", name(seen));
-    sleep_ms(20);
+    settle();
     say("called again %d", sem_trywait(&called) == 0);
     close_pipe(pipes);
 }

@@ -68,7 +68,7 @@ static void cancelled(const char *what, int protection) {
     need(pipe(ends) == 0, "pipe");
     struct aiocb *cb = place(sizeof *cb / 2 / 8 * 8, ends[0]);
     need(aio_read(cb) == 0, "aio_read");
-    sleep_ms(20);
+    settle();
     protect(protection);
     int res = aio_cancel(ends[0], cb);
     mprotect(area, 2 * BLOCK, PROT_READ | PROT_WRITE);

@@ -142,7 +142,7 @@ static void parents_request(void) {
     const struct timespec limit = {0, 50000000};
     waiting = request(sockets[0], &byte, 1, 0);
     need(aio_read(&waiting) == 0, "aio_read");
-    sleep_ms(20); /* glibc's helper waits, too, and holds no lock */
+    settle(); /* glibc's helper waits, too, and holds no lock */
     pid_t pid = fork();
     if (pid == 0) _exit(aio_suspend(list, 1, &limit) ? errno : 0);
     differs("aio_suspend() in a child", "EAGAIN", "0", name(status_of(pid)));

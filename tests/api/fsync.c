@@ -285,7 +285,7 @@ static void other_files(void) {
     struct aiocb read = request(fds[0], &c, 1, 0);
     aio_read(&read);
     answered("behind a waiting read", aio_fsync(O_DSYNC, &cb));
-    sleep_ms(20);
+    settle();
     say("waits: %s", name(aio_error(&cb)));
     need(write(fds[1], "x", 1) == 1, "write");
     report("read", &read);

@@ -81,7 +81,7 @@ static int not_once(void) {
     int bad = 0;
     for (int i = 0; i < wanted; i++)
         for (int k = 0; k < 5000 && !__atomic_load_n(&seen[i], __ATOMIC_RELAXED); k++) sleep_ms(1);
-    sleep_ms(20); /* for those that come too often */
+    settle(); /* for those that come too often */
     for (int i = 0; i < wanted; i++) bad += seen[i] != 1;
     return bad;
 }

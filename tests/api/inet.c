@@ -36,7 +36,7 @@ static void writes(const char *what, int fd, size_t n) {
 
 /* Long enough for a request that does not wait to have ended. */
 static void waits(const char *what, struct aiocb *cb) {
-    sleep_ms(20);
+    settle();
     say("%s: %s", what, name(aio_error(cb)));
 }
 
@@ -93,6 +93,12 @@ static void ends_of_reads(void) {
     }
 }
 
+/* Until it takes no more, also when what the peer has got is acknowledged. */
+static void fill(int fd) {
+    for (int times = 0; times < 3; times++, settle())
+        while (send(fd, buf, LARGE, MSG_DONTWAIT) > 0) times = 0;
+}
+
 /* A write waits when the connection ends; SIGPIPE has its default action. */
 static void ends_of_writes(void) {
     static const char *const ways[] = {"reset", "shutdown by itself"};
@@ -100,7 +106,7 @@ static void ends_of_writes(void) {
         int fds[2];
         connection(fds);
         struct aiocb cb = request(fds[0], buf, LARGE, 0);
-        while (send(fds[0], buf, LARGE, MSG_DONTWAIT) > 0) continue;
+        fill(fds[0]);
         need(aio_write(&cb) == 0, "aio_write");
         waits(ways[way], &cb);
         if (way == 0) reset(fds[1]);
@@ -125,13 +131,13 @@ static void ends_of_writes(void) {
     connection(fds);
     close(fds[1]);
     writes("first write to a closed peer", fds[0], 10);
-    sleep_ms(20); /* its reset comes back */
+    settle(); /* its reset comes back */
     writes("second write to a closed peer", fds[0], 10);
     close(fds[0]);
     connection(fds); /* data that nobody has read: the close is a reset */
     put(fds[0], "unread");
     close(fds[1]);
-    sleep_ms(20);
+    settle();
     reads("read after a reset", fds[0], 10);
     reads("read after that", fds[0], 10);
     close(fds[0]);
@@ -189,7 +195,7 @@ static void large(void) {
     for (size_t i = 0; i < LARGE; i++) buf[i] = (char)(i / 1000);
     struct aiocb cb = request(fds[0], buf, LARGE, 0);
     need(aio_write(&cb) == 0, "aio_write");
-    sleep_ms(20);
+    settle();
     need(pthread_create(&thread, NULL, drain, &fds[1]) == 0, "thread");
     ends("4 MiB", &cb);
     shutdown(fds[0], SHUT_WR);
@@ -213,7 +219,7 @@ static void unconnected(void) {
     close(fd);
     fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     connect(fd, (struct sockaddr *)&at, sizeof at);
-    sleep_ms(20);
+    settle();
     reads("refused, non-blocking, read", fd, 10);
     reads("refused, non-blocking, once more", fd, 10);
     close(fd);

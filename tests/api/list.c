@@ -135,7 +135,7 @@ static void to_thread(const char *what, int n, int fd) {
     fill(n, (int[FILES]){fd, fd, fd});
     answered(what, lio_listio(LIO_NOWAIT, list, n, &sigev));
     for (int i = 0; i < n; i++) finish(&cbs[i]);
-    if (!is_shim()) sleep_ms(50);
+    if (!is_shim()) settle();
     int value = next_signal(OTHER, is_shim() ? 20 : 0);
     differs(what, "nothing", "delivered",
             value == 11          ? "delivered"
@@ -364,7 +364,7 @@ static void nothing_by_thread(void) {
         answered("nothing, by thread, wait", lio_listio(LIO_WAIT, list, n, &sigev));
         answered("nothing, by thread", lio_listio(LIO_NOWAIT, list, n, &sigev));
         while (sem_wait(&called)) continue;
-        sleep_ms(20); /* a second call would show */
+        settle(); /* a second call would show */
         say("%d calls, value %d", calls, last_value);
     }
 }

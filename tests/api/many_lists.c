@@ -176,7 +176,7 @@ static void by_threads(bool items_too) {
     say("-- list by thread%s", items_too ? ", items too" : "");
     answered("no wait", lio_listio(LIO_NOWAIT, l->items, l->n, &sigev));
     for (int i = 0; i <= wanted; i++) came += wait_call();
-    sleep_ms(20); /* for those that come too often */
+    settle(); /* for those that come too often */
     say("callbacks: %d missing, %d too many, %d early", wanted + 1 - came,
         sem_trywait(&called) == 0, early);
     say("of items: %d missing, list: %d bad", wanted - items_called, check(l));

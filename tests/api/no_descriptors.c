@@ -119,7 +119,7 @@ static void stream(const char *what, int from, int to) {
     cbs[1].aio_sigevent.sigev_notify = SIGEV_THREAD;
     cbs[1].aio_sigevent.sigev_notify_function = call;
     for (int i = 0; i < 3; i++) bad += aio_read(&cbs[i]) != 0;
-    sleep_ms(20);
+    settle();
     for (int i = 0; i < 3; i++) bad += aio_error(&cbs[i]) != EINPROGRESS;
     for (int i = 0; i < 3; i++) {
         need(write(to, &"abc"[i], 1) == 1, "write");
@@ -174,7 +174,7 @@ static sem_t waits;
 static void *interrupt(void *unused) {
     for (int i = 0; i < 2 * 2; i++) {
         while (sem_wait(&waits)) continue;
-        sleep_ms(30); /* until_asleep() needs a descriptor */
+        settle(); /* until_asleep() needs a descriptor */
         tgkill(getpid(), waiter, SIGUSR1);
         sleep_ms(
             100); /* if it has not had a CPU until then, it finds both, and that it has ended */

@@ -502,7 +502,7 @@ static void once_each(const char *what, bool use_threads) {
             need(sem_trywait(&called) == 0, "semaphore");
         }
     }
-    sleep_ms(20); /* for those that come too often */
+    settle(); /* for those that come too often */
     for (int i = 0; i < MANY; i++) wrong += times[i] != 1;
     for (int i = 0; i < MANY; i++) bad += finish(&cbs[i]) != 0;
     say("%s: %d requests, %d came, %d not once, %d before the result, %d bad", what, MANY, came,
@@ -587,7 +587,7 @@ static void helpers(void) {
     report("large", &cbs[3]);
     for (int i = 0; i < 3000 && !handler_tid; i++) usleep(1000);
     say("handler on the main thread %d", handler_tid == gettid());
-    sleep_ms(20);
+    settle();
     int n = others(&blocking);
     say("enough threads %d, they block everything %d", n >= 3, blocking);
 
@@ -596,7 +596,7 @@ static void helpers(void) {
     sigaddset(&set, SIGRTMIN + 1);
     sigprocmask(SIG_BLOCK, &set, NULL);
     kill(getpid(), SIGRTMIN + 1);
-    sleep_ms(20);
+    settle();
     say("while blocked: handled %d", handler_tid != 0);
     sigprocmask(SIG_UNBLOCK, &set, NULL);
     say("then: on the main thread %d", handler_tid == gettid());

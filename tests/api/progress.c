@@ -373,7 +373,7 @@ static void round_of(int which) {
 
 /* The first few requests go to workers, which end after an idle second. When they end they look
  * around, and might find what nobody else looks after. */
-static void settle(void) {
+static void workers_end(void) {
     char buf[100];
     int fd = scratch(O_RDONLY, BLOCK);
     for (int i = 0; i < 16; i++) {
@@ -400,7 +400,7 @@ static void own_round(int round) {
     signal(SIGALRM, hangs);
     way = round % WAYS;
     by_other = round / WAYS % 2;
-    settle();
+    workers_end();
     round_of(round / ROUNDS);
     if (!left && !bad && !wrong && !odd) _exit(0);
     say("%s, %s, submitted by %s: of %d requests %d left, %d bad, %d wrong data, %d not notified "

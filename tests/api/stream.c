@@ -34,7 +34,8 @@ static void both_close(const int fds[2]) {
 /* The status after some time: long enough for a request that does not wait to have ended. */
 static void settled(const char *what, struct aiocb *cb) {
     const struct aiocb *list[] = {cb};
-    struct timespec limit = {0, 30000000};
+    uint64_t us = quiet_us(30000);
+    struct timespec limit = {(time_t)(us / 1000000), (long)(us % 1000000) * 1000};
     if (aio_error(cb) == EINPROGRESS) aio_suspend(list, 1, &limit);
     say("%s: %s", what, name(aio_error(cb)));
 }

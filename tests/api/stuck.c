@@ -437,7 +437,7 @@ static void alone(const char *what, bool list, enum leaving how) {
         sleep_ms(1);
         gone = how == CANCEL && pthread_tryjoin_np(w.thread, &result) == 0;
     }
-    if (how == RESTART) sleep_ms(20); /* it must not come back */
+    if (how == RESTART) settle(); /* it must not come back */
     say("%s: handler ran %d, back %d, cancelled %d, request %s", what, handled, w.back,
         gone && result == PTHREAD_CANCELED, name(aio_error(&w.cb)));
     release();
@@ -476,7 +476,7 @@ static void waiting(const char *what, bool use_pipe) {
     need(pipe(pipes) == 0, "pipe");
     cb = request(pipes[0], &byte, 1, 0);
     need(aio_read(&cb) == 0, "read");
-    sleep_ms(20); /* glibc's thread is in read() */
+    settle(); /* glibc's thread is in read() */
     occupy(all_stuck - 1);
     reads(&extra, fd, missing + STUCK * LARGE);
     struct cause cause = {pthread_self(), use_pipe ? pipes[1] : -1};
@@ -574,7 +574,7 @@ static void during(void) {
         callers[i] = (struct caller){.call = i % CALLS, .cancel = i >= CALLS, .other = other};
         start(&callers[i], buf);
     }
-    sleep_ms(20); /* they must not come back */
+    settle(); /* they must not come back */
     for (int i = 0; i < N; i++)
         differs(names[i % CALLS], "back", "waits",
                 callers[i].back                     ? "back"

@@ -387,7 +387,7 @@ static void no_cancellation_points(void) {
     struct caller c = {.call = LIST_WAIT, .cb = pending(pipes, byte)};
     c.cb.aio_lio_opcode = LIO_READ;
     need(pthread_create(&thread, NULL, call_cancelled, &c) == 0, "thread");
-    sleep_ms(30);
+    settle();
     feed(pipes);
     pthread_join(thread, &result);
     say("LIO_WAIT that sleeps: back %d, answer %d, cancelled then %d", c.back, c.answer,

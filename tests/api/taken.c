@@ -59,7 +59,7 @@ static void sleeping(void) {
     need(write(fds[1], "what it has read", 16) == 16, "write");
     until_asleep(sleeper);
     pthread_kill(thread, SIGUSR1);
-    sleep_ms(20);
+    settle();
     until_asleep(sleeper);
     fcntl(fds[0], F_SETFL, O_NONBLOCK);
     ssize_t n = read(fds[0], bytes, 16);

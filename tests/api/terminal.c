@@ -74,7 +74,7 @@ static void modes(void) {
     struct aiocb cb = request(fds[1], buf, 10, 0);
     need(aio_read(&cb) == 0, "aio_read");
     put(fds[0], "abc");
-    sleep_ms(50);
+    settle();
     say("MIN 5, three bytes: %s", name(aio_error(&cb)));
     put(fds[0], "defg");
     ends("MIN 5, seven bytes", 0, &cb);
@@ -136,12 +136,12 @@ static void fifo_of_others(void) {
     need(from >= 0 && to >= 0 && fcntl(from, F_SETFL, O_RDONLY) == 0, "fifo");
     struct aiocb cb = request(from, buf, 10, 0);
     need(aio_read(&cb) == 0, "aio_read");
-    sleep_ms(20);
+    settle();
     say("FIFO, nothing: %s", name(aio_error(&cb)));
     put(to, "data");
     ends("FIFO", 0, &cb);
     need(aio_read(&cb) == 0, "aio_read");
-    sleep_ms(20);
+    settle();
     close(to);
     ends("FIFO, the writer goes", 0, &cb);
     reads("FIFO, the writer is gone", from, 10);
@@ -196,7 +196,7 @@ static void inotify(void) {
     need(fd >= 0 && inotify_add_watch(fd, ".", IN_CREATE) >= 0, "inotify");
     struct aiocb cb = request(fd, buf, 4096, 0);
     need(aio_read(&cb) == 0, "aio_read");
-    sleep_ms(20);
+    settle();
     say("inotify, nothing: %s", name(aio_error(&cb)));
     close(open("created", O_CREAT | O_RDWR, 0600));
     ends("inotify", 0, &cb);
@@ -215,7 +215,7 @@ static void signal_descriptor(void) {
     need(fd >= 0, "signalfd");
     struct aiocb cb = request(fd, buf, sizeof(struct signalfd_siginfo), 0);
     need(aio_read(&cb) == 0, "aio_read");
-    sleep_ms(20);
+    settle();
     say("signalfd, nothing: %s", name(aio_error(&cb)));
     need(kill(getpid(), SIGUSR2) == 0, "kill");
     ends("signalfd", 0, &cb);
@@ -224,7 +224,7 @@ static void signal_descriptor(void) {
     need(pthread_kill(pthread_self(), SIGUSR2) == 0, "kill"); /* is not for the reader */
     cb = request(fd, buf, sizeof(struct signalfd_siginfo), 0);
     need(aio_read(&cb) == 0, "aio_read");
-    sleep_ms(20);
+    settle();
     say("a thread's own signal: %s", name(aio_error(&cb)));
     say("the thread has it: %d", sigtimedwait(&set, NULL, &none) == SIGUSR2);
     need(kill(getpid(), SIGUSR2) == 0, "kill");
@@ -279,7 +279,7 @@ static void beside_reader(bool closes) {
     while (!is_read(fds[1])) sleep_ms(1);
     struct aiocb cb = request(other, &byte, 1, 0);
     need(aio_read(&cb) == 0, "aio_read");
-    sleep_ms(50); /* the thread that waits is there */
+    settle(); /* the thread that waits is there */
     uint64_t begin = now_us();
     int answer = closes ? close(other) : aio_cancel(other, &cb);
     say("%s beside a reader: at once %d", closes ? "close" : "cancel",

@@ -60,7 +60,7 @@ on=${cpus[0]}
 all "one CPU"
 if chrt -f 1 true 2>/dev/null; then
     policy=(chrt -f 1)
-    all "one CPU, real-time priority" 1.7 2.4 # no thread preempts another, glibc's best case: signal masks and looks count
+    all "one CPU, real-time priority" 2.0 2.4 # no thread preempts another, glibc's best case: signal masks and looks count
     policy=()
 else
     echo "skipped, real-time priority: not allowed here"
