@@ -126,6 +126,6 @@ row() {
     filled "$version" $triplet
     booted "$machine" "$(find "$root/" -name 'vmlinuz*')"
     echo "what: basic, files, fork, stream and direct on ext4 and xfs, glibc 2.36, $machine, $(sed -n 's/^kernel: //p' "$build/console"), by $("qemu-system-$machine" --version | sed 's/ emulator version \([^ ]*\).*/ \1/; q')"
-    sed -n '/^matrix: begins/,/^matrix: ends/p' "$build/console" | grep -E '^(ok  |FAIL|skip|     \|)'
+    sed -n '/matrix: begins/,/^matrix: ends/p' "$build/console" | grep -E '^(ok  |FAIL|skip|     \|)'
     grep -q '^matrix: ends' "$build/console" || { echo "FAIL the machine has not come to its end"; tail -n 20 "$build/console" | sed 's/^/     | /'; }
 }
