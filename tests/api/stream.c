@@ -19,7 +19,7 @@ static void sockets(int type, int fds[2]) {
 
 static void pipes(int fds[2]) {
     need(pipe(fds) == 0, "pipe");
-    need(fcntl(fds[1], F_GETPIPE_SZ) == PIPE_SIZE, "pipe of 64 KiB");
+    need(fcntl(fds[1], F_SETPIPE_SZ, PIPE_SIZE) == PIPE_SIZE, "pipe of 64 KiB"); /* else 16 pages */
 }
 
 static void put(int fd, const void *data, size_t n) {
