@@ -50,7 +50,7 @@ works() { # KAIO
 if [ "${TEST_LONG-}" ] && [ "$(id -u)" = 0 ] && [ "$native" = amd64 ]; then
     command -v aarch64-linux-gnu-gcc >/dev/null && deb arm64 ARCH=arm64
     root=$PWD/chroot
-    if mmdebstrap --variant=apt --architectures=amd64,i386 --include=libc6:i386 bookworm "$root" >log 2>&1; then
+    if mmdebstrap --variant=apt --architectures=amd64,i386 --include=libc6:i386 bookworm "$root" http://deb.debian.org/debian >log 2>&1; then
         mkdir "$root/debs"
         cp "${installed[@]}" "${installed[0]/_amd64/_i386}" "$root/debs"
         for class in "gcc:/lib64/ld-linux-x86-64.so.2" "i686-linux-gnu-gcc:/lib/ld-linux.so.2"; do
