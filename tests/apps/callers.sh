@@ -2,7 +2,6 @@
 # Whoever calls, and whenever: plug-ins, constructors, destructors, atexit handlers, C++, Python, the
 # large-file names, beside other preloaded libraries, and with KAIO_MODE=off. Each program prints the
 # same under glibc and under the shim, whether its requests are the first or not.
-# long: many programs, twice each
 set -eu
 failures=0
 before='' after='' # other libraries to preload

@@ -1,7 +1,6 @@
 #!/usr/bin/env bash
 # scripts/bench runs from end to end, for two cells and one microbenchmark: its results have what they
 # should have, nothing is left behind, also when it is interrupted, and mistakes are one line each.
-# long: each cell takes seconds
 set -eu
 bench=$TESTS_TOP/scripts/bench
 fail() { echo "$1"; exit 1; }

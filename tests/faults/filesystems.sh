@@ -2,7 +2,6 @@
 # On ext4, xfs, btrfs (in an image) and tmpfs: programs of tests/api print under the shim what they
 # print under glibc; so does partial.c, where requests are served in part, also on a full filesystem. And
 # no call waits for a write that is to end on the device (durable.c).
-# long: it makes them
 set -eu
 tests=$TESTS_TOP/build/tests
 top=$PWD tried=0

@@ -4,7 +4,6 @@
 # reports is a failure, and so is output that is not glibc's. A few of them; with TEST_LONG all, and
 # tests/load/load.
 #   sanitizers.sh TOOL [PROGRAM]...   only these; tools: asan tsan memcheck (KAIO_LIB, TESTS_TOP are set)
-# long: it builds two libraries
 set -u
 reports=$PWD/reports
 mkdir -p "$reports"

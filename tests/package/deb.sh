@@ -3,7 +3,6 @@
 # LD_PRELOAD=libkaio.so and kaio work from anywhere. Not as root, they are unpacked instead. The libraries of i386, by
 # the cross compiler, have no file in common with those of amd64 that is not the same. With TEST_LONG and as root both
 # are installed in a Debian of both architectures, and kaio serves both; arm64 is built, too.
-# long: it builds packages
 set -eu
 fail() { echo "$1"; exit 1; }
 export GIT_DIR=$PWD/none # as in an archive

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
 # The rows of scripts/matrix that take seconds: i386, and arm64 by qemu-user. The others: scripts/matrix.
-# long: it builds four libraries
 set -eu
 if [ "$(id -u)" != 0 ] || ! command -v i686-linux-gnu-gcc aarch64-linux-gnu-gcc qemu-aarch64-static >/dev/null; then
     echo "skipped, other machines: not root, or no cross compilers (scripts/test installs them)"

@@ -2,7 +2,6 @@
 # A sync never ends, nor reaches the file, before the writes that were queued before it; appended
 # records are whole and in order: order.c, on the scratch directory's filesystem and on slowfs, which
 # has slow writes and tells what came when.
-# long: its writes are slow
 set -eu
 program=$TESTS_TOP/build/tests/races/order
 shim=(TEST_SIDE=shim LD_PRELOAD="$KAIO_LIB")
