@@ -1,13 +1,15 @@
 /* kaio-check - what a shell cannot ask well; used by scripts/kaio and by the documentation.
  *
  *   kaio-check --reach PROGRAM LIBRARY...   exit 0 if LD_PRELOAD of one of these reaches the
- * program; else one sentence on standard error and exit 126 (125: a library). Prints the program's
- * ld.so if that is not kaio-check's own, too kaio-check --imports FILE... the AIO calls that each
- * ELF file wants: FILE CALL..., a line each (both program.c) kaio-check --printable TEXT  the text,
- * fit for a terminal (printable.c) kaio-check --output VARIABLE PATH   exit 0 if it can be written
- * to; else prints why (output.c) kaio-check --system          findings about the kernel kaio-check
- * --path PATH       findings about a file or directory (both probe.c) kaio-check --options the
- * table of shim/host/options.def: as text,
+ *                                program; else one sentence on standard error and exit 126 (125:
+ *                                a library). Prints the program's ld.so if that is not its own, too
+ *   kaio-check --imports FILE... the AIO calls that each ELF file wants: FILE CALL..., a line each
+ *                                (both program.c)
+ *   kaio-check --printable TEXT  the text, fit for a terminal (printable.c)
+ *   kaio-check --output VARIABLE PATH   exit 0 if it can be written to; else prints why (output.c)
+ *   kaio-check --system          findings about the kernel
+ *   kaio-check --path PATH       findings about a file or directory (both probe.c)
+ *   kaio-check --options         the table of shim/host/options.def: as text,
  *              --table           for scripts/kaio.d/options.sh,
  *              --markdown        for README.md,
  *              --man-flags, --man-variables   for the manual

@@ -83,7 +83,7 @@ LOCKED static int cancel_all(struct kaio_batch *b, struct kaio_file *file, int f
         if (kaio_file_used(fd) != file) return answer; /* closed meanwhile */
     }
     for (int op = KAIO_READ; op <= KAIO_WRITE; op++) {
-        req = file->served[op];
+        req = file->served[op]; /* its turn has just come: it is told */
         if (req && req->serial <= serial) cancel_one(b, req);
     }
     kaio_flight_count_all(file);

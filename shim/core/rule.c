@@ -39,8 +39,9 @@ LOCKED static bool may_be_stream(struct kaio_batch *b, struct kaio_req *req) {
 
 /* Told by aio_cancel(): it ends now, instead of waiting. */
 LOCKED static bool was_cancelled(struct kaio_batch *b, struct kaio_req *req) {
-    if (req->told) kaio_complete(b, req, -ECANCELED);
-    return req->told;
+    bool told = req->told; /* it is free afterwards */
+    if (told) kaio_complete(b, req, -ECANCELED);
+    return told;
 }
 
 /* Of the two that wait for streams, the one that is not misled. */
