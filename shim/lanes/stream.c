@@ -232,15 +232,41 @@ bool kaio_stream_is_hung_up(const struct kaio_req *req, short ready) {
     return ready & POLLHUP && kaio_fstat(req->iocb.aio_fildes, &st) == 0 && S_ISCHR(st.st_mode);
 }
 
-/* Asleep in read() or write() a thread holds the open file, whatever becomes of the number; that it
- * sleeps there only proc(5) tells. Without that we go by what was said, as glibc does. */
-static bool is_inside(const struct kaio_req *req) {
-    char path[64], text[256], *rest = text;
-    snprintf(path, sizeof path, "/proc/self/task/%d/syscall", req->owner->tid);
-    if (kaio_fd_tell(path, text, sizeof text) <= 0) return true;
+static bool tell_task(pid_t tid, const char *what, char *text, size_t size) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/self/task/%d/%s", tid, what);
+    return kaio_fd_tell(path, text, size) > 0;
+}
+
+static bool is_in_call(pid_t tid, int fd) {
+    char text[256], *rest = text;
+    if (!tell_task(tid, "syscall", text, sizeof text)) return true;
     long nr = strtol(text, &rest, 10);
     bool in_call = rest > text && (nr == SYS_read || nr == SYS_write); /* else "running" */
-    return in_call && strtol(rest, NULL, 16) == req->iocb.aio_fildes;
+    return in_call && strtol(rest, NULL, 16) == fd;
+}
+
+/* Where a call begins, by a tracer (strace, gdb) or the supervisor of a seccomp filter: it has not
+ * asked yet what the number means. */
+static bool is_held_up(pid_t tid) {
+    char text[64];
+    tell_task(tid, "wchan", text, sizeof text);
+    return strstr(text, "ptrace") || strstr(text, "seccomp");
+}
+
+static bool sleeps(pid_t tid) {
+    char text[256];
+    if (!tell_task(tid, "stat", text, sizeof text)) return true;
+    const char *name = strrchr(text, ')'), *state = name ? name + 2 : text;
+    return *state == 'S' || *state == 'D';
+}
+
+/* Asleep in read() or write() a thread holds the open file, whatever becomes of the number; that it
+ * sleeps there only proc(5) tells. In this order: one that has just been let go is held up nowhere,
+ * but does not sleep. Without /proc we go by what was said, as glibc does. */
+static bool is_inside(const struct kaio_req *req) {
+    pid_t tid = req->owner->tid;
+    return is_in_call(tid, req->iocb.aio_fildes) && !is_held_up(tid) && sleeps(tid);
 }
 
 /* Under the lock: close() waits until no blocker is on its way into its call. */
