@@ -160,8 +160,9 @@ struct kaio_thread {
 
 /* memory.c */
 struct KAIO_CHECKED(capability("lock")) kaio_lock {
-    pthread_mutex_t mutex;    /* default type: all zeros is unlocked */
-    atomic_uint waits, turns; /* who sleeps for it now; who has had it after a sleep */
+    pthread_mutex_t mutex;     /* default type: all zeros is unlocked */
+    atomic_uint waits, turns;  /* who sleeps for it now; who has had it after a sleep */
+    _Atomic uint64_t since_ns; /* the last of these turns, or when the first began to sleep */
 };
 extern struct kaio_lock kaio_the_lock;
 struct kaio_process {

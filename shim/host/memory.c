@@ -10,9 +10,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define LOCK_SPINS 100
-#define TURN_SPINS 2000
-#define PAGE_MAX   65536 /* the largest that a kernel has; pages of the section are whole */
+#define LOCK_SPINS  100
+#define TURN_SPINS  2000
+#define PATIENCE_NS 100000
+#define PAGE_MAX    65536 /* the largest that a kernel has; pages of the section are whole */
 
 struct kaio_process kaio KAIO_WIPED;
 __thread bool kaio_is_ours;
@@ -70,6 +71,20 @@ void kaio_memory_wipe(void) {
     pthread_sigmask(SIG_SETMASK, &mask, NULL);
 }
 
+/* relaxed, all: hints */
+static void note_time(void) {
+    atomic_store_explicit(&kaio_the_lock.since_ns, kaio_now_ns(), memory_order_relaxed);
+}
+
+static bool has_sleeper(void) {
+    return atomic_load_explicit(&kaio_the_lock.waits, memory_order_relaxed) > 0;
+}
+
+static bool has_slept_long(void) {
+    uint64_t since = atomic_load_explicit(&kaio_the_lock.since_ns, memory_order_relaxed);
+    return has_sleeper() && kaio_now_ns() - since > PATIENCE_NS;
+}
+
 /* It is held for less than a microsecond: looking again is cheaper than to sleep and be woken. If
  * the holder is not on a CPU, this has cost a fraction of the sleep that follows. */
 UNLOCKED void kaio_lock(void) {
@@ -77,9 +92,9 @@ UNLOCKED void kaio_lock(void) {
         if (pthread_mutex_trylock(&kaio_the_lock.mutex) == 0) return;
         KAIO_PAUSE();
     }
-    atomic_fetch_add_explicit(&kaio_the_lock.waits, 1, memory_order_relaxed);
+    if (atomic_fetch_add_explicit(&kaio_the_lock.waits, 1, memory_order_relaxed) == 0) note_time();
     pthread_mutex_lock(&kaio_the_lock.mutex);
-    atomic_fetch_sub_explicit(&kaio_the_lock.waits, 1, memory_order_relaxed);
+    if (atomic_fetch_sub_explicit(&kaio_the_lock.waits, 1, memory_order_relaxed) > 1) note_time();
     atomic_fetch_add_explicit(&kaio_the_lock.turns, 1, memory_order_relaxed);
 }
 
@@ -90,16 +105,21 @@ bool kaio_is_locked(void) {
 }
 #endif
 
+/* Who sleeps for it is woken. But on the same CPU this thread goes on to the end of its slice, for
+ * milliseconds, unless it gives way; so it does if that has lasted for a while. (At each unlock it
+ * would cost throughput: the CPU may go to other programs.) */
 UNLOCKED void kaio_unlock(void) {
+    bool yields = has_slept_long();
     pthread_mutex_unlock(&kaio_the_lock.mutex);
+    if (yields) syscall(SYS_sched_yield);
 }
 
 /* A mutex is not fair: who is woken for it finds it taken again. So if there is somebody, its turn
  * is awaited for a moment, here or on another CPU. */
 UNLOCKED void kaio_stand_aside(void) {
-    kaio_unlock();
     unsigned turn = atomic_load_explicit(&kaio_the_lock.turns, memory_order_relaxed);
-    bool waits = atomic_load_explicit(&kaio_the_lock.waits, memory_order_relaxed) > 0;
+    bool waits = has_sleeper();
+    pthread_mutex_unlock(&kaio_the_lock.mutex);
     if (waits) syscall(SYS_sched_yield);
     for (int i = 0; i < TURN_SPINS && waits; i++) {
         KAIO_PAUSE();
