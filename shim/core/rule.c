@@ -75,11 +75,12 @@ static enum kaio_reason decline_file(struct kaio_req *req, bool *copy) {
     bool small = n < KAIO_LARGE_BYTES;
     if (req->op == KAIO_READ && (file->direct || (small && kaio_copy_waits(file, KAIO_READ))) &&
         kaio_file_trusts(file)) {
-        req->buffered = kaio_copy_suits(file->direct ? O_DIRECT : 0, n, offset);
+        req->joins = kaio_copy_suits(file->direct ? O_DIRECT : 0, n, offset);
         return file->direct ? KAIO_REASONS : KAIO_R_AGAIN;
     }
     int fd = req->iocb.aio_fildes, flags = fcntl(fd, F_GETFL);
-    if (flags >= 0 && flags & O_APPEND && req->op == KAIO_WRITE) return KAIO_R_APPEND;
+    req->joins = flags >= 0 && flags & O_APPEND && req->op == KAIO_WRITE;
+    if (req->joins) return KAIO_R_APPEND;
     if (file->memory && !kaio_copy_is_memory(fd)) file->memory = false;
     bool direct = flags >= 0 && flags & O_DIRECT && !file->memory;
     file->direct = direct;
@@ -89,7 +90,7 @@ static enum kaio_reason decline_file(struct kaio_req *req, bool *copy) {
     *copy = file->memory || (!kaio_context.waits && kaio_copy_suits(flags, n, offset));
     bool sync = flags & O_DSYNC && req->op == KAIO_WRITE; /* then an offer would wait for it */
     bool waits = *copy && !file->memory && (sync || kaio_copy_waits(file, req->op));
-    req->buffered = waits && req->op == KAIO_READ;
+    req->joins = waits && req->op == KAIO_READ;
     return waits ? KAIO_R_AGAIN : KAIO_REASONS;
 }
 

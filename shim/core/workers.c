@@ -50,28 +50,41 @@ LOCKED static bool wait_for_work(struct kaio_batch *b, bool quick) {
     return kaio_queue_next();
 }
 
+/* What was taken together. False: it took as long as a device. */
+static bool begin_all(struct kaio_req *batch[], int n) {
+    size_t bytes = 0;
+    uint64_t begin = kaio_now_ns();
+    if (batch[0]->op == KAIO_READ) {
+        for (int i = 0; i < n; i++) kaio_copy_begin(batch[i]);
+        return true;
+    }
+    for (int i = 0; i < n; i++) bytes += batch[i]->iocb.u.c.nbytes;
+    kaio_worker_join(batch, n);
+    return kaio_copy_is_quick(bytes, kaio_now_ns() - begin);
+}
+
 /* Answers whether the last was quick. */
 LOCKED static bool work_off(struct kaio_batch *b, struct kaio_file *file) {
     struct kaio_req *batch[KAIO_BATCH];
-    bool quick = true;
     int n = kaio_queue_take_batch(file, batch);
     bool gone = kaio_file_is_gone(batch[0]); /* its number is another file's by now, unseen */
     kaio_queue_busy(file, 1);
     kaio_leave(b);
-    for (int i = 0; i < n && n > 1 && !gone; i++) kaio_copy_begin(batch[i]);
+    bool quick = n == 1 || gone || begin_all(batch, n);
     for (int i = 0;;) {
         struct kaio_req *req = batch[i];
         uint64_t begin = kaio_now_ns();
         long res = gone ? -EBADF : kaio_worker_run(req);
-        quick =
-            kaio_copy_is_quick(req->iocb.u.c.nbytes, kaio_now_ns() - begin) && (i == 0 || quick);
+        quick = kaio_copy_is_quick(req->iocb.u.c.nbytes, kaio_now_ns() - begin) && quick;
         kaio_enter(b);
         /* relaxed: a hint */
         atomic_store_explicit(&file->slow, !quick, memory_order_relaxed);
         if (req->op <= KAIO_WRITE) kaio_copy_learn(file, req->op, !quick);
         kaio_worker_finish(b, req, res);
+        while (++i < n && kaio_worker_is_done(batch[i]))
+            kaio_worker_finish(b, batch[i], (long)batch[i]->done);
         kaio_decide(b);
-        if (++i == n) break;
+        if (i == n) break;
         kaio_leave(b);
     }
     kaio_queue_busy(file, -1);

@@ -57,7 +57,7 @@ static long copy(enum kaio_op op, int fd, void *buf, size_t n, off_t offset, boo
 
 void kaio_copy_offer(struct kaio_batch *b, struct kaio_req *req) {
     kaio_req_move(req, KAIO_OFFERED);
-    req->buffered = req->op == KAIO_READ && !req->in_line && !req->file->memory;
+    req->joins = req->op == KAIO_READ && !req->in_line && !req->file->memory;
     TAILQ_INSERT_TAIL(&b->copy, req, link);
 }
 

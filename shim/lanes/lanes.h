@@ -42,7 +42,9 @@ bool kaio_copy_read(struct aiocb *cb);                    /* without the lock; t
 /* worker.c */
 LOCKED void kaio_worker_finish(struct kaio_batch *b, struct kaio_req *req, long res);
 LOCKED void kaio_worker_offer(struct kaio_batch *b, struct kaio_req *req);
-long kaio_worker_run(struct kaio_req *req); /* bytes or -errno; without the lock */
+void kaio_worker_join(struct kaio_req *batch[], int n); /* writes, by one call */
+bool kaio_worker_is_done(const struct kaio_req *req);   /* by that, or kaio_copy_begin() */
+long kaio_worker_run(struct kaio_req *req);             /* bytes or -errno; without the lock */
 
 /* stream.c */
 void kaio_stream_begin(void);

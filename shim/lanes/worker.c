@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 /* A stream, seen only now, is not waited for here: see kaio_worker_finish(). errno stays ESPIPE. */
@@ -27,6 +28,33 @@ static bool may_call_again(const struct kaio_req *req) {
     return same;
 }
 
+static atomic_bool append_refused; /* by Linux before 4.16; relaxed: a hint */
+
+/* What the call does not write each writes by its own, which tells its error. RWF_APPEND: the
+ * program may have taken O_APPEND away. */
+void kaio_worker_join(struct kaio_req *batch[], int n) {
+    const struct kaio_req *first = batch[0];
+    struct iovec iov[KAIO_BATCH];
+    if (first->joins && atomic_load_explicit(&append_refused, memory_order_relaxed)) return;
+    for (int i = 0; i < n; i++)
+        iov[i] = (struct iovec){batch[i]->iocb.u.c.buf, batch[i]->iocb.u.c.nbytes};
+    int fd = first->iocb.aio_fildes;
+    long r = first->joins
+                 ? syscall(SYS_pwritev2, fd, iov, (long)n, KAIO_AT_V(0), (long)RWF_APPEND)
+                 : syscall(SYS_pwritev, fd, iov, (long)n, KAIO_AT_V(first->iocb.u.c.offset));
+    if (r < 0 && first->joins && (errno == EOPNOTSUPP || errno == ENOSYS))
+        atomic_store_explicit(&append_refused, true, memory_order_relaxed);
+    for (int i = 0; i < n && r > 0; i++) {
+        size_t part = (size_t)r < iov[i].iov_len ? (size_t)r : iov[i].iov_len;
+        kaio_req_advance(batch[i], part);
+        r -= (long)part;
+    }
+}
+
+bool kaio_worker_is_done(const struct kaio_req *req) {
+    return req->iocb.u.c.nbytes == 0 && req->done > 0;
+}
+
 /* Raw system calls: these are no cancellation points, and fsync is ours. */
 long kaio_worker_run(struct kaio_req *req) {
     int fd = req->iocb.aio_fildes;
@@ -34,7 +62,7 @@ long kaio_worker_run(struct kaio_req *req) {
     size_t rest = req->iocb.u.c.nbytes;
     int64_t at = req->iocb.u.c.offset;
     long r;
-    if (rest == 0 && req->done > 0) return (long)req->done; /* kaio_copy_begin() had all */
+    if (kaio_worker_is_done(req)) return (long)req->done;
     /* One call for a stream: close() sees a thread in it and gives the number away */
     bool by_offset = !req->in_line || at < 0; /* EINVAL */
     do {

@@ -99,18 +99,35 @@ static bool starts_thread(const struct kaio_req *req) {
            (req->lio && req->lio->sigev.sigev_notify == SIGEV_THREAD);
 }
 
-static bool joins(const struct kaio_req *first, const struct kaio_req *req) {
-    return req && first->buffered && req->buffered && !starts_thread(first) && !starts_thread(req);
+/* Where the one ends the other begins, also at the end of the file. */
+static bool continues(const struct kaio_req *last, const struct kaio_req *req) {
+    const struct io_iocb_common *a = &last->iocb.u.c, *b = &req->iocb.u.c;
+    if (last->iocb.aio_fildes != req->iocb.aio_fildes || a->offset < 0 || b->offset < 0)
+        return false;
+    if (a->nbytes == 0 || b->nbytes == 0 || last->joins != req->joins) return false;
+    return req->joins || a->offset + (long long)a->nbytes == b->offset;
+}
+
+static bool joins(const struct kaio_req *last, const struct kaio_req *req) {
+    if (!req || starts_thread(last) || starts_thread(req)) return false;
+    return req->op == KAIO_WRITE ? continues(last, req) : last->joins && req->joins;
 }
 
 /* Reads of one file's pages that are not in memory: the kernel begins each when it declines it, so
  * one worker can begin them all and then wait for one after the other, most of which have come by
- * then. That saves most of the sleeps and wake-ups, which are dearer than all else here. */
+ * then. That saves most of the sleeps and wake-ups, which are dearer than all else here. Writes
+ * that continue each other are made by one call. */
 int kaio_queue_take_batch(struct kaio_file *file, struct kaio_req *batch[KAIO_BATCH]) {
     int n = 1;
     batch[0] = kaio_queue_take(file);
-    while (n < KAIO_BATCH && joins(batch[0], TAILQ_FIRST(&file->reads)))
-        batch[n++] = take(file, false);
+    bool write = batch[0]->op == KAIO_WRITE;
+    const struct kaio_reqs *queue = write ? &file->writes : &file->reads;
+    size_t bytes = batch[0]->iocb.u.c.nbytes;
+    while (n < KAIO_BATCH && joins(batch[n - 1], TAILQ_FIRST(queue))) {
+        bytes += TAILQ_FIRST(queue)->iocb.u.c.nbytes;
+        if (write && bytes > KAIO_BATCH_BYTES) break;
+        batch[n++] = take(file, write);
+    }
     for (int i = 0; i < n; i++) kaio_req_move(batch[i], KAIO_RUNNING);
     if (n > 1) make_ready(file);
     return n;

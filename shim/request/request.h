@@ -55,8 +55,9 @@ struct kaio_req {
     struct kaio_answer answer;  /* (L) a lane's last; once DONE, the result */
     uint8_t op, lane;           /* (l) enum kaio_op, kaio_lane */
     uint8_t epoch;              /* (L) counts in file->active[epoch - 1]; 0: in neither */
-    bool told;      /* (L) by aio_cancel(), as it was just being offered: ends instead of waiting */
-    bool buffered;  /* (L) a read that RWF_NOWAIT begins, if its data is not in memory: worker.c */
+    bool told;  /* (L) by aio_cancel(), as it was just being offered: ends instead of waiting */
+    bool joins; /* (L) others in a worker's batch: a read that RWF_NOWAIT begins, if its data is not
+                   in memory; a write with O_APPEND */
     uint32_t index; /* (c) in the pool; also left in cb->__abs_prio */
     /* (L), but stored whole, as kaio_req_glance() and is_soon() in wait.c look without it: */
     struct aiocb *cb; /* NULL once cancelled; untouched after the status store */

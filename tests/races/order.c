@@ -52,13 +52,14 @@ static int submit_by(struct aiocb *cbs, int n) {
     return bad;
 }
 
-/* The data carries the number of the round; 0 for what comes after the sync. */
+/* The data carries the number of the round; 0 for what comes after the sync. None begins where
+ * another ends: those would be one write for slowfs. */
 static void prepare(struct file *file, int round) {
     for (int i = 0; i < ALL; i++) {
         char *buf = file->buf + i * SIZE;
         *(int *)buf = i < WRITES ? round : 0;
-        size_t n = 512 * (1 + (unsigned)rand_r(&file->seed) % (SIZE / 512));
-        file->cbs[i] = request(file->fd, buf, n, (unsigned)rand_r(&file->seed) % 512 * 512);
+        size_t n = 512 + 1024 * ((unsigned)rand_r(&file->seed) % (SIZE / 1024));
+        file->cbs[i] = request(file->fd, buf, n, (unsigned)rand_r(&file->seed) % 256 * 1024);
     }
 }
 

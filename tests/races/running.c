@@ -219,7 +219,7 @@ static void replaced(int way) {
     writes(&cbs[0], fd, 41);
     sync = request(fd, NULL, 0, 0);
     bad += aio_fsync(O_SYNC, &sync) != 0;
-    writes(&cbs[1], fd, 42);
+    writes(&cbs[1], fd, 43); /* 41 and 42 would be one write */
     need(pthread_create(&thread, NULL, release_later, NULL) == 0, "thread");
     if (way == 0) bad += close(fd) != 0 || fcntl(other, F_DUPFD, fd) != fd;
     else bad += (way == 1 ? dup2(other, fd) : dup3(other, fd, O_CLOEXEC)) != fd;

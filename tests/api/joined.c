@@ -1,0 +1,86 @@
+/* Writes that continue each other, which a worker may make by one call: each gets its own result,
+ * also where the file may not grow any more, a buffer cannot be read, or one of them is empty. */
+#include "test.h"
+
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+#define N    24
+#define SIZE 1000
+
+static char data[N][SIZE];
+static struct aiocb cbs[N], *list[N];
+
+/* Those of a list, at once: flags of the file; what the first wait for is a large one. */
+static int made(const char *path, int flags, const char *unreadable, int empty) {
+    static char large[600000];
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | flags, 0600);
+    need(fd >= 0, "file");
+    struct aiocb first = request(fd, large, sizeof large, 0);
+    need(aio_write(&first) == 0, "the large one");
+    for (int i = 0; i < N; i++) {
+        memset(data[i], 'a' + i, SIZE);
+        cbs[i] = request(fd, data[i], SIZE, (off_t)sizeof large + i * SIZE);
+        cbs[i].aio_lio_opcode = LIO_WRITE;
+        list[i] = &cbs[i];
+    }
+    if (unreadable) cbs[N / 2].aio_buf = (void *)(uintptr_t)unreadable;
+    if (empty >= 0) cbs[empty].aio_nbytes = 0;
+    need(lio_listio(LIO_NOWAIT, list, N, NULL) == 0, "lio_listio");
+    need(finish(&first) == 0, "the large one");
+    return fd;
+}
+
+static void results(int fd) {
+    for (int i = 0; i < N; i++) {
+        int err = finish(&cbs[i]);
+        say("%d: %s, %zd", i, name(err), err ? -1 : aio_return(&cbs[i]));
+    }
+    struct stat st;
+    char back[SIZE];
+    fstat(fd, &st);
+    say("size %ld", (long)st.st_size);
+    for (off_t at = 600000; at < st.st_size; at += SIZE) {
+        ssize_t n = pread(fd, back, SIZE, at);
+        say("%zd of %c to %c", n, back[0] ? back[0] : '0', back[n - 1] ? back[n - 1] : '0');
+    }
+    close(fd);
+}
+
+static void limited(const char *path, int flags) {
+    struct rlimit all, some = {612345, RLIM_INFINITY};
+    need(getrlimit(RLIMIT_FSIZE, &all) == 0, "limit");
+    some.rlim_max = all.rlim_max;
+    need(setrlimit(RLIMIT_FSIZE, &some) == 0, "limit");
+    results(made(path, flags, NULL, -1));
+    need(setrlimit(RLIMIT_FSIZE, &all) == 0, "limit");
+}
+
+static void test(void) {
+    alarm(30);
+    signal(SIGXFSZ, SIG_IGN);
+    const char *nothing = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    need(nothing != MAP_FAILED, "mmap");
+    static const struct {
+        const char *name;
+        int flags;
+    } kinds[] = {{"by offset", 0}, {"appended", O_APPEND}, {"durable", O_APPEND | O_DSYNC}};
+    for (int i = 0; i < 3; i++)
+        CASE(kinds[i].name) {
+            int flags = kinds[i].flags;
+            results(made("file", flags, NULL, -1));
+            say("limited");
+            limited("file", flags);
+            say("one unreadable");
+            results(made("file", flags, nothing, -1));
+            say("one empty");
+            results(made("file", flags, NULL, 5));
+        }
+    CASE("the flag goes") {
+        int fd = made("file", O_APPEND, NULL, -1);
+        fcntl(fd, F_SETFL, 0);
+        for (int i = 0; i < N; i++) need(finish(&cbs[i]) == 0, "write");
+        say("ended");
+        close(fd);
+    }
+}
