@@ -52,12 +52,19 @@ LOCKED static void stream_wait(struct kaio_batch *b, struct kaio_req *req, bool 
     else kaio_lane_give(b, req, can_poll ? KAIO_BY_EPOLL : KAIO_BY_NEW_BLOCKER);
 }
 
+/* Writes of a file are made one at a time, so a cheaper look is enough: what can seek, and is a
+ * stream all the same (an eventfd), tells the worker. */
+LOCKED static bool has_become_stream(struct kaio_batch *b, struct kaio_req *req) {
+    if (req->op == KAIO_WRITE && kaio_kind_seeks(req->iocb.aio_fildes)) return false;
+    return req->op <= KAIO_WRITE && is_stream(b, req);
+}
+
 LOCKED static void declined(struct kaio_batch *b, struct kaio_req *req, enum kaio_reason reason) {
     kaio_counted.declined[reason]++;
     KAIO_PROBE(decline, req->cb, reason);
     if (req->in_line) {
         stream_wait(b, req, reason == KAIO_R_AGAIN || reason == KAIO_R_SHORT);
-    } else if (req->op <= KAIO_WRITE && is_stream(b, req)) {
+    } else if (has_become_stream(b, req)) {
         kaio_begin(b, req); /* it was no stream when it was offered: in turn, as one */
     } else {
         kaio_lane_give(b, req, KAIO_BY_WORKER);
