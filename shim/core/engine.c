@@ -70,6 +70,7 @@ static void batch_init(struct kaio_batch *b) {
     TAILQ_INIT(&b->copy);
     TAILQ_INIT(&b->notify);
     TAILQ_INIT(&b->lists);
+    b->checked = NULL;
     b->careful = false;
     b->cb = NULL;
     b->list = 0;

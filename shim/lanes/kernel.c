@@ -81,6 +81,13 @@ LOCKED static void enqueue(struct kaio_batch *b, struct kaio_req *req) {
     else queue(req);
 }
 
+/* Looked at once by each entry into the library: that is dearer than all else here. */
+LOCKED static int efd_of(struct kaio_batch *b, struct kaio_thread *thread) {
+    if (b->checked != thread) kaio_thread_check(thread);
+    b->checked = thread;
+    return kaio_thread_efd(thread);
+}
+
 /* While something is in the kernel the reaper runs: it acts on events whose end has consequences,
  * and sees those that signal nobody. If it cannot be had, the kernel declines. */
 LOCKED static void flag_and_enqueue(struct kaio_batch *b, struct kaio_req *req) {
@@ -88,12 +95,8 @@ LOCKED static void flag_and_enqueue(struct kaio_batch *b, struct kaio_req *req) 
         kaio_answer(b, req, KAIO_SAYS, -EAGAIN);
         return;
     }
-    kaio_thread_check(req->owner);
-    if (needs_reaper(req) || kaio_thread_efd(req->owner) < 0) {
-        req->owner = kaio_reaper.thread;
-        kaio_thread_check(req->owner);
-    }
-    int efd = kaio_thread_efd(req->owner);
+    if (needs_reaper(req) || efd_of(b, req->owner) < 0) req->owner = kaio_reaper.thread;
+    int efd = efd_of(b, req->owner);
     if (efd >= 0) io_set_eventfd(&req->iocb, efd);
     else kaio_reaper_look();
     enqueue(b, req);

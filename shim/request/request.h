@@ -121,18 +121,19 @@ struct kaio_lio {
 struct kaio_batch {
     sigset_t mask; /* the caller's, restored by kaio_leave() */
     struct kaio_thread *self;
-    struct kaio_reqs answers;  /* of lanes: kaio_decide() says what comes next */
-    struct kaio_reqs begin;    /* whose turn it is: to be offered */
-    struct kaio_reqs offer;    /* to io_submit() */
-    struct kaio_reqs copy;     /* to be offered by this very thread's own call */
-    struct kaio_reqs notify;   /* published; SIGEV_THREAD to be started */
-    struct kaio_lios lists;    /* ended; SIGEV_THREAD to be started */
-    bool careful;              /* maybe in a signal handler: start no thread */
-    struct aiocb *cb;          /* the request that the caller submits, */
-    uint64_t list;             /* or the list, its serial number; 0: none */
-    bool no_thread;            /* out: no worker could be started for it */
-    bool alone;                /* nor could the reaper */
-    struct kaio_raised raised; /* by the thread's own writes */
+    struct kaio_reqs answers;    /* of lanes: kaio_decide() says what comes next */
+    struct kaio_reqs begin;      /* whose turn it is: to be offered */
+    struct kaio_reqs offer;      /* to io_submit() */
+    struct kaio_reqs copy;       /* to be offered by this very thread's own call */
+    struct kaio_reqs notify;     /* published; SIGEV_THREAD to be started */
+    struct kaio_lios lists;      /* ended; SIGEV_THREAD to be started */
+    struct kaio_thread *checked; /* whose eventfd kernel.c has looked at */
+    bool careful;                /* maybe in a signal handler: start no thread */
+    struct aiocb *cb;            /* the request that the caller submits, */
+    uint64_t list;               /* or the list, its serial number; 0: none */
+    bool no_thread;              /* out: no worker could be started for it */
+    bool alone;                  /* nor could the reaper */
+    struct kaio_raised raised;   /* by the thread's own writes */
 };
 
 /* request.c */
