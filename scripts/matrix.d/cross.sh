@@ -31,7 +31,8 @@ tried() {
     for test; do TEST_BUILD=$top/$build tests/run "$test"; done
 }
 
-# These run by themselves on a 64-bit kernel, with the C library of the cross compiler.
+# These run by themselves on a 64-bit kernel, with the C library of the cross compiler. Tests that were asked for are not
+# compiled the other ways, too.
 i386() {
     local root=/usr/i686-linux-gnu/lib base=build/i386 way name flags
     local libs="-Wl,--dynamic-linker=$root/ld-linux.so.2 -Wl,--disable-new-dtags,-rpath,$root"
@@ -39,14 +40,14 @@ i386() {
     echo "what: api as i386, glibc 2.36, Linux $(uname -r)"
     # shellcheck disable=SC2046 # several words
     tried $(wanted api/)
+    [ ${#tests[@]} = 0 ] || return 0
     for way in "off64 -D_FILE_OFFSET_BITS=64" "time64 -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64"; do
         read -r name flags <<<"$way"
         build=$base-$name
         mkdir -p "$build"
         ln -sfn "$top/$base/libkaio.so" "$top/$base/debug" "$build"
         programs "TEST_LIBS=$libs" "CFLAGS=-O2 -g $flags" || { echo "FAIL build of $name"; continue; }
-        # shellcheck disable=SC2046
-        tried $(wanted api/basic api/files api/offsets api/suspend) | sed "s| api/| $name/|"
+        tried api/basic api/files api/offsets api/suspend | sed "s| api/| $name/|"
     done
     echo "what: basic, files, offsets and suspend also with _FILE_OFFSET_BITS=64 and _TIME_BITS=64"
 }

@@ -5,4 +5,4 @@ if [ "$(id -u)" != 0 ] || ! command -v i686-linux-gnu-gcc >/dev/null; then
     echo "skipped, i386: not root, or no cross compiler (scripts/test installs it)"
     exit 0
 fi
-MATRIX_DIR=$PWD/matrix "$TESTS_TOP/scripts/matrix" cross/i386 api/basic api/offsets
+MATRIX_DIR=$PWD/matrix "$TESTS_TOP/scripts/matrix" cross/i386 api/basic api/files api/offsets
