@@ -1,6 +1,6 @@
 #!/bin/sh
 # vm-init.sh: the first process of the machine that vm.sh starts, by busybox. Runs each program in /programs on each disk,
-# under glibc and then under the library, and says what became of it, as tests/run does. TEST_SLOW is in the
+# under glibc and the library at the same time, and says what became of it, as tests/run does. TEST_SLOW is in the
 # environment: the kernel leaves there what it does not know.
 /bin/busybox --install -s /bin
 export PATH=/bin
@@ -24,9 +24,9 @@ now() { cut -d. -f1 /proc/uptime; }
 once() {
     side=$1
     shift
-    rm -rf "$fs/work"
-    mkdir "$fs/work"
-    (cd "$fs/work" && exec env "TEST_SIDE=$side" "$@" "/programs/$program") >"/tmp/$side" 2>&1 </dev/null
+    rm -rf "${fs:?}/$side"
+    mkdir "$fs/$side"
+    (cd "$fs/$side" && exec env "TEST_SIDE=$side" "$@" "/programs/$program") >"/tmp/$side" 2>&1 </dev/null
 }
 
 # verdict NAME FILE: fails with $status
@@ -38,26 +38,21 @@ verdict() {
 }
 
 for fs in ext4 xfs; do
-    if [ $fs = ext4 ]; then disk=/dev/vda settings="auto warm"; else disk=/dev/vdb settings=warm; fi # auto: workers, mostly
+    if [ $fs = ext4 ]; then disk=/dev/vda setting=auto warm=_=; else disk=/dev/vdb setting=warm warm=TEST_WARM=1; fi # auto: workers, mostly
     mount -t $fs $disk /$fs || { echo "FAIL mount of $fs"; continue; }
     fs=/$fs
     for program in /programs/*; do
         program=${program##*/}
         began=$(now)
-        once glibc
+        once glibc &
+        once shim $warm LD_PRELOAD=/libkaio.so
         status=$?
-        if [ $status != 0 ]; then verdict "under glibc, ${fs#/}" /tmp/glibc; continue; fi
-        for setting in $settings; do
-            began=$(now)
-            if [ "$setting" = warm ]; then warm=TEST_WARM=1; else warm=_=; fi
-            once shim $warm LD_PRELOAD=/libkaio.so
-            status=$?
-            if [ $status = 0 ] && ! cmp -s /tmp/glibc /tmp/shim; then
-                status=differs
-                diff -U 1 /tmp/glibc /tmp/shim >/tmp/diff
-                verdict "$setting, ${fs#/}" /tmp/diff
-            else verdict "$setting, ${fs#/}" /tmp/shim; fi
-        done
+        wait $! || { status=$?; verdict "under glibc, ${fs#/}" /tmp/glibc; continue; }
+        if [ $status = 0 ] && ! cmp -s /tmp/glibc /tmp/shim; then
+            status=differs
+            diff -U 1 /tmp/glibc /tmp/shim >/tmp/diff
+            verdict "$setting, ${fs#/}" /tmp/diff
+        else verdict "$setting, ${fs#/}" /tmp/shim; fi
     done
     umount $fs
 done
