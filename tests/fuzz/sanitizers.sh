@@ -24,6 +24,7 @@ declare -A skips=(
     [tsan/suspend]="the same"
     [tsan/stuck]="its threads wait for requests that others are just making, and its handler sets errno"
     [memcheck/errors]="its bad buffers are what memcheck reports"
+    [memcheck/joined]="the same"
     [memcheck/stream_errors]="the same"
     [memcheck/terminal]="the same"
     [memcheck/calls]="its handlers run on stacks that memcheck does not know"
