@@ -86,8 +86,11 @@ static enum kaio_reason decline_file(struct kaio_req *req, bool *copy) {
         return file->direct ? KAIO_REASONS : KAIO_R_AGAIN;
     }
     int fd = req->iocb.aio_fildes, flags = fcntl(fd, F_GETFL);
-    req->joins = flags >= 0 && flags & O_APPEND && req->op == KAIO_WRITE;
-    if (req->joins) return KAIO_R_APPEND;
+    req->joins = false;
+    if (req->op == KAIO_WRITE && (flags < 0 || flags & O_APPEND)) {
+        req->joins = flags >= 0; /* else the worker's call tells what is wrong */
+        return KAIO_R_APPEND;
+    }
     if (file->memory && !kaio_copy_is_memory(fd)) file->memory = false;
     bool direct = flags >= 0 && flags & O_DIRECT && !file->memory;
     file->direct = direct;
