@@ -105,13 +105,16 @@ bool kaio_is_locked(void) {
 }
 #endif
 
+UNLOCKED static void drop(bool yields) {
+    pthread_mutex_unlock(&kaio_the_lock.mutex);
+    if (yields) syscall(SYS_sched_yield);
+}
+
 /* Who sleeps for it is woken. But on the same CPU this thread goes on to the end of its slice, for
  * milliseconds, unless it gives way; so it does if that has lasted for a while. (At each unlock it
  * would cost throughput: the CPU may go to other programs.) */
 UNLOCKED void kaio_unlock(void) {
-    bool yields = has_slept_long();
-    pthread_mutex_unlock(&kaio_the_lock.mutex);
-    if (yields) syscall(SYS_sched_yield);
+    drop(has_slept_long());
 }
 
 /* A mutex is not fair: who is woken for it finds it taken again. So if there is somebody, its turn
@@ -119,8 +122,7 @@ UNLOCKED void kaio_unlock(void) {
 UNLOCKED void kaio_stand_aside(void) {
     unsigned turn = atomic_load_explicit(&kaio_the_lock.turns, memory_order_relaxed);
     bool waits = has_sleeper();
-    pthread_mutex_unlock(&kaio_the_lock.mutex);
-    if (waits) syscall(SYS_sched_yield);
+    drop(waits);
     for (int i = 0; i < TURN_SPINS && waits; i++) {
         KAIO_PAUSE();
         waits = atomic_load_explicit(&kaio_the_lock.turns, memory_order_relaxed) == turn;
