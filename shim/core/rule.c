@@ -87,8 +87,9 @@ static enum kaio_reason decline_file(struct kaio_req *req, bool *copy) {
     }
     int fd = req->iocb.aio_fildes, flags = fcntl(fd, F_GETFL);
     req->joins = false;
-    if (req->op == KAIO_WRITE && (flags < 0 || flags & O_APPEND)) {
-        req->joins = flags >= 0; /* else the worker's call tells what is wrong */
+    if (req->op == KAIO_WRITE && flags < 0) return KAIO_R_ERROR; /* it may have to append */
+    if (req->op == KAIO_WRITE && flags & O_APPEND) {
+        req->joins = true;
         return KAIO_R_APPEND;
     }
     if (file->memory && !kaio_copy_is_memory(fd)) file->memory = false;
