@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The row of scripts/matrix for arm64 by qemu-user, the part that takes seconds.
 set -eu
-if [ "$(id -u)" != 0 ] || ! command -v aarch64-linux-gnu-gcc qemu-aarch64-static >/dev/null; then
+if [ "$(id -u)" != 0 ] || ! command -v aarch64-linux-gnu-gcc >/dev/null || ! command -v qemu-aarch64-static >/dev/null; then
     echo "skipped, arm64: not root, or no cross compiler (scripts/test installs it)"
     exit 0
 fi
