@@ -290,6 +290,7 @@ LOCKED bool kaio_reaper_renew(void); /* a set for it, if it has none or lost it;
 struct statx;
 enum kaio_kind kaio_kind_of(int fd, struct statx *st); /* and what statx(2) says */
 bool kaio_kind_seeks(int fd);
+bool kaio_kind_is_storage(int fd);
 bool kaio_kind_is_stream(int fd);
 
 /* thread.c */

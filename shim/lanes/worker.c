@@ -35,6 +35,7 @@ static atomic_bool append_refused; /* by Linux before 4.16; relaxed: a hint */
 void kaio_worker_join(struct kaio_req *batch[], int n) {
     const struct kaio_req *first = batch[0];
     struct iovec iov[KAIO_BATCH];
+    if (!kaio_kind_is_storage(first->iocb.aio_fildes)) return;
     if (first->joins && atomic_load_explicit(&append_refused, memory_order_relaxed)) return;
     for (int i = 0; i < n; i++)
         iov[i] = (struct iovec){batch[i]->iocb.u.c.buf, batch[i]->iocb.u.c.nbytes};

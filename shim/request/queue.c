@@ -99,13 +99,16 @@ static bool starts_thread(const struct kaio_req *req) {
            (req->lio && req->lio->sigev.sigev_notify == SIGEV_THREAD);
 }
 
+static bool is_small(const struct io_iocb_common *rest) {
+    return rest->nbytes > 0 && rest->nbytes <= KAIO_BATCH_BYTES && rest->offset >= 0;
+}
+
 /* Where the one ends the other begins, also at the end of the file. */
 static bool continues(const struct kaio_req *last, const struct kaio_req *req) {
     const struct io_iocb_common *a = &last->iocb.u.c, *b = &req->iocb.u.c;
-    if (last->iocb.aio_fildes != req->iocb.aio_fildes || a->offset < 0 || b->offset < 0)
-        return false;
-    if (a->nbytes == 0 || b->nbytes == 0 || last->joins != req->joins) return false;
-    return req->joins || a->offset + (long long)a->nbytes == b->offset;
+    bool same = last->iocb.aio_fildes == req->iocb.aio_fildes && last->joins == req->joins;
+    if (!same || !is_small(a) || !is_small(b)) return false;
+    return req->joins || b->offset - a->offset == (long long)a->nbytes;
 }
 
 static bool joins(const struct kaio_req *last, const struct kaio_req *req) {

@@ -56,6 +56,42 @@ static void limited(const char *path, int flags) {
     need(setrlimit(RLIMIT_FSIZE, &all) == 0, "limit");
 }
 
+/* A directory for control files of our own, or NULL: not root, no control groups. */
+static const char *control_group(void) {
+    static const char *const tops[] = {"/sys/fs/cgroup/pids", "/sys/fs/cgroup"};
+    static char path[100];
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/kaio-joined.%d", tops[i], getpid());
+        if (mkdir(path, 0700) == 0) return path;
+    }
+    return NULL;
+}
+
+/* Each write there is a command: the last one counts, and 12345678 was none of them. */
+static void commands(int flags) {
+    enum { ROUNDS = 300, DIGITS = 8 };
+    static char digits[] = "12345678";
+    const char *group = control_group();
+    char path[120], back[20];
+    int bad = 0;
+    for (int round = 0; group && round < ROUNDS; round++) {
+        struct aiocb each[DIGITS], *all[DIGITS];
+        snprintf(path, sizeof path, "%s/pids.max", group);
+        int fd = open(path, O_RDWR | flags);
+        if (fd < 0) break; /* version 2, without that controller */
+        for (int i = 0; i < DIGITS; i++) {
+            each[i] = request(fd, digits + i, 1, i);
+            each[i].aio_lio_opcode = LIO_WRITE;
+            all[i] = &each[i];
+        }
+        need(lio_listio(LIO_WAIT, all, DIGITS, NULL) == 0, "lio_listio");
+        bad += pread(fd, back, sizeof back, 0) != 2 || back[0] != digits[DIGITS - 1];
+        close(fd);
+    }
+    if (group) rmdir(group);
+    say("%d bad", bad);
+}
+
 static void test(void) {
     alarm(30);
     signal(SIGXFSZ, SIG_IGN);
@@ -76,6 +112,10 @@ static void test(void) {
             say("one empty");
             results(made("file", flags, NULL, 5));
         }
+    CASE("commands") {
+        commands(0);
+        commands(O_APPEND);
+    }
     CASE("the flag goes") {
         int fd = made("file", O_APPEND, NULL, -1);
         fcntl(fd, F_SETFL, 0);
