@@ -69,12 +69,15 @@ TEST_LIMIT=100 tree/tests/run tells >out 2>&1 || fail "beside busy loops: $(cat 
 slow=$(sed -n 's/^skip room.tells: //p' out)
 [ "$slow" -ge 2 ] && [ "$slow" -le 40 ] || fail "beside busy loops: $(cat out)"
 
-# apt-get's log: a new file, for the owner only
+# apt-get's log: a new file, for the owner only; an installation that was cut off is ended first
 mkdir bin
 # shellcheck disable=SC2016 # for the script
-printf '#!/bin/sh\nlog=$(readlink /proc/$$/fd/1)\nstat -c "%%n %%a" "$log" >>"$LOGS"; exit 1\n' >bin/apt-get
+printf '#!/bin/sh\nlog=$(readlink /proc/$$/fd/1)\nstat -c "%%n %%a" "$log" >>"$LOGS"; [ -e "$LOGS.configured" ] || echo early >>"$LOGS"; exit 1\n' >bin/apt-get
+# shellcheck disable=SC2016 # for the script
+printf '#!/bin/sh\n[ "$*" != "--configure -a" ] || : >"$LOGS.configured"\n' >bin/dpkg
 printf '#!/bin/sh\nexit 1\n' >bin/dpkg-query
 printf '#!/bin/sh\necho 0\n' >bin/id
 chmod +x bin/*
 LOGS=$PWD/logs TMPDIR=$PWD PATH=$PWD/bin:$PATH "$TESTS_TOP/scripts/install-needs" nothing 2>errors && fail "it failed, but exit 0"
 [[ "$(head -n 1 logs)" =~ ^$PWD/kaio-apt\.[A-Za-z0-9]{6}\ 600$ ]] || fail "the log: $(cat logs errors)"
+! grep -q early logs || fail "apt-get ran before dpkg --configure -a"
