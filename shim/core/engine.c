@@ -159,14 +159,15 @@ LOCKED static bool submit(struct kaio_batch *b) {
 }
 
 LOCKED static bool copy(struct kaio_batch *b) {
-    struct kaio_req *req = TAILQ_FIRST(&b->copy);
-    if (!req) return false;
-    TAILQ_REMOVE(&b->copy, req, link);
-    if (req->op == KAIO_WRITE) kaio_raised_before(&b->raised, &b->mask);
+    struct kaio_req *batch[KAIO_BATCH];
+    long res[KAIO_BATCH];
+    int n = kaio_copy_take(b, batch);
+    if (n == 0) return false;
+    if (batch[0]->op == KAIO_WRITE) kaio_raised_before(&b->raised, &b->mask);
     kaio_unlock();
-    long res = kaio_copy(req);
+    kaio_copy(batch, res, n);
     kaio_lock();
-    kaio_answer(b, req, KAIO_SAYS, res);
+    for (int i = 0; i < n; i++) kaio_answer(b, batch[i], KAIO_SAYS, res[i]);
     return true;
 }
 

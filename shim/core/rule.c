@@ -193,9 +193,9 @@ static bool has_rest(const struct kaio_req *req) {
 LOCKED static void unsupported(struct kaio_batch *b, struct kaio_req *req) {
     struct kaio_file *file = req->file;
     file->trust = 0;
-    if (kaio_config.mode == KAIO_AUTO && req->op <= KAIO_WRITE && !file->memory &&
+    if (kaio_config.mode == KAIO_AUTO && req->op <= KAIO_WRITE &&
         kaio_copy_is_memory(req->iocb.aio_fildes)) {
-        file->memory = true;
+        file->memory = true; /* some of a list may have been offered before */
         kaio_begin(b, req);
         return;
     }

@@ -52,15 +52,19 @@ LOCKED static bool wait_for_work(struct kaio_batch *b, bool quick) {
 
 /* What was taken together. False: it took as long as a device. */
 static bool begin_all(struct kaio_req *batch[], int n) {
-    size_t bytes = 0;
     uint64_t begin = kaio_now_ns();
-    if (batch[0]->op == KAIO_READ) {
-        for (int i = 0; i < n; i++) kaio_copy_begin(batch[i]);
-        return true;
+    size_t bytes = batch[0]->iocb.u.c.nbytes;
+    bool continues = true;
+    for (int i = 1; i < n; i++) {
+        bytes += batch[i]->iocb.u.c.nbytes;
+        continues = continues && kaio_req_continues(batch[i - 1], batch[i]);
     }
-    for (int i = 0; i < n; i++) bytes += batch[i]->iocb.u.c.nbytes;
-    kaio_worker_join(batch, n);
-    return kaio_copy_is_quick(bytes, kaio_now_ns() - begin);
+    if (continues && bytes <= KAIO_BATCH_BYTES) {
+        kaio_worker_join(batch, n);
+        return kaio_copy_is_quick(bytes, kaio_now_ns() - begin);
+    }
+    for (int i = 0; i < n; i++) kaio_copy_begin(batch[i]);
+    return true;
 }
 
 /* Answers whether the last was quick. */

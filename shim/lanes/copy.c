@@ -46,13 +46,17 @@ void kaio_copy_learn(struct kaio_file *file, enum kaio_op op, bool waits) {
     else atomic_fetch_and_explicit(&file->cold, (uint8_t)~bit, memory_order_relaxed);
 }
 
-static long copy(enum kaio_op op, int fd, void *buf, size_t n, off_t offset, bool memory) {
-    struct iovec iov = {buf, n};
+static long copy_all(enum kaio_op op, int fd, const struct iovec *iov, int n, off_t offset,
+                     bool memory) {
     bool read = op == KAIO_READ;
-    long r = memory ? syscall(read ? SYS_pread64 : SYS_pwrite64, fd, buf, n, KAIO_AT(offset))
-                    : syscall(read ? SYS_preadv2 : SYS_pwritev2, fd, &iov, 1l, KAIO_AT_V(offset),
-                              (long)RWF_NOWAIT);
+    long r = memory ? syscall(read ? SYS_preadv : SYS_pwritev, fd, iov, (long)n, KAIO_AT_V(offset))
+                    : syscall(read ? SYS_preadv2 : SYS_pwritev2, fd, iov, (long)n,
+                              KAIO_AT_V(offset), (long)RWF_NOWAIT);
     return r < 0 ? -errno : r;
+}
+
+static long copy(enum kaio_op op, int fd, void *buf, size_t n, off_t offset, bool memory) {
+    return copy_all(op, fd, &(struct iovec){buf, n}, 1, offset, memory);
 }
 
 void kaio_copy_offer(struct kaio_batch *b, struct kaio_req *req) {
@@ -67,22 +71,60 @@ long kaio_copy_stream(struct kaio_req *req) {
     return copy(req->op, req->iocb.aio_fildes, rest->buf, rest->nbytes, -1, false);
 }
 
-/* Bytes or -errno. A write may wait in spite of RWF_NOWAIT: xfs and btrfs make it durable before
- * they return (mount -o sync, chattr +S), a frozen filesystem lets none begin. relaxed: a hint */
-long kaio_copy(struct kaio_req *req) {
-    if (req->in_line) return kaio_copy_stream(req);
+/* The first, and of the same list what continues it: one call for all. */
+int kaio_copy_take(struct kaio_batch *b, struct kaio_req *batch[KAIO_BATCH]) {
+    struct kaio_req *req;
+    size_t bytes = 0;
+    int n = 0;
+    while (n < KAIO_BATCH && (req = TAILQ_FIRST(&b->copy))) {
+        bytes += req->iocb.u.c.nbytes;
+        if (n > 0 && (bytes > KAIO_BATCH_BYTES || !kaio_req_continues(batch[n - 1], req))) break;
+        TAILQ_REMOVE(&b->copy, req, link);
+        batch[n++] = req;
+    }
+    return n;
+}
+
+/* A write may wait in spite of RWF_NOWAIT: xfs and btrfs make it durable before they return (mount
+ * -o sync, chattr +S), a frozen filesystem lets none begin. relaxed: a hint */
+static void learn(struct kaio_req *req, long res, uint64_t took_ns) {
     struct kaio_file *file = req->file;
     size_t n = req->iocb.u.c.nbytes;
-    uint64_t begin = kaio_now_ns();
-    long res = copy(req->op, req->iocb.aio_fildes, req->iocb.u.c.buf, n, req->iocb.u.c.offset,
-                    file->memory);
     if (req->op == KAIO_READ) {
         atomic_store_explicit(&file->hot, res == (long)n, memory_order_relaxed);
         kaio_copy_learn(file, KAIO_READ, res == -EAGAIN);
     } else {
-        kaio_copy_learn(file, KAIO_WRITE, !kaio_copy_is_quick(n, kaio_now_ns() - begin));
+        kaio_copy_learn(file, KAIO_WRITE, !kaio_copy_is_quick(n, took_ns));
     }
-    return res;
+}
+
+/* Answers how many have a result; the last of them may be an error, or a part. */
+static int copy_some(struct kaio_req *batch[], long res[], int n) {
+    struct iovec iov[KAIO_BATCH];
+    const struct iocb *first = &batch[0]->iocb;
+    for (int i = 0; i < n; i++)
+        iov[i] = (struct iovec){batch[i]->iocb.u.c.buf, batch[i]->iocb.u.c.nbytes};
+    uint64_t begin = kaio_now_ns();
+    long r = copy_all(batch[0]->op, first->aio_fildes, iov, n, first->u.c.offset,
+                      batch[0]->file->memory);
+    uint64_t took_ns = (kaio_now_ns() - begin) / (unsigned)n;
+    int some = 0;
+    do {
+        long all = (long)iov[some].iov_len;
+        res[some] = r < all ? r : all;
+        learn(batch[some++], r < all ? r : all, took_ns);
+        r -= all;
+    } while (r > 0);
+    return some;
+}
+
+/* res: bytes or -errno of each. Behind one that is not whole each is tried by itself. */
+void kaio_copy(struct kaio_req *batch[], long res[], int n) {
+    if (batch[0]->in_line) {
+        res[0] = kaio_copy_stream(batch[0]);
+        return;
+    }
+    for (int i = copy_some(batch, res, n); i < n; i++) copy_some(batch + i, res + i, 1);
 }
 
 /* What is in memory is copied; for the rest the kernel begins to read before it declines. */

@@ -33,7 +33,8 @@ bool kaio_copy_waits(const struct kaio_file *file, enum kaio_op op);
 void kaio_copy_learn(struct kaio_file *file, enum kaio_op op, bool waits);
 bool kaio_copy_suits(int flags, size_t nbytes, off_t offset);
 LOCKED void kaio_copy_offer(struct kaio_batch *b, struct kaio_req *req);
-long kaio_copy(struct kaio_req *req); /* bytes or -errno; without the lock */
+LOCKED int kaio_copy_take(struct kaio_batch *b, struct kaio_req *batch[KAIO_BATCH]); /* 0: none */
+void kaio_copy(struct kaio_req *batch[], long res[], int n); /* without the lock */
 long kaio_copy_stream(struct kaio_req *req);
 void kaio_copy_begin(struct kaio_req *req);               /* has the kernel fetch what it reads */
 bool kaio_copy_is_quick(size_t nbytes, uint64_t took_ns); /* it did not wait for a device */
@@ -42,7 +43,7 @@ bool kaio_copy_read(struct aiocb *cb);                    /* without the lock; t
 /* worker.c */
 LOCKED void kaio_worker_finish(struct kaio_batch *b, struct kaio_req *req, long res);
 LOCKED void kaio_worker_offer(struct kaio_batch *b, struct kaio_req *req);
-void kaio_worker_join(struct kaio_req *batch[], int n); /* writes, by one call */
+void kaio_worker_join(struct kaio_req *batch[], int n); /* what continues, by one call */
 bool kaio_worker_is_done(const struct kaio_req *req);   /* by that, or kaio_copy_begin() */
 long kaio_worker_run(struct kaio_req *req);             /* bytes or -errno; without the lock */
 

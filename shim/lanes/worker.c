@@ -30,21 +30,27 @@ static bool may_call_again(const struct kaio_req *req) {
 
 static atomic_bool append_refused; /* by Linux before 4.16; relaxed: a hint */
 
-/* What the call does not write each writes by its own, which tells its error. RWF_APPEND: the
- * program may have taken O_APPEND away. */
+/* Of writes, RWF_APPEND: the program may have taken O_APPEND away. */
+static long call_for_all(const struct kaio_req *first, const struct iovec *iov, long n) {
+    int fd = first->iocb.aio_fildes;
+    int64_t at = first->iocb.u.c.offset;
+    if (first->op == KAIO_READ) return syscall(SYS_preadv, fd, iov, n, KAIO_AT_V(at));
+    if (!first->joins) return syscall(SYS_pwritev, fd, iov, n, KAIO_AT_V(at));
+    if (atomic_load_explicit(&append_refused, memory_order_relaxed)) return -1;
+    long r = syscall(SYS_pwritev2, fd, iov, n, KAIO_AT_V(0), (long)RWF_APPEND);
+    if (r < 0 && (errno == EOPNOTSUPP || errno == ENOSYS))
+        atomic_store_explicit(&append_refused, true, memory_order_relaxed);
+    return r;
+}
+
+/* What the call does not transfer each does by its own, which tells its error. */
 void kaio_worker_join(struct kaio_req *batch[], int n) {
     const struct kaio_req *first = batch[0];
     struct iovec iov[KAIO_BATCH];
-    if (!kaio_kind_is_storage(first->iocb.aio_fildes)) return;
-    if (first->joins && atomic_load_explicit(&append_refused, memory_order_relaxed)) return;
+    if (first->op == KAIO_WRITE && !kaio_kind_is_storage(first->iocb.aio_fildes)) return;
     for (int i = 0; i < n; i++)
         iov[i] = (struct iovec){batch[i]->iocb.u.c.buf, batch[i]->iocb.u.c.nbytes};
-    int fd = first->iocb.aio_fildes;
-    long r = first->joins
-                 ? syscall(SYS_pwritev2, fd, iov, (long)n, KAIO_AT_V(0), (long)RWF_APPEND)
-                 : syscall(SYS_pwritev, fd, iov, (long)n, KAIO_AT_V(first->iocb.u.c.offset));
-    if (r < 0 && first->joins && (errno == EOPNOTSUPP || errno == ENOSYS))
-        atomic_store_explicit(&append_refused, true, memory_order_relaxed);
+    long r = call_for_all(first, iov, n);
     for (int i = 0; i < n && r > 0; i++) {
         size_t part = (size_t)r < iov[i].iov_len ? (size_t)r : iov[i].iov_len;
         kaio_req_advance(batch[i], part);

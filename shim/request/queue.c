@@ -99,21 +99,9 @@ static bool starts_thread(const struct kaio_req *req) {
            (req->lio && req->lio->sigev.sigev_notify == SIGEV_THREAD);
 }
 
-static bool is_small(const struct io_iocb_common *rest) {
-    return rest->nbytes > 0 && rest->nbytes <= KAIO_BATCH_BYTES && rest->offset >= 0;
-}
-
-/* Where the one ends the other begins, also at the end of the file. */
-static bool continues(const struct kaio_req *last, const struct kaio_req *req) {
-    const struct io_iocb_common *a = &last->iocb.u.c, *b = &req->iocb.u.c;
-    bool same = last->iocb.aio_fildes == req->iocb.aio_fildes && last->joins == req->joins;
-    if (!same || !is_small(a) || !is_small(b)) return false;
-    return req->joins || b->offset - a->offset == (long long)a->nbytes;
-}
-
 static bool joins(const struct kaio_req *last, const struct kaio_req *req) {
     if (!req || starts_thread(last) || starts_thread(req)) return false;
-    return req->op == KAIO_WRITE ? continues(last, req) : last->joins && req->joins;
+    return req->op == KAIO_WRITE ? kaio_req_continues(last, req) : last->joins && req->joins;
 }
 
 /* Reads of one file's pages that are not in memory: the kernel begins each when it declines it, so

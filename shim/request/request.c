@@ -193,6 +193,21 @@ void kaio_req_move(struct kaio_req *req, enum kaio_state state) {
     __atomic_store_n(&req->state, (uint8_t)state, __ATOMIC_RELAXED);
 }
 
+/* Of larger ones the copy is the most. */
+static bool is_small(const struct io_iocb_common *rest) {
+    return rest->nbytes > 0 && rest->nbytes <= KAIO_BATCH_BYTES / 4 && rest->offset >= 0;
+}
+
+/* Small ones of a file: where the one ends the other begins, also at the end of the file. */
+bool kaio_req_continues(const struct kaio_req *last, const struct kaio_req *req) {
+    const struct io_iocb_common *a = &last->iocb.u.c, *b = &req->iocb.u.c;
+    bool same = last->file == req->file && last->iocb.aio_fildes == req->iocb.aio_fildes &&
+                last->op == req->op && last->joins == req->joins;
+    if (!same || last->in_line || req->in_line || !is_small(a) || !is_small(b)) return false;
+    bool appends = req->op == KAIO_WRITE && req->joins;
+    return appends || b->offset - a->offset == (long long)a->nbytes;
+}
+
 void kaio_req_free(struct kaio_req *req) {
     __atomic_store_n(&req->cb, NULL, __ATOMIC_RELAXED);
     kaio_req_move(req, req->lane == KAIO_BY_BLOCKER ? KAIO_ZOMBIE : KAIO_FREE);

@@ -56,7 +56,7 @@ struct kaio_req {
     uint8_t op, lane;           /* (l) enum kaio_op, kaio_lane */
     uint8_t epoch;              /* (L) counts in file->active[epoch - 1]; 0: in neither */
     bool told;  /* (L) by aio_cancel(), as it was just being offered: ends instead of waiting */
-    bool joins; /* (L) others in a worker's batch: a read that RWF_NOWAIT begins, if its data is not
+    bool joins; /* (L) others in a batch: a read that RWF_NOWAIT begins, if its data is not
                    in memory; a write with O_APPEND */
     uint32_t index; /* (c) in the pool; also left in cb->__abs_prio */
     /* (L), but stored whole, as kaio_req_glance() and is_soon() in wait.c look without it: */
@@ -152,6 +152,7 @@ struct kaio_req *kaio_req_take(void);    /* a free one; NULL: none */
 bool kaio_req_is_offered(const struct kaio_req *req);
 void kaio_req_advance(struct kaio_req *req, size_t n); /* n bytes have been transferred */
 void kaio_req_prepare(struct kaio_req *req);           /* its iocb, for io_submit() */
+bool kaio_req_continues(const struct kaio_req *last, const struct kaio_req *req);
 struct kaio_req *kaio_req_at(uint32_t index);
 LOCKED void kaio_req_move(struct kaio_req *req, enum kaio_state state);
 LOCKED void kaio_file_unsubmitted(struct kaio_file *file, int change);

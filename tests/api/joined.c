@@ -1,5 +1,6 @@
-/* Writes that continue each other, which a worker may make by one call: each gets its own result,
- * also where the file may not grow any more, a buffer cannot be read, or one of them is empty. */
+/* Requests that continue each other, which one call may carry out: each gets its own result, also
+ * where the file ends or may not grow any more, a buffer is out of reach, or one of them is empty.
+ */
 #include "test.h"
 
 #include <sys/mman.h>
@@ -54,6 +55,40 @@ static void limited(const char *path, int flags) {
     need(setrlimit(RLIMIT_FSIZE, &some) == 0, "limit");
     results(made(path, flags, NULL, -1));
     need(setrlimit(RLIMIT_FSIZE, &all) == 0, "limit");
+}
+
+/* A list of reads from the file's beginning on; which has N - 5.5 of SIZE bytes. */
+static void read_list(int fd, const char *unwritable, int empty, int before) {
+    memset(data, 0, sizeof data);
+    for (int i = 0; i < N; i++) {
+        cbs[i] = request(fd, data[i], SIZE, (off_t)i * SIZE);
+        cbs[i].aio_lio_opcode = LIO_READ;
+        list[i] = &cbs[i];
+    }
+    if (unwritable) cbs[N / 2].aio_buf = (void *)(uintptr_t)unwritable;
+    if (empty >= 0) cbs[empty].aio_nbytes = 0;
+    if (before >= 0) cbs[before].aio_offset = -SIZE;
+    lio_listio(LIO_WAIT, list, N, NULL);
+    for (int i = 0; i < N; i++) {
+        int err = finish(&cbs[i]);
+        ssize_t n = err ? 0 : aio_return(&cbs[i]);
+        say("%d: %s, %zd of %d to %d", i, name(err), n, data[i][0], n > 0 ? data[i][n - 1] : 0);
+    }
+}
+
+static void reads(int fd, const char *unwritable) {
+    for (int i = 0; i < N - 5; i++) {
+        memset(data[0], 1 + i, SIZE);
+        size_t n = i == N - 6 ? SIZE / 2 : SIZE;
+        need(pwrite(fd, data[0], n, (off_t)i * SIZE) == (ssize_t)n, "file");
+    }
+    say("reads");
+    read_list(fd, NULL, -1, -1);
+    say("one unwritable");
+    read_list(fd, unwritable, -1, -1);
+    say("one empty, one before the file");
+    read_list(fd, NULL, 5, 9);
+    close(fd);
 }
 
 /* A directory for control files of our own, or NULL: not root, no control groups. */
@@ -112,6 +147,20 @@ static void test(void) {
             say("one empty");
             results(made("file", flags, NULL, 5));
         }
+    CASE("reads") {
+        reads(open("file", O_RDWR | O_CREAT | O_TRUNC, 0600), nothing);
+    }
+    CASE("memory") {
+        reads(memfd_create("joined", 0), nothing);
+        const char *path = "/proc/self/fd/100";
+        need(dup2(memfd_create("joined", 0), 100) == 100, "memory");
+        say("written");
+        results(made(path, 0, NULL, -1));
+        say("limited");
+        limited(path, 0);
+        say("one unreadable");
+        results(made(path, 0, nothing, -1));
+    }
     CASE("commands") {
         commands(0);
         commands(O_APPEND);
