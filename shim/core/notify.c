@@ -66,13 +66,17 @@ static void *list_callback(void *arg) {
 
 static atomic_bool lost KAIO_WIPED; /* the log has said so */
 
+/* The program may take its attributes back as soon as the thread runs, when pthread_create() still
+ * looks at them (glibc: an assertion). So it is given a copy. */
 static bool start(const struct sigevent *sigev, void *(*callback)(void *), void *arg) {
-    pthread_attr_t detached, *attr = sigev->sigev_notify_attributes;
+    pthread_attr_t detached, attr;
     pthread_t thread;
     KAIO_PROBE(notify, sigev->sigev_notify, 0);
     pthread_attr_init(&detached);
     pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
-    int err = pthread_create(&thread, attr ? attr : &detached, callback, arg);
+    attr = sigev->sigev_notify_attributes ? *(pthread_attr_t *)sigev->sigev_notify_attributes
+                                          : detached;
+    int err = pthread_create(&thread, &attr, callback, arg);
     if (err && !atomic_exchange(&lost, true))
         kaio_log("a SIGEV_THREAD notification is lost: %s", kaio_strerror(err));
     pthread_attr_destroy(&detached);

@@ -4,12 +4,12 @@
 # signal that fails while another thread asks; no thread for the reaper; a descriptor closed under a thread
 # that is about to use it; a list's memory that serves the next while its call goes on; a cancellation of what is
 # just being offered; a fork at each instruction of direct.c; how long the lock
-# is held. And what a forked child must not lose (neighbour.c).
+# is held; a thread's attributes that go while it is started. And what a forked child must not lose (neighbour.c).
 set -eu
 failures=0
 runs=(no_reaper 'direct_call TEST_WARM=1' 'no_worker KAIO_MODE=worker' first_fork
     'failed_signal KAIO_MODE=worker' late_call list_reuse cancel_offered 'stepped TEST_WARM=1' 'held TEST_WARM=1'
-    neighbour)
+    neighbour attributes)
 for run in "${runs[@]}"; do
     read -ra words <<<"$run"
     status=0
