@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 #define STUCK_NS 900000000 /* less than the reaper's idle second */
 
@@ -20,24 +21,47 @@ void kaio_kernel_begin(void) {
     TAILQ_INIT(&lane.backlog);
 }
 
-LOCKED static void event(struct kaio_batch *b, const struct io_event *ev) {
+/* Those of a vector, from the first on. The file's errors concern all. What else is not whole is
+ * declined, so it has a call of its own, which tells. */
+LOCKED static void vector_ended(struct kaio_batch *b, struct kaio_req *req, long res) {
+    struct kaio_req *next;
+    long rest = res == -EOPNOTSUPP || res == -EFBIG ? res : -EAGAIN;
+    for (; req; req = next) {
+        long all = (long)req->iocb.u.c.nbytes;
+        next = TAILQ_NEXT(req, link);
+        kaio_answer(b, req, KAIO_SAYS, res >= all ? all : rest);
+        res -= all;
+    }
+}
+
+static int length_of(const struct kaio_req *req) {
+    int n = 0;
+    for (; req; req = TAILQ_NEXT(req, link)) n++;
+    return n;
+}
+
+/* Answers how many requests have ended. */
+LOCKED static int event(struct kaio_batch *b, const struct io_event *ev) {
     struct kaio_req *req = ev->data;
     /* acquire: pairs with the release in direct.c, whose thread may never have had the lock */
     enum kaio_state state = __atomic_load_n(&req->state, __ATOMIC_ACQUIRE);
     KAIO_ASSERT(state == KAIO_SUBMITTED);
-    if (state != KAIO_SUBMITTED) return;
-    atomic_fetch_sub(&kaio_context.load, 1);
+    if (state != KAIO_SUBMITTED) return 1;
+    int n = ev->obj == &req->iocb ? 1 : length_of(req);
+    atomic_fetch_sub(&kaio_context.load, (uint64_t)n);
     lane.ends++;
     lane.stuck = false;
     if (req->epoch == 0) kaio_flight_count(req); /* the short way */
-    kaio_answer(b, req, KAIO_SAYS, (long)ev->res);
+    if (n == 1) kaio_answer(b, req, KAIO_SAYS, (long)ev->res);
+    else vector_ended(b, req, (long)ev->res);
+    return n;
 }
 
 bool kaio_kernel_reap(struct kaio_batch *b) {
     struct io_event ev;
-    for (int n = 0; kaio_context_event(&ev); n++) {
-        event(b, &ev);
-        if (n == KAIO_HOLD - 1) return true;
+    for (int n = 0; kaio_context_event(&ev);) {
+        n += event(b, &ev);
+        if (n >= KAIO_HOLD) return true;
     }
     return false;
 }
@@ -193,33 +217,82 @@ void kaio_kernel_decline(struct kaio_batch *b) {
     }
 }
 
+/* One io_submit(): iocbs, some of which have a vector for several requests. */
+struct call {
+    struct iocb **iocbs, *vectors;
+    struct iovec *iov;
+    struct kaio_file **files; /* of each request, which may be gone when io_submit() returns */
+    struct kaio_req *last;
+    long n, n_vectors, n_reqs;
+    unsigned long length; /* of the last vector */
+};
+
+static bool joins(const struct call *c, const struct kaio_req *req) {
+    return c->last && c->length < KAIO_BATCH && req->op <= KAIO_WRITE &&
+           req->owner == c->last->owner && req->iocb.u.c.flags == c->last->iocb.u.c.flags &&
+           kaio_req_continues(c->last, req);
+}
+
+static void start_vector(struct call *c) {
+    struct iocb *vector = &c->vectors[c->n_vectors++];
+    *vector = *c->iocbs[c->n - 1];
+    vector->aio_lio_opcode = c->last->op == KAIO_READ ? IO_CMD_PREADV : IO_CMD_PWRITEV;
+    vector->u.c.buf = &c->iov[c->n_reqs - 1];
+    c->iocbs[c->n - 1] = vector;
+}
+
+/* io_submit() copies iocbs and vectors, so they may be the caller's. */
+LOCKED static void add(struct call *c, struct kaio_req *req) {
+    TAILQ_NEXT(req, link) = NULL;
+    if (joins(c, req)) {
+        if (c->length == 1) start_vector(c);
+        c->iocbs[c->n - 1]->u.c.nbytes = ++c->length;
+        TAILQ_NEXT(c->last, link) = req;
+    } else {
+        c->iocbs[c->n++] = &req->iocb;
+        c->length = 1;
+    }
+    c->iov[c->n_reqs] = (struct iovec){req->iocb.u.c.buf, req->iocb.u.c.nbytes};
+    c->files[c->n_reqs++] = req->file;
+    c->last = req;
+}
+
+/* Of a vector each is tried by itself: EINVAL is taken for doubtful. */
+LOCKED static void refused_all(struct kaio_batch *b, const struct iocb *iocb, int err) {
+    struct kaio_req *next, *req = iocb->data;
+    if (TAILQ_NEXT(req, link) && err == -EFAULT) err = -EINVAL;
+    for (; req; req = next) {
+        next = TAILQ_NEXT(req, link);
+        refused(b, req, err);
+    }
+}
+
 /* Submits of b->offer what one call takes: all of a list, but little where the stack may be a
  * signal handler's. io_submit() stops at the first iocb that it refuses; its error comes when it is
  * the first of a call. Those behind it are offered again. */
 void kaio_kernel_submit(struct kaio_batch *b) {
     const long most = b->list || kaio_is_ours ? KAIO_SUBMIT_MAX : KAIO_SUBMIT_FEW;
-    struct iocb *iocbs[most];
+    struct iocb *iocbs[most], vectors[most / 2];
+    struct iovec iov[most];
     struct kaio_file *files[most];
-    long n = 0, taken = 0, r = 0;
+    struct call c = {.iocbs = iocbs, .vectors = vectors, .iov = iov, .files = files};
+    long taken = 0, r = 0;
     struct kaio_req *req;
-    while (n < most && (req = TAILQ_FIRST(&b->offer))) {
+    while (c.n_reqs < most && (req = TAILQ_FIRST(&b->offer))) {
         TAILQ_REMOVE(&b->offer, req, link);
         kaio_req_move(req, KAIO_SUBMITTED);
         if (req->op == KAIO_WRITE) kaio_raised_before(&b->raised, &b->mask);
         renumber(req);
-        iocbs[n] = &req->iocb;
-        files[n] = req->file; /* an accepted request may be gone when io_submit() returns */
-        kaio_file_unsubmitted(files[n++], 1);
+        kaio_file_unsubmitted(req->file, 1);
+        add(&c, req);
     }
-    if (n == 0) return;
+    if (c.n == 0) return;
     kaio_counted.submits++;
-    kaio_counted.submitted += (uint64_t)n;
+    kaio_counted.submitted += (uint64_t)c.n;
     kaio_unlock();
-    while (taken < n && (r = submit(n - taken, iocbs + taken)) > 0) taken += r;
+    while (taken < c.n && (r = submit(c.n - taken, iocbs + taken)) > 0) taken += r;
     kaio_lock();
-    for (long i = 0; i < n; i++) kaio_file_unsubmitted(files[i], -1);
-    for (long i = taken; i < n; i++) {
-        req = (struct kaio_req *)iocbs[i];
-        refused(b, req, i == taken || r == -EAGAIN ? (int)r : 0);
-    }
+    for (long i = 0; i < c.n_reqs; i++) kaio_file_unsubmitted(files[i], -1);
+    for (long i = taken; i < c.n; i++)
+        refused_all(b, iocbs[i], i == taken || r == -EAGAIN ? (int)r : 0);
 }

@@ -6,8 +6,9 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
-#define N    24
-#define SIZE 1000
+#define N     24
+#define SIZE  1000
+#define BLOCK 4096
 
 static char data[N][SIZE];
 static struct aiocb cbs[N], *list[N];
@@ -91,6 +92,42 @@ static void reads(int fd, const char *unwritable) {
     close(fd);
 }
 
+/* Of direct requests: neighbours of BLOCK bytes, which end in the middle. */
+static void direct_list(int fd, int opcode, char *buffer, const char *unusable) {
+    for (int i = 0; i < N; i++) {
+        cbs[i] = request(fd, buffer + i * BLOCK, BLOCK, (off_t)i * BLOCK);
+        cbs[i].aio_lio_opcode = opcode;
+        list[i] = &cbs[i];
+    }
+    if (unusable) cbs[N / 3].aio_buf = (void *)(uintptr_t)unusable;
+    lio_listio(LIO_WAIT, list, N, NULL);
+    for (int i = 0; i < N; i++) {
+        int err = finish(&cbs[i]);
+        say("%d: %s, %zd of %d", i, name(err), err ? 0 : aio_return(&cbs[i]), buffer[i * BLOCK]);
+    }
+}
+
+static void direct(const char *nothing) {
+    static char buffer[N * BLOCK] __attribute__((aligned(BLOCK)));
+    struct rlimit all, some;
+    int fd = open("file", O_RDWR | O_CREAT | O_TRUNC | O_DIRECT, 0600);
+    need(fd >= 0 && getrlimit(RLIMIT_FSIZE, &all) == 0, "file with O_DIRECT");
+    some = (struct rlimit){N / 2 * BLOCK + BLOCK / 2, all.rlim_max};
+    for (int i = 0; i < N; i++) memset(buffer + i * BLOCK, 'a' + i, BLOCK);
+    say("limited");
+    need(setrlimit(RLIMIT_FSIZE, &some) == 0, "limit");
+    direct_list(fd, LIO_WRITE, buffer, NULL);
+    direct_list(fd, LIO_WRITE, buffer, NULL);
+    need(setrlimit(RLIMIT_FSIZE, &all) == 0, "limit");
+    for (int i = 0; i < 3; i++) {
+        static const char *const names[] = {"reads", "one unwritable", "one out of line"};
+        say("%s", names[i]);
+        memset(buffer, 0, sizeof buffer);
+        direct_list(fd, LIO_READ, buffer, i == 0 ? NULL : i == 1 ? nothing : buffer + 1);
+    }
+    close(fd);
+}
+
 /* A directory for control files of our own, or NULL: not root, no control groups. */
 static const char *control_group(void) {
     static const char *const tops[] = {"/sys/fs/cgroup/pids", "/sys/fs/cgroup"};
@@ -149,6 +186,9 @@ static void test(void) {
         }
     CASE("reads") {
         reads(open("file", O_RDWR | O_CREAT | O_TRUNC, 0600), nothing);
+    }
+    CASE("direct") {
+        direct(nothing);
     }
     CASE("memory") {
         reads(memfd_create("joined", 0), nothing);
