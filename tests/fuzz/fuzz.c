@@ -204,7 +204,7 @@ static void refused(struct slot *s) { /* else it is looked at like any that has 
 }
 
 static void op_request(struct thread *t) {
-    struct slot *s = prepare(t, false);
+    struct slot *s = prepare(t, false, NULL);
     if (!s) return;
     int r = s->cb->aio_lio_opcode == LIO_READ ? aio_read(s->cb) : aio_write(s->cb);
     if (r) refused(s);
@@ -251,7 +251,7 @@ static void op_list(struct thread *t) {
     if (!has('l') || l->used || l->pending) return;
     for (unsigned k = 1 + below(t, ITEMS); k; k--) {
         if (one_in(t, 9)) cbs[n++] = NULL;
-        struct slot *s = n < ITEMS ? prepare(t, wait) : NULL;
+        struct slot *s = n < ITEMS ? prepare(t, wait, nitems ? items[nitems - 1] : NULL) : NULL;
         if (!s) continue;
         s->list = l;
         l->pending++;

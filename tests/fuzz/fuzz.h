@@ -344,12 +344,15 @@ static void locked(struct slot *s, int change) {
     if (s->past && s->what == WRITE) o->resized = change > 0;
 }
 
-static bool prepare_file(struct thread *t, struct slot *s, struct object *o) {
-    size_t unit = o->kind == DIRECT ? BLOCK : one_in(t, 2) ? 1 : BLOCK;
+/* before: a request where the end of which this one begins; or NULL */
+static bool prepare_file(struct thread *t, struct slot *s, struct object *o,
+                         const struct slot *before) {
+    size_t unit = before || o->kind == DIRECT ? BLOCK : one_in(t, 2) ? 1 : BLOCK;
     size_t most = one_in(t, 50) && has('z') ? MOST : 4 * BLOCK;
     size_t n = below(t, (unsigned)(most / unit) + 1) * unit;
     size_t offset = below(t, (unsigned)((MOST - n) / unit) + 1) * unit;
     if (!one_in(t, 4)) offset = below(t, (unsigned)(o->size / unit) + 1) * unit;
+    if (before) offset = (size_t)before->cb->aio_offset + before->cb->aio_nbytes;
     if (offset + n > MOST) n = (MOST - offset) / unit * unit;
     s->past = offset + n > o->size;
     if (s->past && (o->resized || (s->what == WRITE && o->sized))) return false;
@@ -420,10 +423,19 @@ static void prepare_notification(struct thread *t, struct slot *s) {
 }
 
 /* A free slot with a request that may be made now, or NULL. sure: it ends by itself. */
-static struct slot *prepare(struct thread *t, bool sure) {
+/* Does it end where another block begins? Then an item of a list may continue it. */
+static bool may_go_on(const struct slot *s) {
+    bool transfers = s->what == READ || s->what == WRITE;
+    return transfers && is_file(s->object) &&
+           (s->cb->aio_offset + (off_t)s->cb->aio_nbytes) % BLOCK == 0;
+}
+
+/* before: the item before it in its list, or NULL */
+static struct slot *prepare(struct thread *t, bool sure, const struct slot *before) {
     struct slot *s = &t->slots[below(t, SLOTS)];
     if (s->what != NOTHING) return NULL;
-    struct object *o = t->objects[below(t, OBJECTS)];
+    if (before && (!may_go_on(before) || one_in(t, 3))) before = NULL;
+    struct object *o = before ? before->object : t->objects[below(t, OBJECTS)];
     s->cb = (s - t->slots) % 2 ? malloc(sizeof *s->cb) : &s->own;
     memset(s->cb, one_in(t, 2) ? 0 : 0x5a, sizeof *s->cb); /* private fields may hold anything */
     s->cb->aio_offset = 0;
@@ -438,14 +450,14 @@ static struct slot *prepare(struct thread *t, bool sure) {
     s->list = NULL;
     s->object = o;
     s->order = ++t->order;
-    s->what = one_in(t, 2) ? READ : WRITE;
+    s->what = before ? before->what : one_in(t, 2) ? READ : WRITE;
     bool ok = true;
     if (has('w') && one_in(t, 20)) {
         s->what = WRONG;
         s->object = NULL;
         prepare_wrong(t, s);
     } else if (is_file(o)) {
-        ok = prepare_file(t, s, o);
+        ok = prepare_file(t, s, o, before);
     } else {
         ok = (!sure || o->kind == APPEND) && prepare_stream(t, s, o);
     }
