@@ -192,7 +192,9 @@ jq -r -L "$commands" -f "$commands/ab-table.jq" "$scratch/figures"
 if [ "$json" ]; then cat "$scratch/figures" >"$json" || fail 125 "$json cannot be written"; fi
 if [ "$svg" ]; then
     if jq -r -f "$commands/ab-plot.jq" "$scratch/figures" >"$scratch/plot" && [ -s "$scratch/plot" ]; then
-        gnuplot -e "data='$scratch/plot'" "$commands/ab.gp" >"$svg" || fail 125 "gnuplot could not draw $svg"
+        WHAT=$(printable "$*" | cut -c -110) gnuplot -e "data='$scratch/plot'" "$commands/ab.gp" >"$scratch/svg" &&
+            sed 's|<title>Gnuplot</title>|<title>Completion latency with glibc and with libkaio</title>|' "$scratch/svg" >"$svg" ||
+            fail 125 "gnuplot could not draw $svg"
     else
         fail 125 "no latencies to draw: the library wrote no report, or there was no request"
     fi

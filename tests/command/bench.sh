@@ -22,12 +22,33 @@ grep -q '^2 cells: [012] below 1.0 in the one pair, geometric' table || fail "no
 ! grep '–[0-9]' table || fail "ranges of one pair"
 cmp table out/results.md
 grep -q '</svg>' out/ratios-cells.svg || fail "no bar chart"
+grep -q '<title>Stock fio: requests a second' out/ratios-cells.svg || fail "the bar chart does not say what it shows"
+grep -q 'bold" >files in memory<' out/ratios-cells.svg || fail "no heading above a group of bars"
+[ "$(grep -c '<text>.*[0-9] ×' out/ratios-cells.svg)" = 2 ] || fail "a bar has no number"
 [ "$(wc -l <log)" = 2 ] || fail "not one line a cell: $(cat log)"
 
 "$bench" --quick --dir files --cells 'micro poll' --out out >table 2>log || fail "micro: $(cat log)"
 has '.figures | length == 2 and all(.unit == "ns" and .better == "lower" and .ratio.median > 0
     and (.runs.glibc | length) == 1 and (.runs.shim | length) == 1)'
 has '.summary.figures.count == 2'
+
+# docs/bench: the pictures are those of the figures beside them
+# shellcheck disable=SC2034 # for plots.sh
+(
+    top=$TESTS_TOP out=$PWD/drawn directory=$PWD/files
+    # shellcheck source=scripts/bench.d/plots.sh
+    . "$top/scripts/bench.d/plots.sh"
+    mkdir drawn
+    cp "$top/docs/bench/plots.json" drawn/results.json
+    depths
+    [ "$(grep -c 'random [a-z]*s<' drawn/depth.svg)" = 4 ] || fail "not four plots in one picture"
+    cp "$top/docs/bench/results.json" drawn/
+    bars cells
+    bars figures
+)
+for picture in depth ratios-cells ratios-figures; do
+    cmp "drawn/$picture.svg" "$TESTS_TOP/docs/bench/$picture.svg" || fail "docs/bench/$picture.svg is not what bench draws now"
+done
 
 # one pair more, and there are ranges; --quick has no microbenchmarks, though their names match, too
 "$bench" --quick --pairs 2 --dir files --cells 'm' --help >help

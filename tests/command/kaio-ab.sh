@@ -189,7 +189,7 @@ jq -e '.aio | .glibc.requests == .libkaio.requests and .glibc.requests.read + .g
     and .libkaio.latency_us.p50 > 0 and .libkaio.latency_us.p50 <= .libkaio.latency_us.p99
     and .glibc.size_histogram == [[4096, 256]] and .libkaio.call_us.max > 0' json >/dev/null || fail "reports: $(jq -c .aio json)"
 says '^call to completion, median +[0-9].* [mµ]s +[0-9].* [mµ]s$'
-grep -q '</svg>' svg || fail "svg"
+grep -q '</svg>' svg && grep -q '<title>Completion latency' svg && grep -q 'text>fio --name=x' svg || fail "svg: $(head -n 12 svg)"
 
 says '^libkaio: '
 
