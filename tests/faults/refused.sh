@@ -18,11 +18,11 @@ done
 TEST_WARM=1 TEST_SIDE=glibc "$tests/api/basic" >glibc.out
 for call in 206 209 290 327; do # io_setup, io_submit, eventfd2, preadv2
     status=0
-    TEST_WARM=1 TEST_SIDE=shim "$tests/faults/killing" $call env LD_PRELOAD="$KAIO_LIB" "$tests/api/basic" \
+    TEST_WARM=1 TEST_SIDE=shim "$tests/lib/refusing" kill $call env LD_PRELOAD="$KAIO_LIB" "$tests/api/basic" \
         >shim.out 2>&1 || status=$?
     [ $status != 77 ] || { echo "skipped, filters that kill: no seccomp here"; break; }
     [ $status = 159 ] || fail "killed for $call: status $status"
-    TEST_WARM=1 TEST_SIDE=glibc "$tests/faults/killing" $call \
+    TEST_WARM=1 TEST_SIDE=glibc "$tests/lib/refusing" kill $call \
         env LD_PRELOAD="$KAIO_LIB" KAIO_MODE=off "$tests/api/basic" >off.out || fail "$call, KAIO_MODE=off"
     diff glibc.out off.out || fail "$call, KAIO_MODE=off: another result"
 done
