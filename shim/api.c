@@ -18,8 +18,8 @@
  *
  * Above each function: what it takes and answers, its errors, and where that is written. "Handler":
  * may it be called in a signal handler, whatever that has interrupted (POSIX, 2.4.3)? Exceptions
- * are among README.md's limits. Each AIO function but aio_init() has a second name for the same,
- * with 64 at its end (large files).
+ * are among the limits of docs/differences.md. Each AIO function but aio_init() has a second name
+ * for the same, with 64 at its end (large files).
  */
 #include "core/core.h"
 

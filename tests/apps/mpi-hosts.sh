@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The mpirun lines of README's "On a cluster", as printed there. node1 and node2 are network namespaces
+# The mpirun lines of docs/cluster.md, as printed there. node1 and node2 are network namespaces
 # with names and an /etc/hosts of their own; in ssh's place stands a script that enters them and, like ssh,
 # hands no variables on. What the ranks of both write (mpi.c) is checked by those of the other.
 set -eu
@@ -36,8 +36,8 @@ chmod +x ssh
 settings=(OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 "OMPI_MCA_plm_rsh_agent=$PWD/ssh"
     HYDRA_LAUNCHER=ssh "HYDRA_LAUNCHER_EXEC=$PWD/ssh")
 
-lines=$(sed -n '/^## On a cluster/,/^## /s/^    \(mpirun.*\)/\1/p' "$TESTS_TOP/README.md")
-[ "$(wc -l <<<"$lines")" = 2 ] || fail "not two lines in README.md: $lines"
+lines=$(sed -n '/^```sh$/,/^```$/s/^mpirun.*/&/p' "$TESTS_TOP/docs/cluster.md")
+[ "$(wc -l <<<"$lines")" = 2 ] || fail "not two lines in docs/cluster.md: $lines"
 while read -r line; do
     mpi=${line%% *}
     "mpicc.${mpi#mpirun.}" -O2 -std=gnu11 -Wall -Wextra -Werror -o app "$TESTS_TOP/tests/apps/mpi.c"

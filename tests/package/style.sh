@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# clang has no warning, as gcc has none (make); scripts pass shellcheck; README shows the options as
-# the table has them.
+# clang has no warning, as gcc has none (make); scripts pass shellcheck; docs/usage.md shows the options
+# as the table has them.
 set -eu
 cd "$TESTS_TOP"
 find scripts tests .ci -type f | while read -r file; do
@@ -10,5 +10,5 @@ for source in shim/*.c shim/*/*.c record/*.c tools/*.c; do # gcc: when it is bui
     clang -std=gnu11 -D_GNU_SOURCE -Ishim -pthread -DKAIO_VERSION='""' -Wall -Wextra -Werror -fsyntax-only "$source"
 done
 build/kaio-check --markdown | while read -r line; do
-    grep -qF -- "$line" README.md || { echo "README.md has not: $line"; exit 1; }
+    grep -qF -- "$line" docs/usage.md || { echo "docs/usage.md has not: $line"; exit 1; }
 done
