@@ -20,6 +20,7 @@ excluded() {
     *:scripts/demo* | *:scripts/test*) echo "package/found does, with TEST_LONG" ;;
     *:"make check" | *:scripts/soak*) echo "it runs all tests, of which this is one" ;;
     *:"make analyze") echo "package/analyze does" ;;
+    *:"tests/run package/style") echo "it is a test" ;;
     *:scripts/bench*) echo "it takes minutes; command/bench does, with --quick" ;;
     *"kaio top") echo "it is for a terminal; command/top has one" ;;
     man/*:bpftrace* | man/*:perf*) echo "it needs a kernel with uprobes; command/stats looks for the probes" ;;
