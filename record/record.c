@@ -10,10 +10,14 @@
  * thread, and nothing to lose when the program ends by _exit() (fio's jobs do), execve() or a
  * signal. Lines of several threads may be some microseconds out of order, which fio does not mind.
  *
+ * A descriptor's path is remembered with the file's handle. A number that means another file has
+ * another handle, however it came to it; even a new file on the same inode has.
+ *
  * The first process that makes a request creates the file; others, forked or started, append to
  * FILE.PID, and what they become by execve() to FILE.PID.2. A file's first request brings its "add"
  * and "open" lines in the same write(). Which files have them is in a table of fixed size; what
- * finds no place there is opened and closed around each request.
+ * finds no place there is opened and closed around each request. Behind "open" stands "direct" if
+ * the descriptor was O_DIRECT: fio does not look there, kaio-record does.
  *
  * The program may close the descriptor, or put a file of its own on the number. So its mark is
  * looked at before each write, and without it the file is opened anew.
@@ -37,6 +41,7 @@
 #define PATH_MOST  255          /* what fio reads */
 #define LINE_MOST  (4 * 384)    /* add, open, the request, close */
 #define FILES      1024         /* a power of two */
+#define KNOWN      256          /* descriptors whose paths are remembered; a power of two */
 #define BYTES_MOST 0x7ffff000ul /* of one read() or write(); fio's count has 32 bits */
 
 #define OPTION(name, kind, field, initial, min, max, accepted, help) accepted
@@ -51,6 +56,22 @@ static _Atomic int log_fd = -1; /* lives on in a child, until it opens its own *
 
 enum output { NONE, OPENING, OPEN, OVER };
 
+/* Which file it is: inode and generation, and by which mount. The kernel writes the handle. */
+struct key {
+    int mount;
+    struct {
+        unsigned bytes;
+        int type;
+        unsigned char data[MAX_HANDLE_SZ];
+    } handle;
+};
+
+struct known {
+    struct key key;
+    char path[PATH_MOST + 1];
+};
+#define WORDS (sizeof(struct known) / sizeof(unsigned))
+
 /* Zeros in a child. */
 static struct {
     atomic_int output;
@@ -58,6 +79,10 @@ static struct {
     char path[KAIO_PATH_MAX + 32];
     _Atomic uint64_t files[FILES]; /* a hash of the path; + 1: its lines are being written */
     _Atomic uint64_t streams, names;
+    struct {
+        atomic_uint version; /* odd: it is being written */
+        atomic_uint words[WORDS];
+    } known[KNOWN];                      /* by descriptor */
 } __attribute__((aligned(4096))) record; /* whole pages: nothing else is wiped with it */
 
 static void end(int err) {
@@ -136,8 +161,43 @@ static bool put(const char *text, size_t n) {
     return false;
 }
 
-/* The path of a descriptor's file as the format can hold it; false: it is left out. */
-static bool path_of(int fd, char path[PATH_MOST + 1]) {
+/* False: the filesystem has no handles, or the descriptor is no file. */
+static bool key_of(int fd, struct key *key) {
+    memset(key, 0, sizeof *key);
+    key->handle.bytes = sizeof key->handle.data;
+    return syscall(SYS_name_to_handle_at, fd, "", &key->handle, &key->mount, AT_EMPTY_PATH) == 0;
+}
+
+/* Nobody waits here: what is being written, maybe by the thread that this handler has interrupted,
+ * is not known. */
+static bool recall(int fd, struct known *known) {
+    unsigned words[WORDS], at = (unsigned)fd % KNOWN;
+    /* acquire: pairs with the release that ends remember() */
+    unsigned version = atomic_load_explicit(&record.known[at].version, memory_order_acquire);
+    for (size_t i = 0; i < WORDS; i++)
+        words[i] = atomic_load_explicit(&record.known[at].words[i], memory_order_relaxed);
+    atomic_thread_fence(memory_order_acquire); /* pairs with the release fence in remember() */
+    if (version % 2 || memcmp(words, &known->key, sizeof known->key) != 0) return false;
+    if (atomic_load_explicit(&record.known[at].version, memory_order_relaxed) != version)
+        return false;
+    memcpy(known, words, sizeof *known);
+    return true;
+}
+
+static void remember(int fd, const struct known *known) {
+    unsigned words[WORDS], at = (unsigned)fd % KNOWN;
+    atomic_uint *version = &record.known[at].version;
+    unsigned before = atomic_load_explicit(version, memory_order_relaxed);
+    if (before % 2 || !atomic_compare_exchange_strong(version, &before, before + 1)) return;
+    memcpy(words, known, sizeof words);
+    atomic_thread_fence(memory_order_release); /* who sees a new word sees the odd version */
+    for (size_t i = 0; i < WORDS; i++)
+        atomic_store_explicit(&record.known[at].words[i], words[i], memory_order_relaxed);
+    atomic_store_explicit(version, before + 2, memory_order_release); /* pairs with recall() */
+}
+
+/* As the format can hold it; false: it is left out. */
+static bool look_up(int fd, char path[PATH_MOST + 1]) {
     struct stat st;
     char link[32];
     if (kaio_fstat(fd, &st) || !(S_ISREG(st.st_mode) || S_ISBLK(st.st_mode))) {
@@ -150,6 +210,19 @@ static bool path_of(int fd, char path[PATH_MOST + 1]) {
     if (n > 0 && n <= PATH_MOST && *path == '/' && !strpbrk(path, " \t\n\v\f\r")) return true;
     atomic_fetch_add_explicit(&record.names, 1, memory_order_relaxed); /* deleted, too */
     return false;
+}
+
+/* The path of a descriptor's file, as it was when it was first seen; false: it is left out. What
+ * has become another file during the look-up is not remembered. */
+static bool path_of(int fd, struct known *known) {
+    struct key again;
+    memset(known, 0, sizeof *known);
+    bool has_key = key_of(fd, &known->key);
+    if (has_key && recall(fd, known)) return true;
+    if (!look_up(fd, known->path)) return false;
+    if (has_key && key_of(fd, &again) && !memcmp(&again, &known->key, sizeof again))
+        remember(fd, known);
+    return true;
 }
 
 static uint64_t hash(const char *path) {
@@ -194,24 +267,34 @@ static bool put_first(_Atomic uint64_t *place, uint64_t key, const char *text, i
     return claimed;
 }
 
+/* The lines that make the file known. */
+static int opening(char *text, unsigned long long us, const char *path, int fd) {
+    bool direct = fcntl(fd, F_GETFL) & O_DIRECT;
+    return sprintf(text, "%llu %s add\n%llu %s open%s\n", us, path, us, path,
+                   direct ? " direct" : "");
+}
+
 static void put_request(const struct aiocb *cb, enum kaio_op op, const char *path, uint64_t us) {
     char text[LINE_MOST];
-    unsigned long long t = us;
     uint64_t key = hash(path);
-    int made = sprintf(text, "%llu %s add\n%llu %s open\n", t, path, t, path);
-    int n = made + line(text + made, us, path, cb, op);
+    int n = 0;
     _Atomic uint64_t *place;
-    while ((place = place_of(key)) && *place != key)
+    while ((place = place_of(key)) && *place != key) {
+        n = opening(text, us, path, cb->aio_fildes);
+        n += line(text + n, us, path, cb, op);
         if (put_first(place, key, text, n)) return;
-    if (place) put(text + made, (size_t)(n - made));
-    else put(text, (size_t)(n + sprintf(text + n, "%llu %s close\n", t, path)));
+    }
+    n = place ? 0 : opening(text, us, path, cb->aio_fildes);
+    n += line(text + n, us, path, cb, op);
+    if (!place) n += sprintf(text + n, "%llu %s close\n", (unsigned long long)us, path);
+    put(text, (size_t)n);
 }
 
 static void record_one(const struct aiocb *cb, enum kaio_op op, uint64_t now) {
-    char path[PATH_MOST + 1];
+    struct known file;
     bool nothing = op <= KAIO_WRITE && (cb->aio_nbytes == 0 || cb->aio_offset < 0);
-    if (nothing || !is_open(now) || !path_of(cb->aio_fildes, path)) return;
-    put_request(cb, op, path, now > record.start_ns ? (now - record.start_ns) / 1000 : 0);
+    if (nothing || !is_open(now) || !path_of(cb->aio_fildes, &file)) return;
+    put_request(cb, op, file.path, now > record.start_ns ? (now - record.start_ns) / 1000 : 0);
 }
 
 /* The kernel's clock: another library may fake what the name means. */

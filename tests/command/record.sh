@@ -118,6 +118,20 @@ ulimit -n 4096
 [ "$(replayed log)" = "2200 9011200 0 0 0 0" ] || fail "files, replayed: $(replayed log)"
 rm -f many.* log*
 
+# a number that becomes another file, which may have the inode of the last
+for preload in "$recorder $KAIO_LIB" "$recorder"; do
+    rm -f log
+    KAIO_RECORD=$PWD/log LD_PRELOAD=$preload "$watch" renumbered data || fail "renumbered: status"
+    valid log
+    [ "$(awk '$3 == "read" { n[$2]++ } END { for (name in n) print name, n[name] }' log | sort -V)" = \
+        "$(for i in {0..59}; do echo "$PWD/re.$i 2"; done)" ] || fail "renumbered: $(cat log)"
+done
+# the path is looked up once
+rm log
+KAIO_RECORD=$PWD/log strace -f -o trace -e trace=readlink,readlinkat -E LD_PRELOAD="$recorder" "$watch" often data
+[ "$(asked log)" = "5000 20480000 0 0 0 0" ] && [ "$(grep -c '"/proc/self/fd/' trace)" = 1 ] || fail "looked up: $(wc -l trace)"
+rm log
+
 cp data 'a file'
 record -o log "$watch" often 'a file' 2>errors
 grep -q 'and 0 of\|, 5000 of files' errors || fail "a space: $(cat errors)"

@@ -191,6 +191,24 @@ static void closes(void) {
     while (n-- > 0) need_empty(numbers[n]);
 }
 
+/* Each time another file on the same number, and if the filesystem does so on the same inode; what
+ * closes it is seen by nobody but the first time. */
+static void renumbered(void) {
+    char name[32];
+    int number = fd;
+    close(fd);
+    for (int i = 0; i < 60; i++) {
+        snprintf(name, sizeof name, "re.%d", i);
+        fd = open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
+        need(fd == number && pwrite(fd, buf, 4096, 0) == 4096, name);
+        reads(2, 4096);
+        unlink(name);
+        if (i % 3 == 0) close(fd);
+        if (i % 3 == 1) syscall(SYS_close, fd);
+        if (i % 3 == 2) fclose(fdopen(fd, "r+"));
+    }
+}
+
 static void often(void) {
     reads(5000, 4096);
 }
@@ -213,7 +231,7 @@ int main(int argc, char *argv[]) {
                  {"slow", slow},           {"many", many},         {"running", running},
                  {"files", files},         {"often", often},       {"executed", executed},
                  {"histogram", histogram}, {"quits", quits},       {"killed", killed},
-                 {"crowd", crowd},         {"closes", closes}};
+                 {"crowd", crowd},         {"closes", closes},     {"renumbered", renumbered}};
     if (argc != 3 || (fd = open(argv[2], O_RDONLY)) < 0) return 2;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (!strcmp(parts[i].name, argv[1])) return parts[i].run(), 0;
