@@ -41,7 +41,7 @@ RECORDER = record fd output raised
 
 VERSION = 0.1.0
 
-TOOLS = $(B)/kaio-check $(B)/kaio-measure $(B)/kaio-stats $(B)/kaio-top
+TOOLS = $(B)/kaio-check $(B)/kaio-measure $(B)/kaio-record $(B)/kaio-stats $(B)/kaio-top
 MANUAL = $(B)/man/kaio.1 $(B)/man/libkaio.7
 
 LIBRARIES = $(B)/libkaio.so $(B)/libkaio-record.so
@@ -78,7 +78,8 @@ TOOL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -Ishim -Wall -Wextra -Werror -DKAIO_VERSI
 
 $(B)/kaio-check: tools/kaio-check.c tools/program.c tools/options.c tools/output.c tools/probe.c tools/printable.c
 $(B)/kaio-measure: tools/kaio-measure.c
-$(B)/kaio-stats: tools/kaio-stats.c tools/pages.c tools/json.c tools/printable.c
+$(B)/kaio-record: tools/kaio-record.c tools/parent.c tools/printable.c
+$(B)/kaio-stats: tools/kaio-stats.c tools/parent.c tools/pages.c tools/json.c tools/printable.c
 $(B)/kaio-top: tools/kaio-top.c tools/top.c tools/pages.c tools/json.c tools/printable.c
 # As the libraries, they run from glibc 2.17 on: tools/start.c.
 START = -Wl,--wrap=__libc_start_main

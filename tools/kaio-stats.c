@@ -8,32 +8,26 @@
  * of the process. No link at the end of a path is followed, and no block device written to.
  *
  * The processes count in a directory of their own (KAIO_STATS=DIRECTORY/), in memory if possible.
- * This one waits and is as transparent as a parent can be: it hands on the signals that are sent to
- * it, stops with its process group, and ends as the command did, by the same signal, too.
+ * This one waits (parent.h), and ends as the command did, by the same signal, too.
  */
 #include "early.h"
 
 #include "pages.h"
+#include "parent.h"
 #include "printable.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 static char directory[PATH_MAX];
 static int dir; /* the same, open */
-static sigset_t outside;
-static void (*on_child)(int); /* as it is for the command */
 
 /* To a file in one piece. For a reader who is behind it waits a second at most. */
 static bool write_all(int fd, const char *text, size_t n) {
@@ -86,37 +80,10 @@ static bool make_directory(const char *parent) {
     return false;
 }
 
-static pid_t start(const char *preload, char *argv[]) {
-    pid_t parent = getpid(), pid = fork();
-    if (pid) return pid;
+static bool set_environment(const char *preload) {
     char where[PATH_MAX + 2];
     snprintf(where, sizeof where, "%s/", directory);
-    if (setenv("KAIO_STATS", where, 1) || setenv("LD_PRELOAD", preload, 1)) _exit(125);
-    /* whoever kills us means the command */
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != parent) _exit(125);
-    signal(SIGCHLD, on_child);
-    sigprocmask(SIG_SETMASK, &outside, NULL);
-    execvp(*argv, argv);
-    int status = errno == ENOENT ? 127 : 126;
-    fail(*argv);
-    _exit(status);
-}
-
-/* Signals of the terminal reach the command by itself; what somebody sends to this process is meant
- * for it. */
-static int wait_for(pid_t pid, const sigset_t *ours) {
-    siginfo_t info;
-    int status;
-    for (;;) {
-        int sig = sigwaitinfo(ours, &info);
-        if (sig == SIGCHLD) {
-            if (waitpid(pid, &status, WNOHANG) == pid) return status;
-        } else if (sig > 0 && info.si_code == SI_QUEUE) {
-            sigqueue(pid, sig, info.si_value);
-        } else if (sig > 0 && info.si_code <= 0) {
-            kill(pid, sig);
-        }
-    }
+    return setenv("KAIO_STATS", where, 1) == 0 && setenv("LD_PRELOAD", preload, 1) == 0;
 }
 
 /* Has the process our directory in its environment? */
@@ -215,33 +182,15 @@ static void report(const char *where, pid_t child, const char *command) {
     if (!running) rmdir(directory);
 }
 
-static int end_as(int status) {
-    if (!WIFSIGNALED(status)) return WEXITSTATUS(status);
-    int sig = WTERMSIG(status);
-    sigset_t it;
-    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0}); /* it has left one */
-    signal(sig, SIG_DFL);
-    sigemptyset(&it);
-    sigaddset(&it, sig);
-    raise(sig);
-    sigprocmask(SIG_UNBLOCK, &it, NULL);
-    return 128 + sig;
-}
-
 int main(int argc, char *argv[]) {
-    sigset_t ours;
     if (argc < 4) return errno = EINVAL, fail("kaio-stats");
-    sigfillset(&ours);
-    sigdelset(&ours, SIGTSTP); /* stops us with the command */
-    sigdelset(&ours, SIGTTIN);
-    sigdelset(&ours, SIGTTOU);
-    sigprocmask(SIG_SETMASK, &ours, &outside); /* SIGPIPE and SIGXFSZ, too */
+    parent_begin();
     if (!make_directory("/dev/shm") && !make_directory(getenv("TMPDIR")) && !make_directory("/tmp"))
         return fail("no room for statistics in /dev/shm, $TMPDIR or /tmp");
-    on_child = signal(SIGCHLD, SIG_DFL);
-    pid_t pid = start(argv[2], argv + 3);
+    if (!set_environment(argv[2])) return fail("LD_PRELOAD");
+    pid_t pid = parent_start(argv + 3);
     if (pid < 0) return fail("fork");
-    int status = wait_for(pid, &ours);
+    int status = parent_wait(pid);
     report(argv[1], pid, argv[3]);
-    return end_as(status);
+    return parent_end_as(status);
 }

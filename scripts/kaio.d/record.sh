@@ -1,8 +1,9 @@
 # usage: kaio record -o FILE [OPTION ...] [--] COMMAND [ARGUMENT ...]
 #
 # Runs COMMAND with libkaio and, in front of it, libkaio-record, which writes each request that COMMAND
-# makes (time, file, operation, offset, length) to FILE, as a fio iolog of version 3. To try other
-# engines and depths on the same work:
+# makes (time, file, operation, offset, length) to FILE, as a fio iolog of version 3. At the end it says
+# on standard error what is in FILE, and the fio command that replays it: with --direct=1 if the files
+# were open with O_DIRECT. Other engines and depths can be put in its place:
 #
 #     fio --name=replay --read_iolog=FILE --ioengine=libaio --iodepth=32
 #     fio --name=replay --read_iolog=FILE --ioengine=io_uring --iodepth=128 --replay_no_stall=1
@@ -14,7 +15,8 @@
 #   --mode M, --depth N, ...   options of the library ('kaio run --help')
 #
 # Requests of pipes, sockets and terminals are left out, and files that are deleted or have spaces in
-# their path; how many is said at exit. A full disk ends the recording, not COMMAND.
+# their path; how many is said at exit. A file keeps the path that it had at its first request. A full
+# disk ends the recording, not COMMAND.
 #
 # Exit status: as kaio run.
 
@@ -57,6 +59,4 @@ if [ -e "$file" ] || [ -L "$file" ]; then
     rm -f "$file" || fail 125 "$file cannot be replaced; choose another name with -o"
 fi
 export KAIO_RECORD="$file"
-set -- -- "$@"
-# shellcheck source=scripts/kaio.d/run.sh
-. "$commands/run.sh"
+exec "$tools/kaio-record" "$file" "$0" run -- "$@"

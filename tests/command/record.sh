@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # kaio record: what was asked for is in the file, and fio replays just that; nothing is lost in forked
 # children, by _exit(), nor with more files than there is room for, nor when the program closes the recording's
-# descriptor; a full disk stops only the recording. libkaio-record.so works alone, too.
+# descriptor; a full disk stops only the recording. libkaio-record.so works alone, too. At the end it says what is
+# in the file, and the fio command that replays it does.
 set -eu
 fail() { echo "$1"; exit 1; }
 export -n KAIO_LIB # no variable of the library
@@ -38,6 +39,16 @@ valid() {
          END { exit bad }' "$1" || fail "$1 is no iolog: $(head -n 5 "$1") ... $(tail -n 2 "$1")"
 }
 
+# told PATTERN: kaio record has said so
+told() { grep -Eqx -- "$1" errors || fail "nowhere: $1: $(cat errors)"; }
+# as_printed READS,WRITES: what fio does with the command that kaio record has printed
+as_printed() {
+    [ "$(grep -c '^    fio ' errors)" = 1 ] || fail "no command: $(cat errors)"
+    sh -c "$(sed -n 's/^    fio /fio /p' errors)" >fio.log 2>&1 || fail "as printed: $(cat fio.log)"
+    [ "$(sed -n 's/.*issued rwts: total=\([0-9,]*\) .*/\1/p' fio.log | awk -F, '{ r += $1; w += $2 } END { print r "," w }')" = "$1" ] ||
+        fail "as printed: $(cat fio.log)"
+}
+
 for mode in auto off; do
     echo old >log
     KAIO_MODE=$mode record -o log -- "$every" data 2>errors || fail "status"
@@ -45,13 +56,23 @@ for mode in auto off; do
     valid log
     [ "$(asked log)" = "144 589824 1 4096 1 1" ] || fail "$mode: $(asked log)"
     [ "$(replayed log)" = "144 589824 1 4096 1 1" ] || fail "replayed: $(replayed log)"
+    told "kaio: 144 reads of 576 KiB, 1 write of 4.0 KiB, 2 syncs recorded in $PWD/log; fio replays them:"
+    told "    fio --name=replay --read_iolog=$PWD/log --ioengine=libaio --iodepth=32 --direct=1"
+    told 'It writes where the command wrote: replay on copies.'
+    as_printed 144,1
 done
 fio --name=replay --read_iolog=log --ioengine=libaio --iodepth=32 --replay_no_stall=1 \
     --output-format=json >fio.json
 jq -e '.jobs[0] | .read.total_ios == 144 and .write.total_ios == 1' fio.json >/dev/null || fail "libaio"
 
 rm -f log*
-record -o log "$watch" forked data
+echo "fio version 3 iolog" | tee log.1 >log.name # somebody's
+record -o log "$watch" forked data 2>errors
+told "kaio: 16 reads of 46.5 KiB, 0 writes of 0 bytes, 0 syncs recorded in $PWD/log and 1 more, a file for each process; fio replays them:"
+told "    fio --name=replay --numjobs=2 --read_iolog=$PWD/log:$PWD/log.[0-9]+ --ioengine=libaio --iodepth=32"
+! grep -q copies errors || fail "nothing is written: $(cat errors)"
+as_printed 16,0
+rm log.1 log.name
 valid log
 [ "$(asked log)" = "11 45056 0 0 0 0" ] || fail "parent: $(cat log)"
 [ "$(asked log.*)" = "5 2560 0 0 0 0" ] || fail "child: $(ls)"
@@ -132,11 +153,30 @@ KAIO_RECORD=$PWD/log strace -f -o trace -e trace=readlink,readlinkat -E LD_PRELO
 [ "$(asked log)" = "5000 20480000 0 0 0 0" ] && [ "$(grep -c '"/proc/self/fd/' trace)" = 1 ] || fail "looked up: $(wc -l trace)"
 rm log
 
+# some direct, some not; names that a shell or fio would take for something else
+cp data buffered
+record -o "a:b 'c\$d" sh -c '"$1" data; exec "$2" forked buffered' sh "$every" "$watch" 2>errors
+told 'Only some of the files were open with O_DIRECT; fio has one --direct for all\.'
+! grep -q 'direct=1$' errors || fail "direct: $(cat errors)"
+as_printed 160,1
+rm -f a:b*
+
+# what it says of nothing; it ends as the command does
+record -o log true 2>errors
+told 'kaio: nothing is recorded: the command made no request of a file by POSIX AIO'
+mkfifo begun
+"$TESTS_TOP/scripts/kaio" record -o log sh -c 'trap "exit 9" TERM; echo >begun; while :; do sleep 0.05; done' 2>errors &
+read -r _ <begun
+kill $!
+status=0
+wait $! || status=$?
+[ $status = 9 ] && grep -q 'nothing is recorded' errors || fail "SIGTERM: $status: $(cat errors)"
+
 cp data 'a file'
 record -o log "$watch" often 'a file' 2>errors
 grep -q 'and 0 of\|, 5000 of files' errors || fail "a space: $(cat errors)"
 (ulimit -f 100; record -o log "$watch" often data 2>errors) || fail "RLIMIT_FSIZE: $?"
-[ "$(wc -l <errors)" = 1 ] && grep -q 'recording ends: .*File too large; the program goes on' errors || fail "RLIMIT_FSIZE: $(cat errors)"
+[ "$(grep -c 'recording ends' errors)" = 1 ] && grep -q 'recording ends: .*File too large; the program goes on' errors || fail "RLIMIT_FSIZE: $(cat errors)"
 valid log
 
 mkdir full
@@ -146,7 +186,7 @@ if mount -t tmpfs -o size=64k none full 2>/dev/null; then
     cp full/log log
     umount full
     [ $status = 0 ] || fail "full: status $status"
-    [ "$(wc -l <errors)" = 1 ] && grep -q 'recording ends: .*No space left' errors || fail "full: $(cat errors)"
+    [ "$(grep -c 'recording ends' errors)" = 1 ] && grep -q 'recording ends: .*No space left' errors || fail "full: $(cat errors)"
     valid log
     [ "$(replayed log)" = "$(asked log)" ] || fail "full: $(replayed log) of $(asked log)"
 else
