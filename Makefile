@@ -77,7 +77,7 @@ $(RECORDER:%=$(B)/record/%.o): $(HEADERS) Makefile $(B)/found
 TOOL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -Ishim -Wall -Wextra -Werror -DKAIO_VERSION='"$(VERSION)"'
 
 $(B)/kaio-check: tools/kaio-check.c tools/program.c tools/options.c tools/output.c tools/probe.c tools/printable.c
-$(B)/kaio-measure: tools/kaio-measure.c
+$(B)/kaio-measure: tools/kaio-measure.c tools/server.c
 $(B)/kaio-record: tools/kaio-record.c tools/parent.c tools/printable.c
 $(B)/kaio-stats: tools/kaio-stats.c tools/parent.c tools/pages.c tools/json.c tools/printable.c
 $(B)/kaio-top: tools/kaio-top.c tools/top.c tools/pages.c tools/json.c tools/printable.c

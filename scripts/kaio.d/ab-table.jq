@@ -1,9 +1,12 @@
-# ab-table.jq - the figures of kaio ab as text.
+# ab-table.jq - the figures of kaio ab as text, or with --arg markdown yes as Markdown.
 include "ab-numbers";
 
 def left($n): . + " " * ($n - length);
 def right($n): " " * ($n - length) + .;
-def line($a; $b; $c; $d): "\($a | left(28))\($b | right(13))\($c | right(13))   \($d)" | sub(" +$"; "");
+def is_markdown: $ARGS.named.markdown == "yes";
+def line($a; $b; $c; $d): if is_markdown then "| \([$a, $b, $c, $d] | map(sub("^ +"; "")) | join(" | ")) |"
+    else "\($a | left(28))\($b | right(13))\($c | right(13))   \($d)" | sub(" +$"; "") end;
+def head($a; $b; $c; $d): line($a; $b; $c; $d), if is_markdown then "| --- | ---: | ---: | :--- |" else empty end;
 
 def grouped: tostring | [while(length > 0; .[:-3]) | .[-3:]] | reverse | join(",");
 # three digits that count
@@ -31,38 +34,43 @@ def sizes: [.size_histogram // [] | .[]] | (map(.[1]) | add) as $all | sort_by(-
 
 def percent: . * 100 | round | tostring + " %";
 def interval: if . and .confidence > 0 then " (\(.confidence | percent) interval)" else "" end;
+def ends: if .ends == [] then "" else " (" + (.ends | join(", ")) + ")" end;
 def busy: "The machine was busy: other programs had \(.others | percent) of its CPU time"
     + (if .steal >= 0.005 then ", the hypervisor's other guests \(.steal | percent)" else "" end)
     + (if .pressure then "; something waited for a CPU \(.pressure | percent) of the time" else "" end) + ".";
 
 (.figures | map({key: .name, value: .}) | from_entries) as $f
-| [ "",
-    line("median of \(.pairs) run\(if .pairs > 1 then "s" else "" end)"; "glibc"; "libkaio";
-        "glibc / libkaio" + ($f.wall_s.ratio | interval)),
-    ($f.wall_s | row("wall time"; seconds)),
-    ($f.user_s | row("user time"; seconds)),
-    ($f.system_s | row("system time"; seconds)),
-    ($f.max_rss_kib | row("peak memory"; if . then . * 1024 else . end | bytes)),
-    ($f.voluntary_switches | row("voluntary switches"; count)),
-    ($f.involuntary_switches | row("involuntary switches"; count)),
-    ($f.threads | row("threads created"; count)),
+| (if .load then "server: " else "" end) as $whose
+| (if .load then "load" else "command" end) as $what
+| [ if is_markdown then "`\(.command | join(" "))`\(if .load then " under `\(.load)`" else "" end), Linux \(.kernel), \(.cpus) CPU\(if .cpus > 1 then "s" else "" end):" else empty end,
     "",
-    (select(.aio.glibc or .aio.libkaio) | line("AIO, in a run of its own"; "glibc"; "libkaio"; "")),
+    head("median of \(.pairs) run\(if .pairs > 1 then "s" else "" end)"; "glibc"; "libkaio";
+        "glibc / libkaio" + ($f.wall_s.ratio | interval)),
+    ($f.wall_s | row(if $what == "load" then "time of the load" else "wall time" end; seconds)),
+    ($f.user_s | row($whose + "user time"; seconds)),
+    ($f.system_s | row($whose + "system time"; seconds)),
+    ($f.max_rss_kib | row($whose + "peak memory"; if . then . * 1024 else . end | bytes)),
+    ($f.voluntary_switches | row($whose + "voluntary switches"; count)),
+    ($f.involuntary_switches | row($whose + "involuntary switches"; count)),
+    ($f.threads | row($whose + "threads created"; count)),
+    "",
+    (select(.aio.glibc or .aio.libkaio) | head("AIO, in a run of its own"; "glibc"; "libkaio"; "")),
     (.aio | select(.glibc or .libkaio) | pair("reads"; .requests.read; count), pair("writes"; .requests.write; count),
         pair("syncs"; if .requests then .requests.fsync + .requests.fdatasync else null end; count),
         pair("read"; .bytes.read; bytes), pair("written"; .bytes.write; bytes),
         three("call to completion"; .latency_us), three("inside the call"; .call_us),
-        (.libkaio // .glibc // {} | sizes | select(. != "") | "request sizes: up to " + .)),
+        (.libkaio // .glibc // {} | sizes | select(. != "") | if is_markdown then "" else empty end, "request sizes: up to " + .)),
     (select(.aio.glibc or .aio.libkaio) | ""),
     "libkaio: " + .verdict + (if .for_a_time then ", in one run of each side" elif .pairs < 5 then "; so few pairs may be chance" else "" end),
     (if (.aio.glibc or .aio.libkaio) | not then "No AIO request was seen."
      elif .for_a_time then
-        "The command seems to run for a time, not for an amount of work: times and switches are not for the same work."
+        "The \($what) seems to run for a time, not for an amount of work: times and switches are not for the same work."
      elif .request_ratio and (.request_ratio > 1.1 or .request_ratio < 0.9) then
         "It made \(.request_ratio | short) times as many requests with libkaio: it did not do the same work on both sides."
      else empty end),
+    (.failures | select(.) | "The \($what) failed in \(.glibc.failed) of \(.glibc.runs) runs on glibc\(.glibc | ends), in \(.libkaio.failed) of \(.libkaio.runs) with libkaio\(.libkaio | ends)."),
     (.machine | select(. and .busy) | busy),
-    (if ([.runs[] | select(.how == "timed").wall_s] | max) < 0.1 then
+    (if (.load | not) and ([.runs[] | select(.how == "timed").wall_s] | max) < 0.1 then
         "The runs are short: to start the command (with libkaio: 1 ms more) is much of what was measured."
      else empty end)
   ] | .[]

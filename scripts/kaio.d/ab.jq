@@ -24,7 +24,7 @@ def figure($name):
 
 # What else the machine did during these runs, in shares of its CPU time; null if they were too short
 # to tell. "pressure": of the time, something had to wait for a CPU; perhaps the command itself.
-def machine: (map(.wall_s) | add) as $wall | (map(.wall_s * .cpus) | add) as $all
+def machine: map(.span_s //= .wall_s) | (map(.span_s) | add) as $wall | (map(.span_s * .cpus) | add) as $all
     | if $all == null or $all < 0.5 then null else
         {others: ((map(.others_s) | add) / $all), steal: ((map(.steal_s) | add) / $all),
          pressure: (if all(.pressure_s) then (map(.pressure_s) | add) / $wall else null end)} end
@@ -59,6 +59,13 @@ def verdict:
 
 def requests: .requests | add;
 
+# How often each side failed (--ignore-failure), and how: null if never.
+def failures: ["glibc", "libkaio"] | map({key: ., value: (. as $side
+    | [$runs[] | select(.side == $side)]
+    | {runs: length, failed: (map(select((.status // 0) != 0 or (.signal // 0) != 0)) | length),
+       ends: (map(if (.signal // 0) != 0 then "signal \(.signal)" elif (.status // 0) != 0 then "exit status \(.status)" else empty end) | unique)})})
+    | from_entries | if all(.failed == 0) then null else . end;
+
 [figure("wall_s", "user_s", "system_s", "max_rss_kib", "voluntary_switches", "involuntary_switches",
         "threads")] as $figures
 | {glibc: ($glibc | merge), libkaio: ($libkaio | merge)} as $aio
@@ -68,8 +75,8 @@ def requests: .requests | add;
 | ($figures[0].ratio as $wall
    | $requests and $wall and ($requests > 1.1 or $requests < 0.9) and $wall.median > 0.8 and $wall.median < 1.25
   ) as $for_a_time
-| {command: $ARGS.positional, date: $date, kernel: $kernel, cpus: $cpus, pairs: $pairs,
+| {command: $ARGS.positional, load: ($ARGS.named.load | if . == "" then null else . end), date: $date, kernel: $kernel, cpus: $cpus, pairs: $pairs,
    verdict: (if $for_a_time then ({low: $requests, high: $requests} | range_of) + " × as many requests in the same time"
              else $figures[0].ratio | verdict end),
    request_ratio: $requests, for_a_time: $for_a_time, figures: $figures, aio: $aio,
-   machine: (timed | map(select(.cpus)) | machine), runs: $runs}
+   failures: failures, machine: (timed | map(select(.cpus)) | machine), runs: $runs}

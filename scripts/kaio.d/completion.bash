@@ -34,8 +34,9 @@ _kaio() {
         return
     fi
     case $current:$before in
-    *:--prepare*) mapfile -t COMPREPLY < <(compgen -c -- "$current") ;;
-    *:--json* | *:--svg* | *:--log= | *:--stats= | *:--record= | *:-o) mapfile -t COMPREPLY < <(compgen -f -- "$current") ;;
+    *:--prepare* | *:--setup* | *:--cleanup* | *:--load* | *:--ready*) mapfile -t COMPREPLY < <(compgen -c -- "$current") ;;
+    *:--stop*) mapfile -t COMPREPLY < <(compgen -W "TERM INT QUIT HUP USR1 USR2 KILL" -- "$current") ;;
+    *:--json* | *:--svg* | *:--export-markdown* | *:--log= | *:--stats= | *:--record= | *:-o) mapfile -t COMPREPLY < <(compgen -f -- "$current") ;;
     -*) mapfile -t COMPREPLY < <(compgen -W "$(grep -Eo -- '(^| )--?[a-z][a-z-]*' <<<"$help" | sort -u)" -- "$current") ;;
     *:--*)
         # one of several words, or a number, of which nothing can be guessed

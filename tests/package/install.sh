@@ -56,6 +56,9 @@ completes --prepare ab --
 completes off ab -n 3 --mode o
 completes help check he
 completes true ab -n 3 tru
+completes QUIT ab --stop Q
+completes true ab --load tru
+completes true ab --load ./client --grace 3 -- tru
 
 mv moved root
 make_ uninstall
