@@ -7,6 +7,7 @@
 #   ```text    what the block before it prints: each of its longer words must be there
 #   ```ini, yaml, ...   a file, whose path is in its first or second line: "# PATH"
 #   .EX to .EE of the manual: commands
+#   [text](file)   is there
 set -eu
 fail() { echo "$1"; exit 1; }
 [ "$(id -u)" = 0 ] || { echo "not root: no overlay can be mounted"; exit 77; }
@@ -71,6 +72,15 @@ script() {
         else echo "$line"; fi
         line=
     done <"$2"
+}
+
+# lost DOCUMENT: the files that it refers to, and that are not there
+lost() {
+    local place file
+    place=$(dirname "$TESTS_TOP/$1")
+    grep -oE '\]\([^)#:]+' "$TESTS_TOP/$1" | cut -c 3- | while read -r file; do
+        [ -e "$place/$file" ] || echo "$file"
+    done
 }
 
 # missing TEXT OUTPUT: the words that were not printed. A verdict of kaio ab is that of the day.
@@ -148,6 +158,7 @@ umount -R -l layers/base
 
 documents=$(cd "$TESTS_TOP" && printf '%s\n' ./*.md docs/*.md tests/*.md shim/*.md man/* | sed 's|^\./||')
 for name in ${DOCUMENT:-$documents}; do
+    [ -z "$(lost "$name")" ] || fail "$name refers to what is not there: $(lost "$name")"
     mkdir -p "blocks/$name"
     (cd "blocks/$name" && blocks "$name") || exit 1
     [ -z "$(ls "blocks/$name")" ] || document "$name"
