@@ -152,8 +152,12 @@ analyze-cppcheck:
 
 BENCHES = $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
 
-# The microbenchmarks; scripts/bench runs them.
-bench: $(BENCHES)
+# The microbenchmarks, and what they preload; scripts/bench runs them.
+bench: $(BENCHES) $(B)/tests/bench/append.so
+
+$(B)/tests/bench/append.so: tests/bench/preload/append.c Makefile $(B)/found
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -Wall -Wextra -Werror -fPIC -shared -o $@ $<
 
 $(B)/tests/bench/%: tests/bench/%.c $(wildcard tests/bench/*.h) Makefile $(B)/found
 	@mkdir -p $(@D)

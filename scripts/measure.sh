@@ -2,18 +2,20 @@
 # shellcheck shell=bash disable=SC2154
 
 around=() # words that stand before the command: bench's time(1)
+also=     # a library to be preloaded on every side
 
 # fio_side SIDE DIRECTORY SECONDS FIO-ARGUMENT...: runs fio once.
-# SIDE: glibc or shim (engine posixaio), or the name of a native engine.
+# SIDE: glibc or shim (engine posixaio), or the name of a native engine; psync*16: by so many threads.
 fio_side() {
     local side=$1 where=$2 seconds=$3 engine=posixaio preload=
     shift 3
     case $side in
     glibc) ;;
     shim) preload=$top/build/libkaio.so ;;
+    psync\**) engine=psync && set -- "$@" --thread --numjobs="${side#*\*}" ;;
     *) engine=$side ;;
     esac
-    "${around[@]}" env LD_PRELOAD="$preload" timeout --foreground $((seconds + 60)) fio --name=x \
+    "${around[@]}" env LD_PRELOAD="$preload $also" timeout --foreground $((seconds + 60)) fio --name=x \
         --directory="$where" --ioengine="$engine" --runtime="$seconds" --time_based \
         --group_reporting --randrepeat=0 "$@" 2>"$where/fio.err"
 }

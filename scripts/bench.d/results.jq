@@ -18,11 +18,20 @@ def by_side: reduce .[] as $run ({}; .[$run.side] += [$run]);
 # the quotients of the pairs
 def pairwise($a; $b): [range([$a, $b] | map(length) | min) | quotient($a[.]; $b[.])];
 
+# of these sides the one that made the most in the median; null: none has run
+def best($iops; $sides): $sides | map(select($iops[.])) | max_by($iops[.] | median);
+def over($iops; $side): if $side == null then null
+    else {engine: $side} + (pairwise($iops.shim; $iops[$side]) | spread) end;
+
 def cell:
     .[0] as $first | by_side as $sides
     | ($sides | map_values(map(.iops))) as $iops
+    | ($sides | map_values(map(.cpu_us))) as $cpu
     | {name: $first.cell, where: $first.where, before: $first.before, arguments: $first.arguments,
+        best: over($iops; best($iops; ["libaio", "io_uring", "psync"])),
+        async: over($iops; best($iops; ["libaio", "io_uring"])),
         ratio: (pairwise($iops.shim; $iops.glibc) | spread),
+        cpu_ratio: (pairwise($cpu.shim; $cpu.glibc) | spread),
         native: ($iops | del(.glibc, .shim) | map_values(. as $n | pairwise($iops.shim; $n) | spread)),
         median: ($sides | map_values(. as $runs
             | reduce ("iops", "p50_us", "p99_us", "cpu_us", "switches") as $key ({};
@@ -41,7 +50,7 @@ def figure($native):
         runs: $values};
 
 # below: its whole spread is below 1
-def summary: map(.ratio | select(. != null)) | {count: length,
+def summary(f): map(f | select(. != null)) | {count: length,
     below: map(select(.max < 1)) | length,
     medians_below: map(select(.median < 1)) | length,
     geometric_mean: (if length == 0 then null else (map(.median | log) | add / length | exp) end)};
@@ -55,4 +64,5 @@ map(select(.figure)) as $figures
         | map(figure($native))),
     plots: (map(select(.plot)) | groups(.plot)
         | map({name: .[0].plot, points: map({depth, side, iops, p50_us, p99_us, cpu_us, switches})}))}
-| .summary = {cells: (.cells | summary), figures: (.figures | summary)}
+| .summary = {cells: (.cells | summary(.ratio)), figures: (.figures | summary(.ratio)),
+    best: (.cells | summary(.best)), async: (.cells | summary(.async))}

@@ -1,28 +1,60 @@
 # run.sh - sourced by bench: one run of fio or of a microbenchmark, as lines of JSON.
 # Needs $top $directory $memory $seconds $size.
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2034,SC2154
 
-# lay_out WHERE: writes the file that the cells there use
+# place WHERE: the directory of its files
+place() {
+    case $1 in
+    disk) echo "$directory" ;;
+    memory) echo "$memory" ;;
+    *) echo "$directory/$1" ;;
+    esac
+}
+
+# lay_out WHERE: writes the file that the cells there use. False: cannot be had here.
 lay_out() {
+    local image=$directory/$1.image
     case $1 in
     disk) set -- "$directory" --direct=1 ;;
     memory) set -- "$memory" ;;
+    *)
+        mkdir "$directory/$1"
+        truncate -s $((5 * size + 300))M "$image"
+        case $1 in
+        loop) device=$(losetup --direct-io=on -f --show "$image") && ln -s "$device" "$directory/loop/data" ;;
+        *) "mkfs.$1" -q "$image" && mount -o loop "$image" "$directory/$1" ;;
+        esac >/dev/null 2>"$directory/failed" || {
+            finished "$1: left out: $(tail -n 1 "$directory/failed")"
+            return 1
+        }
+        set -- "$directory/$1" --direct=1
+        ;;
     esac
     fio_side psync "$1" 1 --filename=data --size="$size"m --rw=write --bs=1m --time_based=0 \
         --runtime=0 "${@:2}" --output=/dev/null || {
         echo "bench: fio could not write $size MiB to $1: $(tail -n 1 "$1/fio.err")" >&2
-        return 1
+        exit 1
     }
+}
+
+# taken_down: what lay_out() has made
+taken_down() {
+    local where
+    for where in xfs btrfs; do ! mountpoint -q "$directory/$where" || umount "$directory/$where"; done
+    [ -z "${device-}" ] || losetup -d "$device"
+    rm -rf "$directory" "$memory"
 }
 
 # prepare WHERE BEFORE: brings the page cache into the state that the cell starts from
 prepare() {
-    [ "$1" = disk ] || return 0
-    rm -f "$directory/new"
-    sync -d "$directory/data"
+    local where
+    [ "$1" != memory ] || return 0
+    where=$(place "$1")
+    rm -f "$where/new" "$where/appended"
+    sync -d "$where/data"
     case $2 in
-    warm) cat "$directory/data" >/dev/null ;;
-    cold) dd of="$directory/data" oflag=nocache conv=notrunc,fdatasync count=0 2>/dev/null ;;
+    warm) cat "$where/data" >/dev/null ;;
+    cold) dd of="$where/data" oflag=nocache conv=notrunc,fdatasync count=0 2>/dev/null ;;
     esac
 }
 
@@ -61,10 +93,11 @@ measure_startup() {
 
 # run SIDE WHERE BEFORE ARGUMENTS: one run of a cell
 run() {
-    local where=$directory arguments=$4
-    [ "$2" = disk ] || where=$memory
+    local where arguments=$4 also=
+    where=$(place "$2")
     case $arguments in
-    *--filename=new*) arguments="--size=$((4 * size))m $arguments" ;;
+    *--filename=appended*) also=$top/build/tests/bench/append.so ;;&
+    *--filename=*) arguments="--size=$((4 * size))m $arguments" ;;
     *) arguments="--filename=data --size=${size}m $arguments" ;;
     esac
     prepare "$2" "$3"

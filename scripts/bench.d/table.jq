@@ -1,10 +1,10 @@
 # table.jq - results.json as Markdown (jq -r). With --arg only summary: the closing lines alone.
 
-def fixed($digits): (. * pow(10; $digits) | round | tostring)
+def fixed($digits): (if . < 0 then "-" else "" end) + (. * pow(10; $digits) | round | fabs | tostring
     | if $digits == 0 then . else
         (if length <= $digits then "0" * ($digits + 1 - length) + . else . end)
-        | .[:-$digits] + "." + .[-$digits:] end;
-def number: if . == null then "–" elif . >= 100 then fixed(0) elif . >= 10 then fixed(1)
+        | .[:-$digits] + "." + .[-$digits:] end);
+def number: if . == null then "–" elif . < 0 then fixed(2) elif . >= 100 then fixed(0) elif . >= 10 then fixed(1)
     else fixed(2) end;
 def spread: if . == null then "–" else
     (.median | number) + if .min == .max then "" else " (\(.min | number)–\(.max | number))" end end;
@@ -16,21 +16,26 @@ def sides: ["glibc", "shim", "libaio", "io_uring", "psync"];
 def per_side(f): (["cell"] + sides | header), (.cells[] | .median as $m
     | [.name] + (sides | map($m[.] | if . == null then "–" else f end)) | row);
 
-def counted($pairs; $what): "\(.count) \($what): \(.below) below 1.0 "
+def counted($pairs; $what; $over): "\(.count) \($what): \(.below) below 1.0 "
     + if $pairs == 1 then "in the one pair" else "in every pair, \(.medians_below)"
     + " median\(if .medians_below == 1 then "" else "s" end) below 1.0" end
-    + ", geometric mean \(.geometric_mean | number) × glibc";
+    + ", geometric mean \(.geometric_mean | number) × \($over)";
 def summary: .about.pairs as $pairs | .summary
-    | (.cells | select(.count > 0) | counted($pairs; "cells")),
-      (.figures | select(.count > 0) | counted($pairs; "figures of the microbenchmarks"));
+    | (.best | select(.count > 0) | counted($pairs; "cells"; "the best native engine")),
+      (.async | select(.count > 0) | counted($pairs; "cells"; "the best asynchronous one")),
+      (.cells | select(.count > 0) | counted($pairs; "cells"; "glibc")),
+      (.figures | select(.count > 0) | counted($pairs; "figures of the microbenchmarks"; "glibc"));
 
+def over: if . == null then "–" else "\(spread) \(.engine)" end;
 def cells:
     "## fio", "",
-    "IOPS; ratios are \(if .about.pairs == 1 then "those of one pair" else "medians of the pairs (min–max)" end).", "",
-    (["cell", "glibc", "shim", "shim / glibc", "shim / libaio", "shim / io_uring", "shim / psync"]
-        | header),
-    (.cells[] | [.name, (.median.glibc.iops | fixed(0)), (.median.shim.iops | fixed(0)),
-        (.ratio | spread), (.native["libaio", "io_uring", "psync"] | .median | number)] | row),
+    "Ratios of IOPS, but for CPU time, are \(if .about.pairs == 1 then "those of one pair" else "medians of the pairs (min–max)" end).",
+    "Best: the native engine that made the most in the median. psync: one thread where memory is the limit or the depth is 1, else 16.", "",
+    (["cell", "shim / best", "shim / best asynchronous", "shim / glibc", "CPU time: shim / glibc",
+        "shim / libaio", "shim / io_uring", "shim / psync", "shim IOPS", "glibc IOPS"] | header),
+    (.cells[] | [.name, (.best, .async | over), (.ratio, .cpu_ratio | spread),
+        (.native["libaio", "io_uring", "psync"] | .median | number),
+        (.median["shim", "glibc"].iops | fixed(0))] | row),
     "", "Latency from submission to completion, p50 / p99, µs:", "",
     per_side("\(.p50_us | number) / \(.p99_us | number)"),
     "", "CPU time, µs, and context switches per request, of the whole process:", "",

@@ -17,8 +17,14 @@ has '.cells | length == 2'
 has '.cells | all(.ratio.median > 0 and .native.libaio.median > 0 and (.runs.glibc | length) == 1)'
 has '.cells[].median["glibc", "shim", "libaio", "io_uring", "psync"] | .iops > 0 and .p50_us > 0
     and .p99_us >= .p50_us and .cpu_us >= 0 and .switches >= 0'
+has '.cells | all(.best.median > 0 and .best.engine and (.async.engine == "libaio" or .async.engine == "io_uring")
+    and .best.median <= .async.median and .cpu_ratio.median >= 0)'
+has '.summary | .best.count == 2 and .best.geometric_mean > 0 and .async.geometric_mean >= .best.geometric_mean'
 has '.summary.cells | .count == 2 and has("below") and has("medians_below") and .geometric_mean > 0'
-grep -q '^2 cells: [012] below 1.0 in the one pair, geometric' table || fail "no summary: $(cat table)"
+for over in 'the best native engine' 'the best asynchronous one' glibc; do
+    grep -q "^2 cells: [012] below 1.0 in the one pair, geometric mean [0-9.]* × $over\$" table || fail "no summary: $(cat table)"
+done
+grep -q '^| cell | shim / best |' table || fail "another first ratio: $(cat table)"
 ! grep '–[0-9]' table || fail "ranges of one pair"
 cmp table out/results.md
 grep -q '</svg>' out/ratios-cells.svg || fail "no bar chart"
@@ -52,7 +58,7 @@ done
 
 # one pair more, and there are ranges; --quick has no microbenchmarks, though their names match, too
 "$bench" --quick --pairs 2 --dir files --cells 'm' --help >help
-grep -q -- '--quick .*no microbenchmarks' help && grep -q 'minutes, where' help && grep -q -- '--out DIR' help || fail "$(cat help)"
+grep -q -- '--quick .*microbenchmarks' help && grep -q 'minutes, where' help && grep -q -- '--out DIR' help || fail "$(cat help)"
 "$bench" --quick --pairs 2 --dir files --cells 'tmpfs direct randread 4k d32' --out out >table 2>log || fail "two pairs: $(cat log)"
 grep -q '^1 cells: [01] below 1.0 in every pair' table && grep -q '[0-9]–[0-9]' table || fail "two pairs: $(cat table)"
 status=0
