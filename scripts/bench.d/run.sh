@@ -105,11 +105,11 @@ run() {
     fio_json "$1" "$where" "$seconds" $arguments
 }
 
-# run_micro SIDE NAME: one run of tests/bench/NAME.c, a line of JSON for each figure
+# run_micro SIDE NAME ARGUMENT...: one run of tests/bench/NAME.c, a line of JSON for each figure
 run_micro() {
     local preload=
     [ "$1" = glibc ] || preload=$top/build/libkaio.so
-    (cd "$directory" && LD_PRELOAD=$preload exec timeout --foreground 60 "$top/build/tests/bench/$2") \
+    (cd "$directory" && LD_PRELOAD=$preload exec timeout --foreground 60 "$top/build/tests/bench/$2" "${@:3}") \
         >"$directory/figures" || {
         echo "bench: tests/bench/$2 failed under $1" >&2
         return 1

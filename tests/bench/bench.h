@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -40,6 +41,19 @@ static inline double now_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+/* CPU time of all threads of this process, and of the children that it has waited for. */
+static inline double cpu_ns(void) {
+    static const int whose[] = {RUSAGE_SELF, RUSAGE_CHILDREN};
+    double sum = 0;
+    for (int i = 0; i < 2; i++) {
+        struct rusage use;
+        getrusage(whose[i], &use);
+        sum += (double)(use.ru_utime.tv_sec + use.ru_stime.tv_sec) * 1e9 +
+               (double)(use.ru_utime.tv_usec + use.ru_stime.tv_usec) * 1e3;
+    }
+    return sum;
 }
 
 /* The time that one figure may take, given its usual one. */

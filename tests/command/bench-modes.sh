@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# What scripts/bench measures beside cells, in its shortest form: patterns of programs. It runs, its
+# results have what they should have, and nothing is left behind.
+set -eu
+bench=$TESTS_TOP/scripts/bench
+fail() { echo "$1"; exit 1; }
+has() { # FILTER, over results.json
+    jq -e "$1" out/results.json >/dev/null || fail "results.json: not $1: $(head -c 600 out/results.json)"
+}
+measure() { # ARGUMENT...
+    "$bench" --quick --dir files --out out "$@" >table 2>log || fail "bench $*: $(cat log)"
+}
+mkdir files
+touch stamp
+
+measure --patterns
+has '.figures | length == 30 and all(.name | startswith("pattern "))'
+has '.figures | map(select(.name | endswith(", CPU time"))) | length == 15 and all(.unit == "us" and .ratio.median > 0)'
+
+for wrong in '--patterns --cells nosuch' '--patterns --fast'; do
+    status=0
+    # shellcheck disable=SC2086 # several words
+    "$bench" --quick --dir files --out out $wrong >table 2>log || status=$?
+    [ $status = 2 ] && [ "$(wc -l <log)" = 1 ] || fail "bench $wrong: $status $(cat log)"
+done
+left=$(find files /dev/shm -maxdepth 1 -name 'kaio-bench.*' -newer stamp)
+[ -z "$left" ] || fail "left behind: $left"
