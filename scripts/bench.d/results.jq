@@ -28,6 +28,7 @@ def cell:
     | ($sides | map_values(map(.iops))) as $iops
     | ($sides | map_values(map(.cpu_us))) as $cpu
     | {name: $first.cell, where: $first.where, before: $first.before, arguments: $first.arguments,
+        way: $first.way,
         best: over($iops; best($iops; ["libaio", "io_uring", "psync"])),
         async: over($iops; best($iops; ["libaio", "io_uring"])),
         ratio: (pairwise($iops.shim; $iops.glibc) | spread),
@@ -36,7 +37,7 @@ def cell:
         median: ($sides | map_values(. as $runs
             | reduce ("iops", "p50_us", "p99_us", "cpu_us", "switches") as $key ({};
                 .[$key] = ($runs | map(.[$key]) | median)))),
-        runs: ($sides | map_values(map(del(.cell, .where, .before, .arguments, .side, .pair))))};
+        runs: ($sides | map_values(map(del(.cell, .where, .before, .arguments, .way, .side, .pair))))};
 
 # "NAME native" is beside NAME: the same figure of the kernel's own interface
 def figure($native):
@@ -59,10 +60,12 @@ map(select(.figure)) as $figures
 | ($figures | map(select(.figure | endswith(" native"))) | groups(.figure)
     | map({key: .[0].figure, value: (map(.value) | median)}) | from_entries) as $native
 | {about: $about,
-    cells: (map(select(.cell)) | groups(.cell) | map(cell)),
+    cells: (map(select(.cell and .way == "")) | groups(.cell) | map(cell)),
+    busy: (map(select(.cell and .way != "")) | groups(.cell) | map(cell)),
     figures: ($figures | map(select(.figure | endswith(" native") | not)) | groups(.figure)
         | map(figure($native))),
     plots: (map(select(.plot)) | groups(.plot)
         | map({name: .[0].plot, points: map({depth, side, iops, p50_us, p99_us, cpu_us, switches})}))}
 | .summary = {cells: (.cells | summary(.ratio)), figures: (.figures | summary(.ratio)),
-    best: (.cells | summary(.best)), async: (.cells | summary(.async))}
+    best: (.cells | summary(.best)), async: (.cells | summary(.async)),
+    busy: (.busy | summary(.ratio) + {cpu_above: map(select(.cpu_ratio.median > 1.1)) | length})}

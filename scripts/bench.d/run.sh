@@ -40,6 +40,7 @@ lay_out() {
 # taken_down: what lay_out() has made
 taken_down() {
     local where
+    busy_taken_down
     for where in xfs btrfs; do ! mountpoint -q "$directory/$where" || umount "$directory/$where"; done
     [ -z "${device-}" ] || losetup -d "$device"
     rm -rf "$directory" "$memory"
@@ -64,7 +65,7 @@ prepare() {
 # fio calls completion latency would leave out what an engine does while it submits.
 fio_json() {
     # shellcheck disable=SC2034 # used by fio_side()
-    local around=(time -q -o "$directory/usage" -f '%U %S %c %w')
+    local around=("${within[@]}" time -q -o "$directory/usage" -f '%U %S %c %w')
     if ! fio_side "$@" --lat_percentiles=1 --clat_percentiles=0 --output-format=json \
         --output="$directory/fio.json"; then
         echo "bench: fio failed ($*): $(tail -n 1 "$2/fio.err")" >&2
@@ -91,18 +92,22 @@ measure_startup() {
     startup=$(tail -n 1 "$directory/usage")
 }
 
-# run SIDE WHERE BEFORE ARGUMENTS: one run of a cell
+# run SIDE WHERE BEFORE ARGUMENTS WAY: one run of a cell; on a busy host, if a WAY is given
 run() {
-    local where arguments=$4 also=
+    local where arguments status=0 also=
     where=$(place "$2")
+    arguments=$(busy_arguments "$5" "$4")
     case $arguments in
     *--filename=appended*) also=$top/build/tests/bench/append.so ;;&
     *--filename=*) arguments="--size=$((4 * size))m $arguments" ;;
     *) arguments="--filename=data --size=${size}m $arguments" ;;
     esac
     prepare "$2" "$3"
+    busy_begin "$5"
     # shellcheck disable=SC2086 # several arguments
-    fio_json "$1" "$where" "$seconds" $arguments
+    fio_json "$1" "$where" "$seconds" $arguments || status=$?
+    busy_end
+    return $status
 }
 
 # run_micro SIDE NAME ARGUMENT...: one run of tests/bench/NAME.c, a line of JSON for each figure

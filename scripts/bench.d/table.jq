@@ -24,6 +24,8 @@ def summary: .about.pairs as $pairs | .summary
     | (.best | select(.count > 0) | counted($pairs; "cells"; "the best native engine")),
       (.async | select(.count > 0) | counted($pairs; "cells"; "the best asynchronous one")),
       (.cells | select(.count > 0) | counted($pairs; "cells"; "glibc")),
+      (.busy | select(.count > 0) | counted($pairs; "cells on a busy host"; "glibc")
+          + "; \(.cpu_above) with more than 1.1 × its CPU time"),
       (.figures | select(.count > 0) | counted($pairs; "figures of the microbenchmarks"; "glibc"));
 
 def over: if . == null then "–" else "\(spread) \(.engine)" end;
@@ -48,11 +50,20 @@ def figures:
     (.figures[] | [.name, .unit, (.median.glibc | number), (.median.shim | number),
         (.ratio | spread), (.native, .native_ratio | number)] | row);
 
+def busy:
+    "## On a busy host", "",
+    "Busy loops: one on each CPU. Half a CPU: by a control group. 64 processes: one request each.", "",
+    (["cell", "shim / glibc", "CPU time: shim / glibc", "shim IOPS", "glibc IOPS", "shim CPU µs",
+        "glibc CPU µs"] | header),
+    (.busy[] | [.name, (.ratio, .cpu_ratio | spread), (.median["shim", "glibc"].iops | fixed(0)),
+        (.median["shim", "glibc"].cpu_us | number)] | row);
+
 if $only == "summary" then summary else
     (.about | "`\(.command)`, \(.date)", "",
         "\(.machine); \(if .pairs == 1 then "one run" else "medians of \(.pairs) alternating runs" end), fio's of \(.seconds) s.",
         ""),
     (if .cells == [] then empty else cells, "" end),
+    (if .busy == [] then empty else busy, "" end),
     (if .figures == [] then empty else figures, "" end),
     summary
 end

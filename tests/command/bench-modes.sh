@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# What scripts/bench measures beside cells, in its shortest form: patterns of programs. It runs, its
-# results have what they should have, and nothing is left behind.
+# What scripts/bench measures beside cells, in its shortest form: a busy host and patterns of programs. It runs, its results have what they should have, and nothing is left behind.
 set -eu
 bench=$TESTS_TOP/scripts/bench
 fail() { echo "$1"; exit 1; }
@@ -13,11 +12,21 @@ measure() { # ARGUMENT...
 mkdir files
 touch stamp
 
+measure --busy --cells ': tmpfs direct randread 4k d32'
+ways='["64 processes", "busy loops", "half a CPU", "one CPU"]'
+if grep '^half a CPU: left out' log; then ways='["64 processes", "busy loops", "one CPU"]'; fi
+has "(.busy | map(.way) | sort) == $ways and .cells == []"
+has '.busy | all(.ratio.median > 0 and .cpu_ratio.median > 0 and .native == {})'
+has '.summary.busy | .count > 2 and has("cpu_above")'
+grep -q '^| one CPU: tmpfs direct randread 4k d32 |' table || fail "no row: $(cat table)"
+grep -q '^[34] cells on a busy host: .* × glibc; [0-4] with more than 1.1 × its CPU time' table || fail "$(cat table)"
+! compgen -G '/sys/fs/cgroup/cpu/kaio-bench.*' && ! compgen -G '/sys/fs/cgroup/kaio-bench.*' || fail "a control group is left"
+
 measure --patterns
 has '.figures | length == 30 and all(.name | startswith("pattern "))'
 has '.figures | map(select(.name | endswith(", CPU time"))) | length == 15 and all(.unit == "us" and .ratio.median > 0)'
 
-for wrong in '--patterns --cells nosuch' '--patterns --fast'; do
+for wrong in '--busy --patterns' '--patterns --cells nosuch' '--busy --cells nosuch'; do
     status=0
     # shellcheck disable=SC2086 # several words
     "$bench" --quick --dir files --out out $wrong >table 2>log || status=$?
