@@ -30,3 +30,14 @@ depths() {
     [ ! -s "$directory/plotted" ] || drawn depth depth "Stock fio: requests of 4 KiB a second over queue depth, one file" \
         "$(about .machine)" names="$(jq -r '.plots | map("\u0027\(.name | sub("rand"; "random ") | . + "s")\u0027") | join(" ")' "$out/results.json")"
 }
+
+# curves: CPU time of a request over a size, a plot for each axis
+curves() {
+    local name
+    jq -r '.growth[].name' "$out/results.json" | while read -r name; do
+        jq -r --arg name "$name" '.growth[] | select(.name == $name).points[] | select(.size > 0)
+            | [.size, .glibc // "NaN", .shim // "NaN"] | @tsv' "$out/results.json" >"$directory/curve"
+        gnuplot -e "name='$name'; data='$directory/curve'; svg='$out/growth-${name// /-}.svg'" \
+            "$top/scripts/bench.d/growth.gp"
+    done
+}

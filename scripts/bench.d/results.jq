@@ -50,6 +50,19 @@ def figure($native):
         native_ratio: quotient($native[$first.figure + " native"]; $values.shim | median),
         runs: $values};
 
+# the straight line through points: [slope, its value at 0]
+def line: select(length > 1) | length as $n | (map(.[0]) | add / $n) as $x | (map(.[1]) | add / $n) as $y
+    | ((map((.[0] - $x) * (.[1] - $y)) | add) / (map((.[0] - $x) | . * .) | add)) as $slope
+    | [$slope, $y - $slope * $x];
+
+# CPU time over size: slope of the logarithms
+def slope(f): map(select(.size > 0 and f != null and f > 0) | [.size, f] | map(log)) | [line] | .[0][0];
+def axis: {name: .[0].growth, points: (groups(.size | tostring) | map(by_side as $sides
+        | ($sides | map_values(map(.ns))) as $ns
+        | {size: .[0].size, ratio: (pairwise($ns.glibc; $ns.shim) | spread)}
+            + ($ns | map_values(median))))}
+    | .slope = {glibc: (.points | slope(.glibc)), shim: (.points | slope(.shim))};
+
 # below: its whole spread is below 1
 def summary(f): map(f | select(. != null)) | {count: length,
     below: map(select(.max < 1)) | length,
@@ -62,10 +75,12 @@ map(select(.figure)) as $figures
 | {about: $about,
     cells: (map(select(.cell and .way == "")) | groups(.cell) | map(cell)),
     busy: (map(select(.cell and .way != "")) | groups(.cell) | map(cell)),
+    growth: (map(select(.growth)) | groups(.growth) | map(axis)),
     figures: ($figures | map(select(.figure | endswith(" native") | not)) | groups(.figure)
         | map(figure($native))),
     plots: (map(select(.plot)) | groups(.plot)
         | map({name: .[0].plot, points: map({depth, side, iops, p50_us, p99_us, cpu_us, switches})}))}
 | .summary = {cells: (.cells | summary(.ratio)), figures: (.figures | summary(.ratio)),
     best: (.cells | summary(.best)), async: (.cells | summary(.async)),
-    busy: (.busy | summary(.ratio) + {cpu_above: map(select(.cpu_ratio.median > 1.1)) | length})}
+    busy: (.busy | summary(.ratio) + {cpu_above: map(select(.cpu_ratio.median > 1.1)) | length}),
+    growth: (.growth | {count: length, above: map(select(.slope.shim > 0.1)) | length})}

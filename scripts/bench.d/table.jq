@@ -26,7 +26,8 @@ def summary: .about.pairs as $pairs | .summary
       (.cells | select(.count > 0) | counted($pairs; "cells"; "glibc")),
       (.busy | select(.count > 0) | counted($pairs; "cells on a busy host"; "glibc")
           + "; \(.cpu_above) with more than 1.1 × its CPU time"),
-      (.figures | select(.count > 0) | counted($pairs; "figures of the microbenchmarks"; "glibc"));
+      (.figures | select(.count > 0) | counted($pairs; "figures of the microbenchmarks"; "glibc")),
+      (.growth | select(.count > 0) | "\(.count) \(if .count == 1 then "axis" else "axes" end): \(.above) on which the cost grows by a slope above 0.1");
 
 def over: if . == null then "–" else "\(spread) \(.engine)" end;
 def cells:
@@ -58,6 +59,15 @@ def busy:
     (.busy[] | [.name, (.ratio, .cpu_ratio | spread), (.median["shim", "glibc"].iops | fixed(0)),
         (.median["shim", "glibc"].cpu_us | number)] | row);
 
+def growth:
+    "## Growth", "",
+    "CPU time of a request, ns. Slope: of the logarithms, by least squares; 0 is flat, 1 is in proportion.", "",
+    (["axis", "slope of the shim", "slope of glibc"] | header),
+    (.growth[] | [.name, (.slope["shim", "glibc"] | if . then fixed(2) else "–" end)] | row), "",
+    (["axis", "size", "glibc", "shim", "glibc / shim"] | header),
+    (.growth[] | .name as $name | .points[]
+        | [$name, (.size | tostring), (.glibc, .shim | number), (.ratio | spread)] | row);
+
 if $only == "summary" then summary else
     (.about | "`\(.command)`, \(.date)", "",
         "\(.machine); \(if .pairs == 1 then "one run" else "medians of \(.pairs) alternating runs" end), fio's of \(.seconds) s.",
@@ -65,5 +75,6 @@ if $only == "summary" then summary else
     (if .cells == [] then empty else cells, "" end),
     (if .busy == [] then empty else busy, "" end),
     (if .figures == [] then empty else figures, "" end),
+    (if .growth == [] then empty else growth, "" end),
     summary
 end

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What scripts/bench measures beside cells, in its shortest form: a busy host and patterns of programs. It runs, its results have what they should have, and nothing is left behind.
+# What scripts/bench measures beside cells, in its shortest form: a busy host, patterns of programs,
+# growth. It runs, its results have what they should have, and nothing is left behind.
 set -eu
 bench=$TESTS_TOP/scripts/bench
 fail() { echo "$1"; exit 1; }
@@ -26,7 +27,24 @@ measure --patterns
 has '.figures | length == 30 and all(.name | startswith("pattern "))'
 has '.figures | map(select(.name | endswith(", CPU time"))) | length == 15 and all(.unit == "us" and .ratio.median > 0)'
 
-for wrong in '--busy --patterns' '--patterns --cells nosuch' '--busy --cells nosuch'; do
+measure --growth --cells 'growth threads waiting'
+has '.growth | map(.name) == ["threads waiting on sockets"]'
+has '.growth | all((.points | map(.size)) == [1, 4, 16, 64] and (.points | all(.glibc > 0 and .shim > 0)))'
+has '.growth | all(.slope | .glibc and .shim)'
+grep -q '^1 axis: [01] on which' table && grep -q '^| threads waiting on sockets | 64 |' table || fail "$(cat table)"
+grep -q '</svg>' out/growth-threads-waiting-on-sockets.svg || fail "no plot"
+# the other axes, at a size where glibc cannot go on
+"$TESTS_TOP/build/tests/bench/growth" >axes
+while IFS=$'\t' read -r axis _; do
+    case $axis in
+    "threads waiting"*) continue ;;
+    esac
+    ns=$(cd files && BENCH_QUICK=1 LD_PRELOAD=$KAIO_LIB "$TESTS_TOP/build/tests/bench/growth" "$axis" 30)
+    [[ $ns =~ ^[1-9][0-9.]*(e\+[0-9]+)?$ ]] || fail "growth $axis: '$ns'"
+done <axes
+rm files/bench.data
+
+for wrong in '--busy --growth' '--patterns --cells nosuch' '--growth --cells nosuch' '--busy --cells nosuch'; do
     status=0
     # shellcheck disable=SC2086 # several words
     "$bench" --quick --dir files --out out $wrong >table 2>log || status=$?

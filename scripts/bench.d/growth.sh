@@ -1,0 +1,41 @@
+# growth.sh - sourced by bench: the runs of tests/bench/growth.c (--growth).
+# Needs $top $directory $pairs $pattern and bench's functions.
+# shellcheck shell=bash disable=SC2154
+
+# growth: each axis that the pattern names, from its least size on. A side that does not come to an
+# end in time, or that fails, has no larger sizes.
+growth() {
+    local axis sizes size pair side gone found=
+    while IFS=$'\t' read -r axis sizes <&3; do
+        [[ "growth $axis" == *"$pattern"* ]] || continue
+        found=1 gone=' '
+        for size in $sizes; do
+            for pair in $(seq "$pairs"); do
+                for side in glibc shim; do
+                    [[ $gone != *" $side "* ]] || continue
+                    progress "growth $axis: $size, pair $pair of $pairs, $side"
+                    run_in_time "$side" growth "$axis" "$size" >"$directory/run" || {
+                        finished "growth $axis: $side cannot do $size: $(tail -n 1 "$directory/failed")"
+                        gone+="$side "
+                        continue
+                    }
+                    jq -nc '$ARGS.named' --arg growth "$axis" --argjson size "$size" --arg side "$side" \
+                        --argjson pair "$pair" --argjson ns "$(cat "$directory/run")" >>"$runs"
+                done
+            done
+        done
+        finished "growth $axis: done"
+    done 3< <("$top/build/tests/bench/growth")
+    [ "$found" ] || refuse "no axis's name contains '$pattern'"
+}
+
+# run_in_time SIDE PROGRAM ARGUMENT...
+run_in_time() {
+    local preload='' limit=60 status=0
+    [ -z "${BENCH_QUICK-}" ] || limit=10
+    [ "$1" = glibc ] || preload=$top/build/libkaio.so
+    (cd "$directory" && LD_PRELOAD=$preload exec timeout --foreground -k 1 $limit \
+        "$top/build/tests/bench/$2" "${@:3}") 2>"$directory/failed" || status=$?
+    [ $status -lt 124 ] || echo "not within $limit s" >"$directory/failed"
+    return $status
+}
