@@ -153,11 +153,20 @@ analyze-cppcheck:
 BENCHES = $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
 
 # The microbenchmarks, and what they preload; scripts/bench runs them.
-bench: $(BENCHES) $(B)/tests/bench/append.so
+bench: $(BENCHES) $(B)/tests/bench/append.so $(B)/tests/bench/libkaio-holds.so
 
 $(B)/tests/bench/append.so: tests/bench/preload/append.c Makefile $(B)/found
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -Wall -Wextra -Werror -fPIC -shared -o $@ $<
+
+# The library, with its lock wrapped by what counts.
+$(B)/tests/bench/holds.o: tests/bench/preload/holds.c $(HEADERS) Makefile $(B)/found
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(KAIO_CFLAGS) -c -o $@ $<
+$(B)/tests/bench/libkaio-holds.so: $(OBJECTS) $(B)/tests/bench/holds.o shim/local.map
+	$(CC) $(CFLAGS) $(LDFLAGS) $(KAIO_LDFLAGS) -Wl,--version-script=shim/local.map \
+		-Wl,--wrap=kaio_lock,--wrap=kaio_unlock,--wrap=kaio_stand_aside \
+		-o $@ $(filter %.o,$^) $(if $(GLIBC),$(EARLIER))
 
 $(B)/tests/bench/%: tests/bench/%.c $(wildcard tests/bench/*.h) Makefile $(B)/found
 	@mkdir -p $(@D)

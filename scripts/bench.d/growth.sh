@@ -1,4 +1,4 @@
-# growth.sh - sourced by bench: the runs of tests/bench/growth.c (--growth).
+# growth.sh - sourced by bench: the runs of tests/bench/growth.c (--growth) and of locks.c (--locks).
 # Needs $top $directory $pairs $pattern and bench's functions.
 # shellcheck shell=bash disable=SC2154
 
@@ -29,11 +29,41 @@ growth() {
     [ "$found" ] || refuse "no axis's name contains '$pattern'"
 }
 
-# run_in_time SIDE PROGRAM ARGUMENT...
+# locks: each kind of request, on one thread and on two, with longer and longer holds of the lock
+locks() {
+    local kind pair threads add found=
+    while read -r kind <&3; do
+        [[ "locks $kind" == *"$pattern"* ]] || continue
+        found=1
+        for pair in $(seq "$pairs"); do
+            for add in 0 500 1000 2000 4000; do
+                for threads in 1 2; do
+                    progress "locks $kind: pair $pair of $pairs, $threads threads, + $add ns"
+                    HOLDS_ADD_NS=$add run_in_time tests/bench/libkaio-holds locks "$kind" "$threads" \
+                        >"$directory/run" || {
+                        echo "bench: locks failed ($kind): $(tail -n 1 "$directory/failed")" >&2
+                        exit 1
+                    }
+                    jq -c --raw-input --arg kind "$kind" --argjson threads "$threads" --argjson add $add '
+                        split("\t") | map(tonumber) | {locks: $kind, threads: $threads, add_ns: $add,
+                        rate: .[0], holds: .[1], held_ns: .[2], waited_ns: .[3]}' "$directory/run" >>"$runs"
+                done
+            done
+        done
+        finished "locks $kind: done"
+    done 3< <("$top/build/tests/bench/locks")
+    [ "$found" ] || refuse "no kind's name contains '$pattern'"
+}
+
+# run_in_time SIDE PROGRAM ARGUMENT...: SIDE as in bench, or the path of a library below build
 run_in_time() {
-    local preload='' limit=60 status=0
+    local preload="" limit=60 status=0
     [ -z "${BENCH_QUICK-}" ] || limit=10
-    [ "$1" = glibc ] || preload=$top/build/libkaio.so
+    case $1 in
+    glibc) ;;
+    shim) preload=$top/build/libkaio.so ;;
+    *) preload=$top/build/$1.so ;;
+    esac
     (cd "$directory" && LD_PRELOAD=$preload exec timeout --foreground -k 1 $limit \
         "$top/build/tests/bench/$2" "${@:3}") 2>"$directory/failed" || status=$?
     [ $status -lt 124 ] || echo "not within $limit s" >"$directory/failed"

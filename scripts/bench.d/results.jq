@@ -63,6 +63,27 @@ def axis: {name: .[0].growth, points: (groups(.size | tostring) | map(by_side as
             + ($ns | map_values(median))))}
     | .slope = {glibc: (.points | slope(.glibc)), shim: (.points | slope(.shim))};
 
+# The Universal Scalability Law, X(n) = n X(1) / (1 + s (n - 1) + k n (n - 1)), in which s is the serial
+# share and k what the CPUs cost each other. Two threads tell s + 2k = 2 X(1) / X(2) - 1. Of that
+# s grows with the time for which the lock is held, and k does not. Longer holds tell them apart: a
+# line over the lock's share of a request's time on one thread, whose slope is 1 if that share is s.
+def scaling:
+    (groups(.add_ns | tostring) | map((map(select(.threads == 1)) | {rate: (map(.rate) | median),
+            holds: (map(.holds) | median), held_ns: (map(.held_ns) | median)}) as $one
+        | (map(select(.threads == 2)) | {rate: (map(.rate) | median), waited_ns: (map(.waited_ns) | median),
+            held_ns: (map(.held_ns) | median)}) as $two
+        | {add_ns: .[0].add_ns, one: $one, two: $two, gain: ($two.rate / $one.rate),
+            share: ($one.holds * $one.held_ns * $one.rate / 1e9)})) as $points
+    | ($points[0]) as $first
+    | ($points | map([.share, 2 / .gain - 1]) | [line] | .[0]) as $line
+    | (if $line then [0, $line[1] / 2] | max else null end) as $k
+    | {name: .[0].locks, points: $points, line: $line, serial: $first.share, coherence: $k,
+        lock_limit: quotient(1e9; $first.one.holds * $first.one.held_ns),
+        rates: (if $k == null then {} else [1, 2, 8, 64, 256] | map({key: tostring,
+            value: (. * $first.one.rate / (1 + $first.share * (. - 1) + $k * . * (. - 1)))})
+            | from_entries end),
+        peak: (if $k == null or $k == 0 then null else (([0, 1 - $first.share] | max) / $k | sqrt) end)};
+
 # below: its whole spread is below 1
 def summary(f): map(f | select(. != null)) | {count: length,
     below: map(select(.max < 1)) | length,
@@ -76,6 +97,7 @@ map(select(.figure)) as $figures
     cells: (map(select(.cell and .way == "")) | groups(.cell) | map(cell)),
     busy: (map(select(.cell and .way != "")) | groups(.cell) | map(cell)),
     growth: (map(select(.growth)) | groups(.growth) | map(axis)),
+    locks: (map(select(.locks)) | groups(.locks) | map(scaling)),
     figures: ($figures | map(select(.figure | endswith(" native") | not)) | groups(.figure)
         | map(figure($native))),
     plots: (map(select(.plot)) | groups(.plot)

@@ -68,6 +68,18 @@ def growth:
     (.growth[] | .name as $name | .points[]
         | [$name, (.size | tostring), (.glibc, .shim | number), (.ratio | spread)] | row);
 
+def locks:
+    "## The lock", "",
+    "On one thread. Limit: requests per second if the lock were held all the time. Gain: two threads over one, as the lock is held longer by so many ns.", "",
+    (["request", "holds", "ns each", "share of the time", "limit"] + (.locks[0].points | map("gain, + \(.add_ns)"))
+        | header),
+    (.locks[] | [.name, (.points[0].one | .holds, .held_ns | number), (.serial | number), (.lock_limit
+        | if . then fixed(0) else "–" end), (.points[].gain | number)] | row), "",
+    "Requests per second of so many CPUs by the Universal Scalability Law. s: the lock's share. k: from the line of 2 / gain - 1 over that share, whose slope is 1 where the lock is what is waited for.", "",
+    (["request", "slope", "s", "k", "1 CPU", "2", "8", "64", "256", "most at"] | header),
+    (.locks[] | [.name, (.line[0] | number), (.serial, .coherence | if . then fixed(4) else "–" end),
+        (.rates["1", "2", "8", "64", "256"] | if . then fixed(0) else "–" end), (.peak | number)] | row);
+
 if $only == "summary" then summary else
     (.about | "`\(.command)`, \(.date)", "",
         "\(.machine); \(if .pairs == 1 then "one run" else "medians of \(.pairs) alternating runs" end), fio's of \(.seconds) s.",
@@ -76,5 +88,6 @@ if $only == "summary" then summary else
     (if .busy == [] then empty else busy, "" end),
     (if .figures == [] then empty else figures, "" end),
     (if .growth == [] then empty else growth, "" end),
+    (if .locks == [] then empty else locks, "" end),
     summary
 end

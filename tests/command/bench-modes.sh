@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What scripts/bench measures beside cells, in its shortest form: a busy host, patterns of programs,
-# growth. It runs, its results have what they should have, and nothing is left behind.
+# growth, the lock. It runs, its results have what they should have, and nothing is left behind.
 set -eu
 bench=$TESTS_TOP/scripts/bench
 fail() { echo "$1"; exit 1; }
@@ -44,7 +44,13 @@ while IFS=$'\t' read -r axis _; do
 done <axes
 rm files/bench.data
 
-for wrong in '--busy --growth' '--patterns --cells nosuch' '--growth --cells nosuch' '--busy --cells nosuch'; do
+measure --locks --cells 'locks write to memory'
+has '.locks | length == 1 and .[0].name == "write to memory"'
+has '.locks[0] | .points | length == 5 and all(.one.holds > 0.9 and .one.held_ns >= .add_ns and .gain > 0)'
+has '.locks[0] | .serial > 0 and .lock_limit > 0 and .coherence >= 0 and .rates["256"] > 0'
+grep -q '^| write to memory | .* |' table || fail "$(cat table)"
+
+for wrong in '--busy --growth' '--patterns --cells nosuch' '--growth --cells nosuch' '--locks --cells nosuch' '--busy --cells nosuch'; do
     status=0
     # shellcheck disable=SC2086 # several words
     "$bench" --quick --dir files --out out $wrong >table 2>log || status=$?
