@@ -170,7 +170,7 @@ struct KAIO_CHECKED(capability("lock")) kaio_lock {
 };
 extern struct kaio_lock kaio_the_lock;
 struct kaio_process {
-    atomic_bool started;
+    _Alignas(KAIO_LINE) atomic_bool started; /* away from the lock, which others write */
     _Atomic pid_t pid; /* direct.c: without the lock */
 };
 extern struct kaio_process kaio;
@@ -194,8 +194,8 @@ struct kaio_context {
     atomic_uint depth; /* iocbs in the kernel at most; learned downwards. direct.c: a hint */
     /* The process, and how many requests are offered and submitted, and of those how many whose
      * call of direct.c has not returned: one word, so that a call which goes on in a child counts
-     * nothing there. See kaio_load_of(). */
-    _Atomic uint64_t load;
+     * nothing there. See kaio_load_of(). Away from the rest, which hardly ever changes. */
+    _Alignas(KAIO_LINE) _Atomic uint64_t load;
 };
 extern struct kaio_context kaio_context;
 

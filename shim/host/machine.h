@@ -63,6 +63,8 @@
 #define KAIO_AT_V(offset) (long)(offset), (long)((int64_t)(offset) >> 32)
 #endif
 
+#define KAIO_LINE 128 /* of the cache: 64, or 128 (ppc64le, some of arm64) */
+
 /* fstat(2): libc's is a new symbol (glibc 2.33). */
 static inline int kaio_fstat(int fd, struct stat *st) {
 #if defined(__LP64__)
