@@ -163,7 +163,8 @@ LOCKED static bool copy(struct kaio_batch *b) {
     long res[KAIO_BATCH];
     int n = kaio_copy_take(b, batch);
     if (n == 0) return false;
-    if (batch[0]->op == KAIO_WRITE) kaio_raised_before(&b->raised, &b->mask);
+    for (int i = 0; i < n; i++)
+        if (batch[i]->op == KAIO_WRITE) kaio_raised_before(&b->raised, &b->mask);
     kaio_unlock();
     kaio_copy(batch, res, n);
     kaio_lock();

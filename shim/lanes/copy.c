@@ -71,14 +71,13 @@ long kaio_copy_stream(struct kaio_req *req) {
     return copy(req->op, req->iocb.aio_fildes, rest->buf, rest->nbytes, -1, false);
 }
 
-/* The first, and of the same list what continues it: one call for all. */
+/* Some of a list, or what one call asks for: 0: there is none. */
 int kaio_copy_take(struct kaio_batch *b, struct kaio_req *batch[KAIO_BATCH]) {
     struct kaio_req *req;
     size_t bytes = 0;
     int n = 0;
-    while (n < KAIO_BATCH && (req = TAILQ_FIRST(&b->copy))) {
+    while (n < KAIO_BATCH && bytes < KAIO_BATCH_BYTES && (req = TAILQ_FIRST(&b->copy))) {
         bytes += req->iocb.u.c.nbytes;
-        if (n > 0 && (bytes > KAIO_BATCH_BYTES || !kaio_req_continues(batch[n - 1], req))) break;
         TAILQ_REMOVE(&b->copy, req, link);
         batch[n++] = req;
     }
@@ -98,33 +97,36 @@ static void learn(struct kaio_req *req, long res, uint64_t took_ns) {
     }
 }
 
-/* Answers how many have a result; the last of them may be an error, or a part. */
-static int copy_some(struct kaio_req *batch[], long res[], int n) {
+/* The first, and those that continue it, by one call. Answers how many have a result; the last of
+ * them may be an error, or a part. */
+static int copy_some(struct kaio_req *batch[], long res[], int most) {
     struct iovec iov[KAIO_BATCH];
     const struct iocb *first = &batch[0]->iocb;
-    for (int i = 0; i < n; i++)
-        iov[i] = (struct iovec){batch[i]->iocb.u.c.buf, batch[i]->iocb.u.c.nbytes};
+    int n = 0, some = 0;
+    do {
+        iov[n] = (struct iovec){batch[n]->iocb.u.c.buf, batch[n]->iocb.u.c.nbytes};
+        n++;
+    } while (n < most && kaio_req_continues(batch[n - 1], batch[n]));
     uint64_t begin = kaio_now_ns();
     long r = copy_all(batch[0]->op, first->aio_fildes, iov, n, first->u.c.offset,
                       batch[0]->file->memory);
     uint64_t took_ns = (kaio_now_ns() - begin) / (unsigned)n;
-    int some = 0;
     do {
         long all = (long)iov[some].iov_len;
         res[some] = r < all ? r : all;
-        learn(batch[some++], r < all ? r : all, took_ns);
+        learn(batch[some], res[some], took_ns);
+        some++;
         r -= all;
     } while (r > 0);
     return some;
 }
 
-/* res: bytes or -errno of each. Behind one that is not whole each is tried by itself. */
+/* res: bytes or -errno of each */
 void kaio_copy(struct kaio_req *batch[], long res[], int n) {
-    if (batch[0]->in_line) {
-        res[0] = kaio_copy_stream(batch[0]);
-        return;
+    for (int i = 0; i < n;) {
+        if (batch[i]->in_line) res[i] = kaio_copy_stream(batch[i]), i++;
+        else i += copy_some(batch + i, res + i, n - i);
     }
-    for (int i = copy_some(batch, res, n); i < n; i++) copy_some(batch + i, res + i, 1);
 }
 
 /* What is in memory is copied; for the rest the kernel begins to read before it declines. */
