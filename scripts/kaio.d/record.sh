@@ -59,4 +59,4 @@ if [ -e "$file" ] || [ -L "$file" ]; then
     rm -f "$file" || fail 125 "$file cannot be replaced; choose another name with -o"
 fi
 export KAIO_RECORD="$file"
-exec "$tools/kaio-record" "$file" "$0" run -- "$@"
+exec "$tools/kaio-record" "$file" "$(readlink -f "$0")" run -- "$@"
