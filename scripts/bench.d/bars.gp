@@ -7,7 +7,7 @@ set datafile separator "\t"
 stats data using 1 name "at" nooutput
 stats data using 4 name "low" nooutput
 stats data using 5 name "high" nooutput
-set terminal svg size 800,(140 - 22 * at_min) font "sans-serif,14"
+set terminal svg size 800,(190 - 22 * at_min) font "sans-serif,14"
 set title what."\n{/*0.85 ".about."}" textcolor rgb grey offset -12
 set xlabel "times as good as glibc, logarithmic; the line is the range of the pairs" textcolor rgb grey offset -12
 set logscale x
