@@ -26,8 +26,10 @@ B := $(B)/debug
 CPPFLAGS += -DKAIO_DEBUG
 endif
 FORTIFY ?= 2
+# make WERROR=1: a warning is an error, as in CI; another compiler may have warnings of its own.
+WARNINGS = -Wall -Wextra $(if $(WERROR),-Werror)
 KAIO_CFLAGS = -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -ftls-model=initial-exec \
-	-Ishim -Wall -Wextra -Werror -Wno-psabi -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=$(FORTIFY) -pthread
+	-Ishim $(WARNINGS) -Wno-psabi -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=$(FORTIFY) -pthread
 KAIO_LDFLAGS = -shared -pthread -Wl,-z,relro,-z,now,-z,noexecstack,-soname,$(@F)
 # Where the calls are before glibc 2.34: a program without librt may load a plug-in that is linked with it. musl has
 # all in one.
@@ -74,7 +76,7 @@ $(RECORDER:%=$(B)/record/%.o): $(HEADERS) Makefile $(B)/found
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) $(KAIO_CFLAGS) -DFD_MARK=62 -c -o $@ $(filter %.c,$^)
 
-TOOL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -Ishim -Wall -Wextra -Werror -DKAIO_VERSION='"$(VERSION)"'
+TOOL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -Ishim $(WARNINGS) -DKAIO_VERSION='"$(VERSION)"'
 
 $(B)/kaio-check: tools/kaio-check.c tools/program.c tools/options.c tools/output.c tools/probe.c tools/printable.c
 $(B)/kaio-measure: tools/kaio-measure.c tools/server.c
@@ -114,13 +116,15 @@ build-i386:
 TEST_LIBS ?= -Wl,--as-needed -laio
 $(B)/tests/%: tests/%.c $(filter-out tests/bench/%,$(wildcard tests/*/*.h)) shim/observe/stats.h Makefile $(B)/found
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -std=gnu11 -Wall -Wextra -Werror -Itests/lib -pthread -o $@ $< $(TEST_LIBS)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -std=gnu11 $(WARNINGS) -Itests/lib -pthread -o $@ $< $(TEST_LIBS)
 
 # Static analysis: what is found is an error. A line that is right all the same says so beside it;
 # .clang-tidy says what is not asked.
 ANALYZED = $(SOURCES) $(wildcard record/*.c tools/*.c)
 GCC_ANALYZED = $(ANALYZED:%=build/analyze/%.gcc)
 TIDIED = $(ANALYZED:%=build/analyze/%.tidy)
+
+analyze-gcc analyze-tidy analyze-lock: WERROR = 1
 
 analyze: analyze-gcc analyze-cppcheck analyze-tidy analyze-lock
 
@@ -170,7 +174,7 @@ $(B)/tests/bench/libkaio-holds.so: $(OBJECTS) $(B)/tests/bench/holds.o shim/loca
 
 $(B)/tests/bench/%: tests/bench/%.c $(wildcard tests/bench/*.h) Makefile $(B)/found
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -std=gnu11 -Wall -Wextra -Werror -pthread -o $@ $< -laio
+	$(CC) $(CPPFLAGS) $(CFLAGS) -std=gnu11 $(WARNINGS) -pthread -o $@ $< -laio
 
 # The programs of tests/api in every setting: gcc and libaio are enough. scripts/test is for all.
 check: $(B)/libkaio.so build-debug $(filter $(B)/tests/api/%,$(TESTS))

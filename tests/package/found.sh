@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# What the build finds is part of what it depends on: a header that was not there, other flags. With TEST_LONG and
-# as root README's two commands in README's order in a bare Debian 12: scripts/demo, which builds without
-# <sys/sdt.h>, then scripts/test, which installs it (command/stats looks for the probes).
+# What the build finds is part of what it depends on: a header that was not there, other flags. A warning is an error
+# only with WERROR=1. With TEST_LONG and as root README's two commands in README's order in a bare Debian 12:
+# scripts/demo, which builds without <sys/sdt.h>, then scripts/test, which installs it (command/stats looks for
+# the probes).
 # alone with TEST_LONG: it runs all tests
 set -eu
 fail() { echo "$1"; exit 1; }
@@ -29,6 +30,11 @@ rm include/sys/sdt.h
 [ "$(builds)" = 1 ] && [ "$(probes)" = no ] || fail "the header has gone: $(tail -n 3 log)"
 [ "$(builds CFLAGS=-O1)" = 1 ] || fail "other flags: $(tail -n 3 log)"
 [ "$(builds CFLAGS=-O1)" = 0 ] || fail "built anew for nothing: $(tail -n 3 log)"
+
+echo 'static int unused;' >>tree/shim/core/rule.c
+[ "$(builds CFLAGS=-O1 WERROR=)" = 1 ] && grep -q 'warning: .*unused' log || fail "a warning: $(tail -n 3 log)"
+touch tree/shim/core/rule.c
+if make -C tree CC="$compiler" CFLAGS=-O1 WERROR=1 build/shim/core/rule.o >log 2>&1; then fail "WERROR=1: a warning is no error"; fi
 
 [ "${TEST_LONG-}" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v mmdebstrap >/dev/null; then
