@@ -28,9 +28,12 @@ endif
 FORTIFY ?= 2
 # make WERROR=1: a warning is an error, as in CI; another compiler may have warnings of its own.
 WARNINGS = -Wall -Wextra $(if $(WERROR),-Werror)
+# Of libraries and tools.
+HARDENED = -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=$(FORTIFY)
+HARDENED_LINK = -Wl,-z,relro,-z,now,-z,noexecstack
 KAIO_CFLAGS = -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -ftls-model=initial-exec \
-	-Ishim $(WARNINGS) -Wno-psabi -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=$(FORTIFY) -pthread
-KAIO_LDFLAGS = -shared -pthread -Wl,-z,relro,-z,now,-z,noexecstack,-soname,$(@F)
+	-Ishim $(WARNINGS) -Wno-psabi $(HARDENED) -pthread
+KAIO_LDFLAGS = -shared -pthread $(HARDENED_LINK) -Wl,-soname,$(@F)
 # Where the calls are before glibc 2.34: a program without librt may load a plug-in that is linked with it. musl has
 # all in one.
 EARLIER = -Wl,--push-state,--no-as-needed -l:librt.so.1 -l:libdl.so.2 -Wl,--pop-state
@@ -87,7 +90,8 @@ $(B)/kaio-top: tools/kaio-top.c tools/top.c tools/pages.c tools/json.c tools/pri
 START = -Wl,--wrap=__libc_start_main
 $(TOOLS): tools/start.c $(wildcard tools/*.h) $(HEADERS) Makefile $(B)/found
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) $(LDFLAGS) -o $@ $(filter %.c,$^) $(if $(GLIBC),$(START))
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) -fPIE -pie $(HARDENED) $(LDFLAGS) $(HARDENED_LINK) \
+		-o $@ $(filter %.c,$^) $(if $(GLIBC),$(START))
 
 # A line .\" @--FORM@ becomes the table of options in that form, @VERSION@ the version.
 $(B)/man/%: man/% $(if $(ARCH),build,$(B))/kaio-check Makefile

@@ -1,20 +1,23 @@
 #!/usr/bin/env bash
-# The libraries are bound when they are loaded and read-only from then on, their stack is not executable, no
-# segment is writable and executable, their calls into libc are checked, and malloc() is none of them. What a forked
-# child finds wiped has pages of its own, whatever their size. A program with
-# more rights than its user (AT_SECURE) does not listen to KAIO_*.
+# The libraries and the tools are bound when they are loaded and read-only from then on, their stack is not executable,
+# no segment is writable and executable, the loader chooses where they are, and their calls into libc are checked.
+# malloc() is none of the libraries'. What a forked child finds wiped has pages of its own, whatever their size. A
+# program with more rights than its user (AT_SECURE) does not listen to KAIO_*.
 set -eu
-for library in "$KAIO_LIB" "$TESTS_TOP/build/libkaio-record.so"; do
-    readelf -lW "$library" >segments
-    readelf -dW "$library" >dynamic
-    readelf -W --dyn-syms "$library" >symbols
+for file in "$KAIO_LIB" "$TESTS_TOP"/build/{libkaio-record.so,kaio-check,kaio-measure,kaio-stats,kaio-top}; do
+    echo "$file" # seen if one fails
+    readelf -lW "$file" >segments
+    readelf -dW "$file" >dynamic
+    readelf -W --dyn-syms "$file" >symbols
+    grep -q 'Elf file type is DYN' segments
     grep -q GNU_RELRO segments
     grep -qE 'BIND_NOW|Flags:.*NOW' dynamic
     grep -q '_chk@' symbols
     grep -q '__stack_chk_fail' symbols
     awk '/GNU_STACK/ { print $7 }' segments | grep -qx RW
-    if grep -E ' (malloc|calloc|realloc|reallocarray|free)@' symbols; then exit 1; fi # allocation.c
     if grep -q 'RWE' segments || grep -q TEXTREL dynamic; then exit 1; fi
+    [[ $file == *.so ]] || continue
+    if grep -E ' (malloc|calloc|realloc|reallocarray|free)@' symbols; then exit 1; fi # allocation.c
 done
 readelf -lW "$KAIO_LIB" >segments
 number=$(awk '$2 == "kaio_wiped" && NF == 2 { print $1 + 0 }' segments) # in a segment by itself
