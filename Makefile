@@ -31,8 +31,11 @@ WARNINGS = -Wall -Wextra $(if $(WERROR),-Werror)
 # Of libraries and tools.
 HARDENED = -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=$(FORTIFY)
 HARDENED_LINK = -Wl,-z,relro,-z,now,-z,noexecstack
+# What is built does not depend on where; the compiler believes $PWD, which may lead there by a link.
+export PWD := $(CURDIR)
+ANYWHERE = -fdebug-prefix-map=$(CURDIR)=.
 KAIO_CFLAGS = -std=gnu11 -D_GNU_SOURCE -fPIC -fvisibility=hidden -ftls-model=initial-exec \
-	-Ishim $(WARNINGS) -Wno-psabi $(HARDENED) -pthread
+	-Ishim $(WARNINGS) -Wno-psabi $(HARDENED) $(ANYWHERE) -pthread
 KAIO_LDFLAGS = -shared -pthread $(HARDENED_LINK) -Wl,-soname,$(@F)
 # Where the calls are before glibc 2.34: a program without librt may load a plug-in that is linked with it. musl has
 # all in one.
@@ -90,7 +93,7 @@ $(B)/kaio-top: tools/kaio-top.c tools/top.c tools/pages.c tools/json.c tools/pri
 START = -Wl,--wrap=__libc_start_main
 $(TOOLS): tools/start.c $(wildcard tools/*.h) $(HEADERS) Makefile $(B)/found
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) -fPIE -pie $(HARDENED) $(LDFLAGS) $(HARDENED_LINK) \
+	$(CC) $(CPPFLAGS) $(CFLAGS) $(TOOL_CFLAGS) -fPIE -pie $(HARDENED) $(ANYWHERE) $(LDFLAGS) $(HARDENED_LINK) \
 		-o $@ $(filter %.c,$^) $(if $(GLIBC),$(START))
 
 # A line .\" @--FORM@ becomes the table of options in that form, @VERSION@ the version.
