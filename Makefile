@@ -202,33 +202,40 @@ INSTALLED = $(LIBRARIES:$(B)/%=$(DESTDIR)$(LIBDIR)/%)
 # What kaio needs stands in a directory of its own, with links to the libraries, wherever LIBDIR is.
 COMMANDS = $(DESTDIR)$(PREFIX)/libexec/kaio
 COMPLETION = $(DESTDIR)$(PREFIX)/share/bash-completion/completions/kaio
+MAN = $(DESTDIR)$(PREFIX)/share/man
+DIRECTORIES = $(abspath $(DESTDIR)$(PREFIX)/bin $(dir $(COMMANDS) $(COMPLETION)) $(MAN)/man1 $(MAN)/man7)
 
 install: install-library install-command
 
 # Alone for the programs of another class or architecture, beside those for which kaio is built.
 install-library: $(LIBRARIES)
+	scripts/made note $(abspath $(DESTDIR)$(LIBDIR))
 	install -D -m 644 -t $(DESTDIR)$(LIBDIR) $(LIBRARIES)
 	test -n "$(DESTDIR)" || ldconfig || true # LD_PRELOAD=libkaio.so finds it by name
 
 install-musl: musl
+	scripts/made note $(abspath $(DESTDIR)$(LIBDIR))
 	install -D -m 644 -t $(DESTDIR)$(LIBDIR) build/musl/libkaio-musl.so
 
 install-command: $(TOOLS) $(MANUAL)
+	scripts/made note $(DIRECTORIES)
 	install -D -t $(DESTDIR)$(PREFIX)/bin scripts/kaio
 	install -D -m 644 -t $(COMMANDS) $(filter-out %.bash,$(wildcard scripts/kaio.d/*))
 	install -t $(COMMANDS) $(TOOLS)
 	ln -sfr -t $(COMMANDS) $(INSTALLED)
 	install -D -m 644 scripts/kaio.d/completion.bash $(COMPLETION)
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man1 $(B)/man/kaio.1
-	install -D -m 644 -t $(DESTDIR)$(PREFIX)/share/man/man7 $(B)/man/libkaio.7
+	install -D -m 644 -t $(MAN)/man1 $(B)/man/kaio.1
+	install -D -m 644 -t $(MAN)/man7 $(B)/man/libkaio.7
 
 uninstall: uninstall-library
 	rm -rf $(COMMANDS)
 	rm -f $(DESTDIR)$(PREFIX)/bin/kaio $(COMPLETION)
-	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/kaio.1 $(DESTDIR)$(PREFIX)/share/man/man7/libkaio.7
+	rm -f $(MAN)/man1/kaio.1 $(MAN)/man7/libkaio.7
+	scripts/made remove $(DIRECTORIES)
 
 uninstall-library:
 	rm -f $(INSTALLED) $(DESTDIR)$(LIBDIR)/libkaio-musl.so
+	scripts/made remove $(abspath $(DESTDIR)$(LIBDIR))
 	test -n "$(DESTDIR)" || ldconfig || true
 
 # build/libkaio_VERSION_ARCH.deb and build/kaio_VERSION_ARCH.deb
@@ -248,7 +255,7 @@ dist:
 	git archive --prefix=libkaio-$(VERSION)/ -o build/libkaio-$(VERSION).tar.gz HEAD
 
 clean:
-	rm -rf build
+	rm -rf $(filter-out build/made,$(wildcard build/*))
 
 FORCE:
 

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # make install, and what it installs: the command works from anywhere, also where the tree was moved to;
-# manual and completion say what the command can do; make uninstall leaves nothing.
+# manual and completion say what the command can do; make uninstall leaves nothing but what was there before.
 set -eu
 fail() { echo "$1"; exit 1; }
 root=$PWD/root
 make_() { make -s -C "$TESTS_TOP" "$1" DESTDIR="$root" PREFIX=/opt/kaio LIBDIR=/opt/kaio/lib/x86 >log 2>&1 || fail "make $1: $(cat log)"; }
+mkdir -p root/opt/kaio/bin root/opt/kaio/share/man/man1 # empty, but somebody else's
+find root | sort >before
 make_ install
 mv root moved
 kaio=$PWD/moved/opt/kaio/bin/kaio
@@ -62,5 +64,8 @@ completes true ab --load ./client --grace 3 -- tru
 
 mv moved root
 make_ uninstall
-[ -z "$(find root ! -type d)" ] || fail "uninstall leaves $(find root ! -type d)"
-[ ! -e root/opt/kaio/libexec/kaio ] || fail "uninstall leaves its directory"
+find root | sort | diff before - || fail "uninstall leaves something, or takes what was there before"
+rm -r root
+make_ install
+make_ uninstall
+[ ! -e root ] || fail "uninstall leaves $(find root)"
