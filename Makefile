@@ -47,7 +47,7 @@ OBJECTS = $(SOURCES:%.c=$(B)/%.o)
 # With its own copies of what it needs of shim/host; their descriptors have a mark of their own (fd.c).
 RECORDER = record fd output raised
 
-VERSION = 0.1.0
+VERSION = 0.2.0
 
 TOOLS = $(B)/kaio-check $(B)/kaio-measure $(B)/kaio-record $(B)/kaio-stats $(B)/kaio-top
 MANUAL = $(B)/man/kaio.1 $(B)/man/libkaio.7

@@ -27,7 +27,7 @@ inside() {
 
 # package: the library's and the command's install, and kaio runs a program
 package() {
-    cp "$top"/build/{libkaio,kaio}_*_amd64.deb "$build"
+    cp "$top"/build/{libkaio,kaio}_"$(sed -n 's/^VERSION = //p' "$top/Makefile")"_amd64.deb "$build"
     if ! inside sh -c 'dpkg -i /build/*.deb' >"$build/dpkg" 2>&1; then
         echo "FAIL package: does not install"; sed 's/^/     | /' "$build/dpkg"
     elif inside sh -euc 'cd /var/tmp

@@ -11,9 +11,10 @@ deb() {
     local arch=$1
     shift
     make -s -C "$TESTS_TOP" deb "$@" >log 2>&1 || fail "make deb $*: $(tail log)"
-    packages=("$(echo "$TESTS_TOP"/build/libkaio_*_"$arch".deb)" "$(echo "$TESTS_TOP"/build/kaio_*_"$arch".deb)")
+    packages=("$TESTS_TOP/build/libkaio_${version}_$arch.deb" "$TESTS_TOP/build/kaio_${version}_$arch.deb")
     lintian --allow-root --fail-on error,warning "${packages[@]}" 2>&1 || fail "lintian: $arch"
 }
+version=$(sed -n 's/^VERSION = //p' "$TESTS_TOP/Makefile")
 native=$(dpkg --print-architecture)
 deb "$native"
 mkdir first
