@@ -104,7 +104,7 @@ $(B)/man/%: man/% $(if $(ARCH),build,$(B))/kaio-check Makefile
 
 ifdef ARCH
 build/kaio-check: FORCE # one that runs here
-	$(MAKE) ARCH= $@
+	$(MAKE) ARCH= CC=cc $@
 endif
 
 # Programs of tests/apps are built by their scripts, which know whether they can be.
@@ -238,9 +238,17 @@ uninstall-library:
 	scripts/made remove $(abspath $(DESTDIR)$(LIBDIR))
 	test -n "$(DESTDIR)" || ldconfig || true
 
-# build/libkaio_VERSION_ARCH.deb and build/kaio_VERSION_ARCH.deb
-deb: all
-	scripts/deb $(VERSION) $(ARCH)
+# build/libkaio_VERSION_ARCH.deb and build/kaio_VERSION_ARCH.deb, by debian/ in a copy of the tree: all that this
+# leaves is beside the copy. Of another architecture no package need be installed.
+deb:
+	@command -v dh >/dev/null || { echo "make deb: debhelper is missing; as root: apt-get build-dep ./" >&2; exit 1; }
+	rm -rf $(B)/deb
+	mkdir -p $(B)/deb/libkaio
+	tar -c --exclude ./build --exclude ./.git . | tar -x -C $(B)/deb/libkaio
+	cd $(B)/deb/libkaio && env -u ARCH -u MAKEFLAGS -u MAKELEVEL DEB_BUILD_OPTIONS="nocheck $$DEB_BUILD_OPTIONS" \
+		dpkg-buildpackage -b -us -uc $(if $(ARCH),-a$(ARCH) -d)
+	mv $(B)/deb/*.deb build
+	rm -rf $(B)/deb
 
 # build/libkaio-VERSION-1.x86_64.rpm and build/kaio-..., of what is built here; Debian has rpmbuild, but none of the
 # packages that are required to build.

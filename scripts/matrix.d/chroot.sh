@@ -48,8 +48,8 @@ row() {
     local compiler='' test programs
     root=$dir/chroot/$1 build=$dir/build/$1
     [ "$1" != bullseye ] || compiler=gcc,libc6-dev,make
-    needs gcc libc6-dev make libaio-dev dpkg-dev
-    make -s -j2 deb build-debug || { echo "FAIL build"; exit 1; }
+    needs build-essential debhelper libaio-dev systemtap-sdt-dev
+    make -s -j2 all deb build-debug || { echo "FAIL build"; exit 1; }
     made "$1"
     rm -rf "$build"
     mkdir -p "$build/debug" "$build/tests/api"

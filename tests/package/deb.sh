@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# make deb: two packages without lintian's errors, the same each time, that apt installs and removes; then
-# LD_PRELOAD=libkaio.so and kaio work from anywhere. Not as root, they are unpacked instead. The libraries of i386, by
-# the cross compiler, have no file in common with those of amd64 that is not the same. With TEST_LONG and as root both
-# are installed in a Debian of both architectures, and kaio serves both; arm64 is built, too.
+# SPDX-License-Identifier: MIT
+# make deb: two packages, and their source, without lintian's errors, that apt installs and removes; then
+# LD_PRELOAD=libkaio.so and kaio work from anywhere, and debian/tests/api passes. Not as root, they are unpacked instead.
+# The libraries of i386, by the cross compiler, have no file in common with those of amd64 that is not the same. With
+# TEST_LONG and as root both are installed in a Debian of both architectures, and kaio serves both; arm64 is built, too.
 set -eu
 fail() { echo "$1"; exit 1; }
-export GIT_DIR=$PWD/none # as in an archive
 # deb ARCH [VARIABLE=...]: leaves the packages' names in $packages
 deb() {
     local arch=$1
@@ -14,21 +14,23 @@ deb() {
     packages=("$TESTS_TOP/build/libkaio_${version}_$arch.deb" "$TESTS_TOP/build/kaio_${version}_$arch.deb")
     lintian --allow-root --fail-on error,warning "${packages[@]}" 2>&1 || fail "lintian: $arch"
 }
+(cd "$TESTS_TOP" && apt-get build-dep --simulate ./) >log 2>&1 || fail "apt-get build-dep: $(tail log)" # as README has it
 version=$(sed -n 's/^VERSION = //p' "$TESTS_TOP/Makefile")
 native=$(dpkg --print-architecture)
 deb "$native"
-mkdir first
-cp "${packages[@]}" first
-deb "$native"
 for package in "${packages[@]}"; do
-    cmp "first/${package##*/}" "$package" || fail "two builds differ"
     dpkg-deb -f "$package" Depends | grep -Eq '(^|, )libc6 \(>= 2\.1[67]\)$' || fail "depends: $(dpkg-deb -f "$package" Depends)"
 done
 dpkg-deb -f "${packages[1]}" Depends | grep -q '^libkaio (= ' || fail "kaio comes without its library"
 installed=("${packages[@]}")
+mkdir -p source/libkaio
+tar -C "$TESTS_TOP" --exclude ./build --exclude ./.git -c . | tar -C source/libkaio -x
+(cd source && dpkg-source -b libkaio) >log 2>&1 || fail "dpkg-source: $(cat log)"
+lintian --allow-root --fail-on error,warning source/*.dsc 2>&1 || fail "lintian: the source"
 
 if command -v i686-linux-gnu-gcc >/dev/null; then
-    deb i386 ARCH=i386
+    SOURCE_DATE_EPOCH=1700000000 deb i386 ARCH=i386
+    [ "$(TZ=UTC dpkg-deb -c "${packages[0]}" | awk '{ print $4 }' | sort -u)" = 2023-11-14 ] || fail "SOURCE_DATE_EPOCH: $(dpkg-deb -c "${packages[0]}")"
     for package in "${installed[0]}" "${packages[0]}"; do
         [ "$(dpkg-deb -f "$package" Multi-Arch)" = same ] || fail "$package: not Multi-Arch: same"
         dpkg-deb --ctrl-tarfile "$package" | tar -xO ./md5sums
@@ -79,6 +81,7 @@ works kaio
 cd /
 [ "$(LD_PRELOAD=libkaio.so KAIO_LOG=1 /bin/true 2>&1 | grep -c 'active: mode auto')" = 1 ] || fail "LD_PRELOAD=libkaio.so"
 [ -z "$(LD_PRELOAD="libkaio-record.so libkaio.so" KAIO_RECORD=/nowhere/log /bin/true 2>&1)" ] || fail "LD_PRELOAD=libkaio-record.so"
+AUTOPKGTEST_TMP=$OLDPWD/autopkgtest "$TESTS_TOP/debian/tests/api" basic >"$OLDPWD/log" 2>&1 || fail "debian/tests/api: $(tail "$OLDPWD/log")"
 # small images leave manuals and documents out
 if [ -e /usr/share/man/man1/kaio.1.gz ]; then man -w kaio >/dev/null || fail "man kaio"; fi
 ! dpkg --verify kaio libkaio | grep -Ev ' /usr/share/(man|doc|lintian)/' || fail "files are not as packed"

@@ -3,7 +3,7 @@
 # as the table has them.
 set -eu
 cd "$TESTS_TOP"
-find scripts tests .ci -type f | while read -r file; do
+find scripts tests .ci debian -type f | while read -r file; do
     if [ "${file##*.}" = sh ] || head -n 1 "$file" | grep -q '^#!.*sh$'; then echo "$file"; fi
 done | xargs shellcheck -x
 for source in shim/*.c shim/*/*.c record/*.c tools/*.c; do # gcc: when it is built
