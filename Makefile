@@ -251,8 +251,10 @@ deb:
 	rm -rf $(B)/deb
 
 # build/libkaio-VERSION-1.x86_64.rpm and build/kaio-..., of what is built here; Debian has rpmbuild, but none of the
-# packages that are required to build.
+# packages that are required to build. Times are of debian/changelog, as in Debian's packages, unless
+# SOURCE_DATE_EPOCH is set.
 rpm: all
+	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(date -d "$$(sed -n '/^ -- /{s/.*>  //p;q}' debian/changelog)" +%s)} \
 	rpmbuild -bb --quiet --build-in-place --nodeps --define '__brp_compress true' --define '_topdir $(CURDIR)/build/rpm' \
 		--define '_rpmdir $(CURDIR)/build' --define '_rpmfilename %%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm' scripts/libkaio.spec
 	rm -rf build/rpm

@@ -17,9 +17,10 @@ else
 fi
 
 command -v rpmbuild >/dev/null || { echo "skipped, make rpm: no rpmbuild"; exit 0; }
-make -s -C "$TESTS_TOP" rpm >log 2>&1 || fail "make rpm: $(tail log)"
+SOURCE_DATE_EPOCH=1700000000 make -s -C "$TESTS_TOP" rpm >log 2>&1 || fail "make rpm: $(tail log)"
 for package in libkaio kaio; do
     file=$TESTS_TOP/build/$package-$version-1.x86_64.rpm
+    [ "$(rpm -qp --qf '%{BUILDTIME} %{BUILDHOST}' "$file")" = "1700000000 localhost" ] || fail "$package: built $(rpm -qpi "$file")"
     rpm -qpR "$file" >requires
     sed -n 's/.*(GLIBC_\([0-9.]*\)).*/\1/p' requires | sort -V | tail -n 1 >newest
     [ -s newest ] && [ "$(echo 2.17 | sort -V - newest | tail -n 1)" = 2.17 ] || fail "$package requires glibc $(cat newest)"
