@@ -30,7 +30,8 @@
 #define KAIO_POOL_CHUNKS  4096 /* 262,144 outstanding requests; the next one gets EAGAIN */
 #define KAIO_FILE_CHUNK   512  /* descriptors whose table is allocated together; a page */
 #define KAIO_FILE_CHUNKS  2048 /* 2^20 descriptors, the kernel's default fs.nr_open */
-#define KAIO_SUBMIT_MAX   256  /* iocbs in one io_submit() */
+#define KAIO_SUBMIT_MAX   256  /* of a list, between which signals are open */
+#define KAIO_SUBMIT_MANY  64   /* requests in one io_submit() */
 #define KAIO_SUBMIT_FEW   32   /* the same, on a stack that may be small */
 #define KAIO_FEW          64   /* requests that workers serve before a context is made */
 #define KAIO_BATCH        8    /* reads that one worker begins together, writes that it joins, */
@@ -171,7 +172,7 @@ struct KAIO_CHECKED(capability("lock")) kaio_lock {
 extern struct kaio_lock kaio_the_lock;
 struct kaio_process {
     _Alignas(KAIO_LINE) atomic_bool started; /* away from the lock, which others write */
-    _Atomic pid_t pid; /* direct.c: without the lock */
+    _Atomic pid_t pid;                       /* direct.c: without the lock */
 };
 extern struct kaio_process kaio;
 

@@ -219,6 +219,7 @@ void kaio_kernel_decline(struct kaio_batch *b) {
 
 /* One io_submit(): iocbs, some of which have a vector for several requests. */
 struct call {
+    bool joins;
     struct iocb **iocbs, *vectors;
     struct iovec *iov;
     struct kaio_file **files; /* of each request, which may be gone when io_submit() returns */
@@ -228,7 +229,7 @@ struct call {
 };
 
 static bool joins(const struct call *c, const struct kaio_req *req) {
-    return c->last && c->length < KAIO_BATCH && req->op <= KAIO_WRITE &&
+    return c->joins && c->last && c->length < KAIO_BATCH && req->op <= KAIO_WRITE &&
            req->owner == c->last->owner && req->iocb.u.c.flags == c->last->iocb.u.c.flags &&
            kaio_req_continues(c->last, req);
 }
@@ -252,7 +253,7 @@ LOCKED static void add(struct call *c, struct kaio_req *req) {
         c->iocbs[c->n++] = &req->iocb;
         c->length = 1;
     }
-    c->iov[c->n_reqs] = (struct iovec){req->iocb.u.c.buf, req->iocb.u.c.nbytes};
+    if (c->joins) c->iov[c->n_reqs] = (struct iovec){req->iocb.u.c.buf, req->iocb.u.c.nbytes};
     c->files[c->n_reqs++] = req->file;
     c->last = req;
 }
@@ -267,15 +268,16 @@ LOCKED static void refused_all(struct kaio_batch *b, const struct iocb *iocb, in
     }
 }
 
-/* Submits of b->offer what one call takes: all of a list, but little where the stack may be a
- * signal handler's. io_submit() stops at the first iocb that it refuses; its error comes when it is
- * the first of a call. Those behind it are offered again. */
+/* Submits of b->offer what one call takes; less where the stack may be a signal handler's. A
+ * thread's has 16 KiB at least: 4 are used here at most. io_submit() stops at the first iocb that
+ * it refuses; its error comes when it is the first of a call. Those behind it are offered again. */
 void kaio_kernel_submit(struct kaio_batch *b) {
-    const long most = b->list || kaio_is_ours ? KAIO_SUBMIT_MAX : KAIO_SUBMIT_FEW;
-    struct iocb *iocbs[most], vectors[most / 2];
-    struct iovec iov[most];
+    const bool many = b->list || kaio_is_ours;
+    const long most = many ? KAIO_SUBMIT_MANY : KAIO_SUBMIT_FEW;
+    struct iocb *iocbs[most], vectors[many ? most / 2 : 1];
+    struct iovec iov[many ? most : 1];
     struct kaio_file *files[most];
-    struct call c = {.iocbs = iocbs, .vectors = vectors, .iov = iov, .files = files};
+    struct call c = {.joins = many, .iocbs = iocbs, .vectors = vectors, .iov = iov, .files = files};
     long taken = 0, r = 0;
     struct kaio_req *req;
     while (c.n_reqs < most && (req = TAILQ_FIRST(&b->offer))) {
