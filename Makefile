@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # make: build/libkaio.so, build/libkaio-record.so and what scripts/kaio needs. make check: the tests that gcc and libaio-dev are enough for;
 # scripts/test is for all, and installs what they need. make install PREFIX=... LIBDIR=... DESTDIR=..., make
 # uninstall, make deb, make rpm, make dist; with the flags of the build, if it had any, or it is done anew.

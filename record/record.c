@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* record.c - libkaio-record.so: what the program asks of POSIX AIO, as a fio iolog of version 3,
  * which `fio --read_iolog=FILE` replays. KAIO_RECORD says where.
  *

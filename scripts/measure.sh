@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # measure.sh - sourced by demo and bench: one fio run, medians, the machine. Needs $top.
 # shellcheck shell=bash disable=SC2154
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* api.c - the exported functions: check, forward, set errno.
  *
  * The walk of a request, file by file (README.md beside this has it in words):

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* check.h - the parts of kaio-check. */
 #ifndef KAIO_TOOLS_CHECK_H
 #define KAIO_TOOLS_CHECK_H

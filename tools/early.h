@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* early.h - the tools, too, run from glibc 2.17 on, whatever they are built on. Comes before any
  * other header, where something is called that glibc has later.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* kaio-check - what a shell cannot ask well; used by scripts/kaio and by the documentation.
  *
  *   kaio-check --reach PROGRAM LIBRARY...   exit 0 if LD_PRELOAD of one of these reaches the

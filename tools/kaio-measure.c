@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* kaio-measure - runs a command once, or a server and a load on it, and writes what it took, as a
  * line of JSON; for kaio ab.
  *

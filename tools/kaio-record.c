@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* kaio-record - runs a command that is recorded, and says what is in the recording and how fio
  * replays it; for kaio record.
  *

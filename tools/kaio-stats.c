@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* kaio-stats - runs a command and reports what all its processes asked of AIO, whatever ends them;
  * for kaio --stats.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* kaio-top - what the processes under libkaio.so do, second by second. `kaio top --help` tells how.
  *
  * It reads the files that KAIO_STATS=live publishes (shim/observe/share.c, shim/observe/stats.h)

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* options.c - the tables of shim/host/options.def and record/options.def in the forms that help,
  * flags, README and manual want. */
 #include "check.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* output.c - can KAIO_LOG, KAIO_STATS or KAIO_RECORD be written where it says? Tried as they
  * are written, and nothing stays: a file that was not there is removed again.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* pages.c - reading the files of KAIO_STATS=live and =DIRECTORY (shim/observe/share.c), and their
  * sum as text. They are read, not mapped: nothing that their owner does to them can stop the
  * reader.

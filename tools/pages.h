@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* pages.h - the pages that processes under the library publish: read, and summed. */
 #ifndef KAIO_PAGES_H
 #define KAIO_PAGES_H

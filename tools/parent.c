@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* parent.c - see parent.h. One thread, one command. */
 #include "early.h"
 

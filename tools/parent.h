@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* parent.h - for what waits for a command and reports then: kaio-stats, kaio-record. */
 #ifndef KAIO_PARENT_H
 #define KAIO_PARENT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* printable.c - names and paths of others, as a terminal can bear them: what is not printable in
  * the locale (control characters of both sets, invalid UTF-8) becomes \xHH, byte by byte.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* printable.h - for whatever prints what another process or a file is called. */
 #ifndef KAIO_PRINTABLE_H
 #define KAIO_PRINTABLE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* probe.c - what the kernel allows, and which lane each kind of access to a file would take.
  *
  * Files are tried as the library would: an iocb or preadv2() with RWF_NOWAIT. Nothing is ever

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* program.c - what kaio asks of a program as an ELF file, of either class: does LD_PRELOAD of a
  * library reach it, and which AIO calls does it want?
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* server.c - see server.h. What a server starts stays below this process, which adopts what loses
  * its parent (PR_SET_CHILD_SUBREAPER). All is read from proc(5) when it is asked for. One thread.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* server.h - the processes below this one, for kaio-measure. */
 #ifndef KAIO_SERVER_H
 #define KAIO_SERVER_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* start.c - the way into main(). The compiler's startup code asks for __libc_start_main() of
  * glibc 2.34 or later; the linker makes that this function (--wrap), which calls the first version.
  * It takes the same seven words, and has nothing to call where there is NULL for `init` since.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* top.c - what kaio-top shows: as text, as JSON, on the screen. */
 #include "printable.h"
 #include "pages.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* top.h - the two files of kaio-top: kaio-top.c finds and reads, top.c shows. */
 #ifndef KAIO_TOP_H
 #define KAIO_TOP_H

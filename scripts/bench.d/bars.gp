@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # bars.gp - a bar for each ratio, from 1 to its median, which is written beside it, with a whisker from min to max;
 # headings above groups. what, about and data are given; the picture goes to standard output. Columns of data: position,
 # name, median, min, max, what is written; a heading has NaN and nothing for the last four.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # bars.jq - results.json's .cells or .figures ($kind) as rows for bars.gp, with headings above groups.
 def fixed($digits): . * pow(10; $digits) | round | tostring | ("0" * ([$digits + 1 - length, 0] | max) // "") + .
     | .[:-$digits] + "." + .[-$digits:];

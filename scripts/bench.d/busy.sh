@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # busy.sh - sourced by bench: the four ways in which a host has no CPU to spare (--busy). A cell's
 # name begins with the way. Needs $directory; sets $within, the words before the command.
 # shellcheck shell=bash disable=SC2034,SC2154

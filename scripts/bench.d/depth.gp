@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # depth.gp - requests a second over the queue depth, a plot for each kind of access. names, about, what and
 # data (a block for each name) are given; the picture goes to standard output. Columns of data: depth, glibc, shim,
 # libaio, io_uring. There is no background: the colours can be read on a white page and on a black one.

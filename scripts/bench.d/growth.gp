@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # growth.gp - CPU time of a request over the size of something; name, data and svg are given.
 # Columns of data: size, glibc, shim.
 set terminal svg size 720,440 font "sans-serif,14" background "#ffffff"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # growth.sh - sourced by bench: the runs of tests/bench/growth.c (--growth) and of locks.c (--locks).
 # Needs $top $directory $pairs $pattern and bench's functions.
 # shellcheck shell=bash disable=SC2154

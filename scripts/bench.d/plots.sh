@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # plots.sh - sourced by bench: OUT/*.svg from OUT/results.json, by gnuplot. Needs $top $out $directory.
 # shellcheck shell=bash disable=SC2154
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # results.jq - makes results.json of the runs (an array of objects, in the order in which they were
 # made, each with "side" and "pair"). $about: machine, command and so on.
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # run.sh - sourced by bench: one run of fio or of a microbenchmark, as lines of JSON.
 # Needs $top $directory $memory $seconds $size.
 # shellcheck shell=bash disable=SC2034,SC2154

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # table.jq - results.json as Markdown (jq -r). With --arg only summary: the closing lines alone.
 
 def fixed($digits): (if . < 0 then "-" else "" end) + (. * pow(10; $digits) | round | fabs | tostring

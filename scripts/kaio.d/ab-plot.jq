@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # ab-plot.jq - the distributions of completion latency for ab.gp: a block for each side (glibc, then
 # libkaio), its title first; then from, to (µs) and the share of requests in per cent. Ten steps for
 # each power of ten.

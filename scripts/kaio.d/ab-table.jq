@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # ab-table.jq - the figures of kaio ab as text, or with --arg markdown yes as Markdown.
 include "ab-numbers";
 

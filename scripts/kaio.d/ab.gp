@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # ab.gp - both distributions of completion latency; data (ab-plot.jq) and, in $WHAT, the command are given; the picture
 # goes to standard output. There is no background: the colours can be read on a white page and on a black one.
 grey = "#767676"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # ab.jq - from kaio-measure's lines ($runs) and the library's reports ($glibc, $libkaio) to the
 # figures of kaio ab --json.
 include "ab-numbers";

@@ -34,6 +34,7 @@
 # which is a bug; that of COMMAND or the load if it fails without libkaio; 125 if kaio itself fails, or
 # SERVER without libkaio; 126 and 127 as kaio run.
 
+# SPDX-License-Identifier: MIT
 # shellcheck shell=sh disable=SC2154
 # shellcheck source=scripts/kaio.d/options.sh
 . "$commands/options.sh"

@@ -10,6 +10,7 @@
 #
 # Exit status: 0, or 1 if a finding was "no", 125 if kaio itself fails.
 
+# SPDX-License-Identifier: MIT
 # shellcheck shell=sh disable=SC2154
 # shellcheck source=scripts/kaio.d/program.sh
 . "$commands/program.sh"

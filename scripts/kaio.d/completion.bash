@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # completion.bash - bash completion for kaio. What can be completed comes from 'kaio --help' itself.
 # shellcheck shell=bash
 _kaio() {

@@ -1,6 +1,7 @@
 # options.sh - read by run and ab: the library's options as flags. The table is shim/host/options.def, through kaio-check.
 # shellcheck shell=sh disable=SC2034,SC2154
 
+# SPDX-License-Identifier: MIT
 table=$("$tools/kaio-check" --table) # flag, variable, kind, minimum, maximum, what it accepts
 
 # take_option ARGUMENT...: if the first word is a flag of the library, exports its variable. $taken:

@@ -1,6 +1,7 @@
 # program.sh - read by run, ab and check: the program that is meant, and what it has to do with AIO.
 # shellcheck shell=sh disable=SC2034,SC2154
 
+# SPDX-License-Identifier: MIT
 # find_program NAME: $program is the file that will run: a path as it is, a name by PATH (never a
 # shell built-in). Fails if it cannot be run with the library.
 find_program() {

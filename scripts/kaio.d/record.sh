@@ -20,6 +20,7 @@
 #
 # Exit status: as kaio run.
 
+# SPDX-License-Identifier: MIT
 # shellcheck shell=sh disable=SC2154
 # shellcheck source=scripts/kaio.d/options.sh
 . "$commands/options.sh"

@@ -10,6 +10,7 @@
 #
 # Options of the library; each is also an environment variable:
 
+# SPDX-License-Identifier: MIT
 # shellcheck shell=sh disable=SC2154
 # shellcheck source=scripts/kaio.d/options.sh
 . "$commands/options.sh"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # chroot.sh - rows chroot/SUITE.
 # shellcheck shell=bash disable=SC2154 # $top, $dir: matrix
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # cross.sh - rows cross/MACHINE. Debian's name of the machine, its triplet, qemu's name.
 # shellcheck shell=bash disable=SC2154 # $top, $dir: matrix
 machines="i386 i686-linux-gnu -

@@ -1,4 +1,5 @@
 #!/bin/sh
+# SPDX-License-Identifier: MIT
 # vm-init.sh: the first process of the machine that vm.sh starts, by busybox. Runs each program in /programs on each disk,
 # under glibc and the library at the same time, and says what became of it, as tests/run does. TEST_SLOW is in the
 # environment: the kernel leaves there what it does not know.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 # vm.sh - rows vm/MACHINE-KERNEL: qemu starts the kernel with the file that is its first filesystem, in memory. It holds the
 # modules, busybox, the programs with their C library, and vm-init.sh, which tries them on two disks.
 # shellcheck shell=bash disable=SC2154 # $top, $dir: matrix

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* blockers.c - the loop of the thread that waits for one stream request (lanes/stream.c says
  * whose).
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* calls.c - waking and starting threads of ours, and handing them what others must not do.
  *
  * Called by kaio_leave() under the lock, which all but the handing over drop meanwhile. A careful

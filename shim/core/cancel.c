@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* cancel.c - aio_cancel(), and what close() does to streams. Under the lock.
  *
  * Everything that has not begun can be cancelled: it is taken out of its queue, or back from its

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* close.c - fsync(), close() and dup2() beside requests: what they wait for, before a number can
  * mean another file. On the program's threads, without the lock.
  */

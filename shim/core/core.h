@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* core.h - the engine: what becomes of a request, and when. A file uses only those above it here.
  */
 #ifndef KAIO_CORE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* engine.c - entering and leaving the library; fork.
  *
  * kaio_enter() blocks all signals and takes the one lock; a handler therefore never runs on a

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* finish.c - the one end of every request: result, status, wake-ups, what waited behind it.
  *
  * Under the lock, on whichever thread learned the result. Nothing is allocated here. The status

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* lane.c - the table of lanes: how the engine gives a request to whoever is to carry it out, and
  * takes it back. What it asks of one lane only, it asks by name.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* levels.c - what the waits of a thread have entered into the books, and taking it out again. Under
  * the lock; of the calling thread, or of one that has ended. See struct kaio_level.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* order.c - what must be kept in order: syncs behind earlier requests of their file, a stream's
  * requests one behind the other. Under the lock.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* reaper.c - the background thread, for events that somebody must act on whatever the program does.
  *
  * It runs while anything is in the kernel or in its epoll set, where it sleeps, and ends after a

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* rule.c - the rule: every request is offered to the kernel as an iocb that may not block; what
  * the kernel declines is waited for (streams) or worked off (files).
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* wait.c - sleeping: aio_suspend(), LIO_WAIT, close(), fsync().
  *
  * The kernel signals the eventfd of the thread that has submitted an iocb, and there that thread

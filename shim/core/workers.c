@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* workers.c - the loop of the threads that do with pread(), pwrite() and fsync() what the kernel
  * would not do without waiting: what queue.c has for them.
  *

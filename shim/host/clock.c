@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* clock.c - time is the kernel's, whatever clock the program is shown.
  *
  * Another library that is preloaded may fake clocks and sleeps (libfaketime: other times, other

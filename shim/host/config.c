@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* config.c - the KAIO_* environment variables.
  *
  * The table in options.def is the only place that names an option. kaio_config_load() runs once,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* context.c - the kernel AIO context, and the ring of its events.
  *
  * One context per process, made when first needed and never destroyed (io_destroy() takes 32 ms).

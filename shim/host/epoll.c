@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* epoll.c - the record of the reaper and its epoll set, without its thread (core/reaper.c).
  *
  * Under the lock. Edge-triggered, so nobody reads an eventfd for it. The set holds

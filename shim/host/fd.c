@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* fd.c - the library's own descriptors, eventfds and the reaper's epoll set: out of the
  * program's way, told from the program's, and moved when it wants their number. Called under the
  * lock or without; a number that changes meanwhile is told by its mark.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* host.h - the lowest room: the process, its threads, descriptors and time, as far as the library
  * needs them; and the words that every room uses.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* kind.c - what a descriptor is. Anywhere; only statx(), fstat() and lseek(), which wait for
  * nothing. */
 #include "host/host.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* machine.h - what differs between processors and C libraries. Comes before any other header.
  *
  * Where off_t has 32 bits, <aio.h> then gives aio_read() and its kin their large-file names: see

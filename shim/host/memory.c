@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* memory.c - the one lock, and the state that it guards, in pages that a forked child finds wiped.
  *
  * kaio_alloc() and kaio_memory_mark() anywhere; the rest as the names say. A thread that holds the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* ours.c - the numbers of the library's own descriptors: told from the program's, and moved when it
  * wants one. Called under the lock or without; a number that changes meanwhile is told by its mark.
  */

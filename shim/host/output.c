@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* output.c - what the library writes for its user: the log, a recording, a line on standard error.
  *
  * Whatever a user names, the program runs as without it. All that is written goes through

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* raised.c - signals that a write raises in the thread that makes it: SIGPIPE (broken pipe or
  * socket) and SIGXFSZ (RLIMIT_FSIZE). In glibc that is a helper which blocks all signals, so the
  * program sees EPIPE or EFBIG only; here it may be the program's own thread, and they are taken

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* spin.c - looking again for a moment before sleeping, where that pays: by a worker that expects
  * more work, and by who waits for a request that a worker is about to end.
  *

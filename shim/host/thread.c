@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* thread.c - threads: the record of each that ever came here, with the eventfd that it sleeps on,
  * and how those of the library are started.
  *

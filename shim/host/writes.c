@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* writes.c - what the writes of a batch raise is taken back (raised.c).
  *
  * kaio_raised_before() comes before the first write of a batch, kaio_raised_after() before its

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* copy.c - small buffered requests and streams are offered by the calling thread's own
  * preadv2(RWF_NOWAIT): such an iocb would be carried out inside io_submit() anyway, and this gives
  * the same answers in half the time. tmpfs has no RWF_NOWAIT and never waits.

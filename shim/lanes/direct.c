@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* direct.c - the short way of an aio_read() or aio_write() of an O_DIRECT file that wants no
  * notification: one io_submit(), without the lock and with signals open. Blocking signals, twice a
  * request, costs more than all else that the long way does.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* kernel.c - the lane of the kernel: iocbs into the context, events out of it.
  *
  * Under the lock, except io_submit() itself, for which kaio_kernel_submit() drops it: ringing a

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* lanes.h - who carries requests out. */
 #ifndef KAIO_LANES_H
 #define KAIO_LANES_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* stream.c - what waits for its peer: questions to a stream, and who waits for it.
  *
  * The reaper's epoll set does (kaio_stream_poll()). What it cannot wait for truthfully gets a

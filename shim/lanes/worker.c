@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* worker.c - the lane of calls that may wait: pread(), pwrite(), fsync().
  *
  * kaio_worker_run() without the lock, on a worker or a blocker (core/workers.c, core/blockers.c);

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* probe.h - USDT probes of provider "libkaio": a nop each until perf, bpftrace or gdb asks.
  *
  *   submit    aiocb, operation, descriptor, offset, bytes   a request has been taken

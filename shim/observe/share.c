@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* share.c - the counts lie in a file that others read, which survives any end of the process:
  *
  * KAIO_STATS=live        libkaio-UID-PID in memory, for `kaio top`. Removed at exit. What a process

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* stats.c - counting inside the library, for KAIO_STATS.
  *
  * kaio_stats_complete() and kaio_stats_update() are called under the lock, kaio_stats_copied()

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* stats.h - the figures of one process, as the library counts them and as `kaio top` reads them
  * from the page that KAIO_STATS=live or =DIRECTORY publishes (share.c). Plain words: only counted
  * up, but for gauges.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* watch.c - watching the program at its calls, for KAIO_STATS: called by
  * api.c in every mode, so that glibc's AIO (KAIO_MODE=off) is measured in the same way.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* watch.h - what is there for KAIO_STATS. Off unless asked for; then it costs its callers a
  * branch on kaio_stats_on.
  */

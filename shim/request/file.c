@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* file.c - the record of each open file with requests, as far as that can be told.
  *
  * Under the lock, but for kaio_file_used() and kaio_file_trusts(). Records are found by descriptor

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* flight.c - requests that lanes/direct.c has submitted without the lock: they enter the books when
  * their event comes, or when a sync of their file begins.
  */

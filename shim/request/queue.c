@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* queue.c - what waits for workers, by descriptor.
  *
  * Under the lock. Each descriptor has two queues, file->reads (and syncs) and file->writes;

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* rank.c - where requests queue (a stream's line, file->held): by rank, and in call order among
  * equals.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* request.c - the pool of requests, the way from an aiocb to its request, and every state change.
  *
  * Under the lock, but for kaio_req_glance() and, by lanes/direct.c, kaio_req_fill(). Memory is

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* request.h - what is known of requests and of the files that they are on. */
 #ifndef KAIO_REQUEST_H
 #define KAIO_REQUEST_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Reads and writes: data, counts, end of file, return values, what may be asked twice or never. */
 #include "test.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* What a program may see of the calls besides their results: errno after a success, what is left in
  * the aiocb, the file's position, descriptors' numbers; and where it may call from: little stack,
  * with other identities, with files put on every number. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* aio_cancel(): its answers, what the cancelled requests then say, and their notification. Reads of
  * an empty pipe wait; the second of a pipe is queued behind the first. */
 #include "test.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Descriptors that are closed, replaced and used again under requests; and what the library does
  * with descriptors of its own. */
 #include "test.h"

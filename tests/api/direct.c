@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* 2,560 direct requests, up to 32 at a time, on blocks that exist: the data of each is checked. */
 #include "test.h"
 

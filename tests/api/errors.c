@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Every errno and where it appears: returned at once, or through aio_error() later. And what is no
  * error though it may look so: end of file, nothing to do, garbage in fields that are not used. */
 #include "test.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* aiocbs, lists and sigevents in memory that the program has protected, and opens in its handler of
  * SIGSEGV, as write barriers and dirty tracking do: each call goes on. */
 #include "test.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Every kind of access, data checked: direct and buffered, cached and not, small and large, on the
  * scratch directory's filesystem and in memory; many requests at once. */
 #include "test.h"

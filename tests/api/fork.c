@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* fork(), vfork(), system(), posix_spawn() and exit() with requests in flight: the parent's end
  * well, and a child of the shim can make its own at once (one of glibc's hangs). */
 #include "test.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Durability and order: aio_fsync() and fsync() come after the writes queued before them; O_APPEND
  * writes land in call order. */
 #include "test.h"

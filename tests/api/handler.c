@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Signal handlers that call aio_error(), aio_return() and aio_suspend() thousands of times a
  * second, while the threads that they interrupt submit, poll, suspend and complete requests
  * themselves: 5 kHz on the main thread for 3 s, or with TEST_LONG (scripts/soak) 10 kHz for 30 s.

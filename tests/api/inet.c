@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* TCP and UDP by the loopback: ends of a connection of every kind, half-closed ones, resets, time
  * that a connection takes, datagrams that are empty, too long or refused. */
 #include "test.h"

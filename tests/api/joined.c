@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Requests that continue each other, which one call may carry out: each gets its own result, also
  * where the file ends or may not grow any more, a buffer is out of reach, or one of them is empty.
  */

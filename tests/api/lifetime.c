@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* How long an aiocb must live, and no longer: it is unmapped in the instant that its status turns
  * or its notification comes, lies on the stack of a thread that has ended, or is used again at once
  * for something else. And a program that never calls aio_return() does not grow. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* lio_listio(): waiting or not, entries to skip, lists of all sizes, items that fail, notification
  * of items and list, and a signal handler that ends the wait, or, with SA_RESTART, does not. */
 #include "test.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* lio_listio() with lists of all sizes, also beyond the context's depth, of mixed kinds: files,
  * direct I/O, memory, pipes, sockets, LIO_NOP, NULL and items that fail; items and list notified
  * together, by signal and by thread, the list last; several lists at once, from several threads. */

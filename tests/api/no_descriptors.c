@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* A program that has used up its descriptors: glibc's AIO needs none, so nothing may fail here that
  * does not fail there. Reads, waits, notifications, streams, syncs, lists, other threads. */
 #include "test.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Notification: none, signals (handler, sigwaitinfo, signalfd; what cannot be delivered), threads
  * and their attributes. The result is there before the notification, and each comes once. */
 #include "test.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Offsets that 32 bits do not hold, and times. A 32-bit program may be built in three ways, which
  * scripts/matrix all tries: as it was in old days, where the aiocb has a hole beside a short
  * aio_offset, and what is in there must not matter; with _FILE_OFFSET_BITS=64; and with

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* What fork.c leaves out of the life of a process: parent and child that make requests at once,
  * _Fork(), fork() in a signal handler, vfork() beside other threads and with files put on every
  * number, exec with requests in flight, every way to end with requests of every kind in flight, and

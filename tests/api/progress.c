@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Programs that make progress in only one way: they only spin on aio_error(), only sleep in
  * aio_suspend(), only wait for signals, only try aio_return() now and then, or leave everything to
  * callbacks. All requests must end, whatever their kind: each kind alone, then all at once, in

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* The signals that come with errors, SIGPIPE and SIGXFSZ. In glibc they belong to a helper thread:
  * the program never sees them, also when it blocks them. But those that somebody else sends must
  * come, whatever the library is doing meanwhile. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* A number that was one file, closed unseen, and is another: nothing that was known of the first
  * may show. Each kind of use before, each kind of file after. */
 #include "test.h"

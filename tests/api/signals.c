@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Many signals: a thousand queued at once, for handlers, sigwaitinfo() and signalfd(); blocked for
  * long; more than RLIMIT_SIGPENDING allows. Each must come once, from AIO, with its own value. */
 #include "test.h"

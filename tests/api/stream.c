@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Streams: pipes, sockets, FIFOs, terminals, eventfds. Waiting, order, ends of file, partial
  * counts, full pipes, errors; and what a waiting request must not hold up. */
 #include "test.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Streams asked for what cannot be: bad buffers (the data must stay), offsets, wrong access modes,
  * syncs; nothing to write; a time limit for sending; and large writes of the kinds that the kernel
  * does not poll. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* The order of a stream's requests when much happens at once: threads that write to one socket, in
  * both directions; lists of reads and of writes whose other end is served meanwhile; all that alone
  * and while the kernel is full of direct reads. */

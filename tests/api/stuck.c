@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Requests that cannot end: nobody provides the memory that they read into, until release()
  * (userfaultfd). So they occupy all workers, those of glibc as well, and it is certain which
  * requests run, which are queued and which are held: what aio_cancel() says of each, lists of such,

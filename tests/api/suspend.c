@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* aio_suspend(): what it answers at once, time limits, signal handlers, cancellation, and threads
  * that wait for each other's requests. Reads of empty pipes are the requests that stay pending. */
 #include "test.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Threads in aio_suspend() for overlapping lists. The one that has submitted the requests, and
  * waits for all of them, leaves: it is cancelled, interrupted by a signal, or its time is up. The
  * others must see the requests end all the same: nobody may depend on a sleeper that goes away.

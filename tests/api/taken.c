@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* dup2() onto numbers that the library may have for itself: it takes nothing from the program's
  * files there, and puts nothing into them. */
 #include "test.h"

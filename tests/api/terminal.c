@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Terminals as programs set them for serial lines: VMIN and VTIME, which let a read end with less
  * than was asked for or with nothing; O_NONBLOCK; a background process. And what is read like a
  * stream but is none: inotify, signalfd, /dev/urandom. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Four threads read and write at once, each in files of its own and in one that all share, and wait
  * in three ways. Every block that is read must hold what was last written there. */
 #include "test.h"

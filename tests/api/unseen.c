@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Descriptors that are closed behind the library's back: fclose(), close_range(), closefrom() and
  * raw close() under requests in progress. What becomes of those is not defined, but nothing may
  * crash, and what comes later on the same numbers must be right, and so must files that get the

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // ace aiocb|sig FROM TO - an ACE Proactor copies a file, several blocks at a time, while it sends
 // the same file through a pair of sockets and checks what comes out; ace.sh. "aiocb": it waits with
 // aio_suspend() for its array of requests, among them the read of a pipe by which it is woken;

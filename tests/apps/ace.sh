@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # A program of ACE's Proactor (ace.cc), both of its ways to wait, copies a file and talks through sockets:
 # the data is right, under glibc and under the library, which gets all of its requests.
 set -eu

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # Whoever calls, and whenever: plug-ins, constructors, destructors, atexit handlers, C++, Python, the
 # large-file names, beside other preloaded libraries, and with KAIO_MODE=off. Each program prints the
 # same under glibc and under the shim, whether its requests are the first or not.

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # Stock fio writes with checksums and reads back. First, on the scratch directory's filesystem: direct and
 # buffered random writes with aio_fsync, four threads, mixed sizes. Then every direction of --rw x direct
 # and buffered x 1 and 4 jobs x threads and processes, on ext4, xfs, btrfs (in an image) and tmpfs. Each makes as

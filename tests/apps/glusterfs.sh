@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # A GlusterFS brick whose health check writes a file by aio_write() and reads it back by aio_read(), while files
 # go through it from a client: it finds nothing wrong, and what comes back is the same.
 set -eu

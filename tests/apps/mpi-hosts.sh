@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # The mpirun lines of docs/cluster.md, as printed there. node1 and node2 are network namespaces
 # with names and an /etc/hosts of their own; in ssh's place stands a script that enters them and, like ssh,
 # hands no variables on. What the ranks of both write (mpi.c) is checked by those of the other.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 // MPI-IO with many requests in flight and a check of all data: mpi FILE [ROUNDS]. Without
 // non-blocking collective calls if MPI_BLOCKING is set. Any number of ranks; the file's contents
 // depend only on these. The byte at each place follows from its offset, so a rank can check

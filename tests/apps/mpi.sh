@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # MPI-IO of Debian's MPICH (ROMIO) and Open MPI (ompio, romio321), 1 to 8 ranks: mpi.c checks what it reads,
 # and the file is byte by byte that of glibc's AIO.
 set -eu

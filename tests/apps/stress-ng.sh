@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # stress-ng's POSIX AIO stressor (signals, never aio_return) verifies what it reads. Its processes end
 # by _exit(), so that they use the shim is seen in the log, not in a report.
 set -eu

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # An XRootD server with asynchronous I/O takes files from xrdcp and gives them back, alone and three at
 # once; checksums agree. It learns of each request's end by a real-time signal that carries the request.
 set -eu

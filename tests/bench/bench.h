@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* bench.h - for the programs of tests/bench: plain <aio.h> programs that scripts/bench runs under
  * glibc's AIO and under the shim. Each prints one line per figure, see figure(). They work in the
  * current directory, whose file bench.data the first of them lays out for all; its filesystem must

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* call.c - the time inside aio_read(), aio_write() and lio_listio() for every kind of file: how
  * long a program is kept from its own work. Beside it, as "native", io_submit() of the same request
  * with RWF_NOWAIT: what the kernel itself takes to accept or decline it.

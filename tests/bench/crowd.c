@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* crowd.c - the time inside the calls when much is in flight: aio_read() beside 256 direct reads,
  * with io_submit() of the same request as "native", and lio_listio(LIO_NOWAIT) of 16 direct reads.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* growth.c - what a request costs when there is much of something: CPU time of the whole process.
  *
  *   growth             prints the axes, each with the sizes to try

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* list.c - requests per second by lio_listio(LIO_WAIT): lists of 1, 16, 64 and 256 random direct
  * 4 KiB reads, and of 64 that are neighbours.
  */

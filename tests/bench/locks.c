@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* locks.c - how often a request takes the library's lock, for how long, and what a second thread
  * gains beside it.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* memory.c - resident memory per 1,000 outstanding requests, from 10,000 of them: reads that wait
  * on one pipe, and syncs that are held behind a read which waits. The requests' aiocbs and buffers
  * are not counted: they are touched before.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* notify.c - completions per second that a program learns of by a signal handler, by sigwaitinfo()
  * and by SIGEV_THREAD: 4 KiB reads, 32 in flight, each started again when its notification is
  * there.

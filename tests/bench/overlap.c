@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* overlap.c - does a program's computation go on beside its I/O? The time of a read with a
  * computation of equal length beside it, over the longer of the two alone: 1 is perfect, 2 is one
  * after the other. The read alone is the library's own, so a quick one makes this figure worse; the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* patterns.c - the ways in which known programs use the calls: requests per second, and CPU time of
  * the whole process for each. What is read is compared with what the file holds, and what was
  * written is read back. With an argument, only those whose name contains it.

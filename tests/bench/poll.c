@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* poll.c - what aio_error() costs while the request is pending: some programs do nothing else.
  */
 #include "bench.h"

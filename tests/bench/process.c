@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* process.c - start to exit of a short-lived process: one that makes 1, 8 or 64 requests at once,
  * and /bin/true, which makes none. Called with arguments ("direct" or "cached", count) it is that
  * process.

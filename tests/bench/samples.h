@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* samples.h - for the programs that measure the time inside a call: its distribution.
  */
 #ifndef SAMPLES_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* sockets.c - direct 4 KiB reads, 16 in flight, alone and while 1,000 reads of idle sockets are
  * pending. glibc has 20 threads, so that the sockets leave it none for the file.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* threads.c - 1, 2, 4 and 8 threads, each with 8 direct 4 KiB reads in flight, on one descriptor
  * and on one each: requests per second of all together.
  */

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # The cells of scripts/bench on a filesystem and a block device that it makes in images: they run, and both
 # are gone afterwards. The cells that append do append.
 set -eu

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # What scripts/bench measures beside cells, in its shortest form: a busy host, patterns of programs,
 # growth, the lock. It runs, its results have what they should have, and nothing is left behind.
 set -eu

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # scripts/bench runs from end to end, for two cells and one microbenchmark: its results have what they
 # should have, nothing is left behind, also when it is interrupted, and mistakes are one line each.
 set -eu

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # Programs of both classes under one kaio: it starts either, and either starts the other; without a message. With the
 # library of one class it says what is missing for the other. A program's own ld.so is asked if that is not the
 # system's: for one with a glibc that is too old kaio says so.

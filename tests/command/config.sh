@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # KAIO_*: every mode does what it says; a bad value is one warning and the default; setuid-style
 # programs ignore all of it (secure_getenv), which the unit here cannot show without a setuid copy.
 set -eu

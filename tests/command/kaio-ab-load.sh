@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # kaio ab --load: servers of several manners (serve.c) are started, found ready, put under a load and ended;
 # what is measured is theirs, and nothing of them is left. What goes wrong is said. Also --setup, --cleanup,
 # --ignore-failure, --export-markdown and the time left.

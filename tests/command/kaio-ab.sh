@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # kaio ab: what it measures, merges and refuses. Beside the library itself a stub in its place plays
 # what the library must never do, and writes reports whose sums are known.
 # alone: it measures

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # kaio check: what it finds about programs, processes, files and the kernel, and that it writes nothing
 # to what it is shown.
 # contexts: it depends on what fs.aio-max-nr has left

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # scripts/kaio: adds the library and becomes the program; refuses in one sentence what it cannot serve.
 set -eu
 kaio=$TESTS_TOP/scripts/kaio

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # kaio record: what was asked for is in the file, and fio replays just that; nothing is lost in forked
 # children, by _exit(), nor with more files than there is room for, nor when the program closes the recording's
 # descriptor; a full disk stops only the recording. libkaio-record.so works alone, too. At the end it says what is

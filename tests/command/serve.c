@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* A small server that reads by AIO, and its load; for kaio-ab-load.sh.
  *
  *   serve SOCKET FILE [daemon] [workers] [stubborn] [quits] [silent] [slow]

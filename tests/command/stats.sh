@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # KAIO_STATS: what is counted is what was asked for, with the shim as with glibc; forked children count
 # for themselves; the figures add up; KAIO_STATS=live leaves nothing behind, KAIO_STATS=DIRECTORY the
 # figures of any end; what asks for a report is told who makes it; the USDT probes are there.

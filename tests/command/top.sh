@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # kaio-top in a real terminal (tmux): shows, resizes, stops and goes on, ends on q, ^C and SIGTERM, and
 # leaves the terminal as it was; --once --json for scripts; what dead processes left is removed.
 set -eu

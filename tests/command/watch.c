@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Requests whose figures are known, for stats.sh and record.sh: watch WHAT FILE (of 1 MiB). */
 #define _GNU_SOURCE
 #include "../../shim/observe/stats.h"

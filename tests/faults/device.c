@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* device.c - requests of devices that are not as usual, for device.sh, under glibc and under the
  * shim. The environment names them:
  *

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # Devices that are not as usual (device.c), as under glibc: one that errs at chosen blocks and stalls for
 # a second, as a FUSE file, whose requests workers make, and as a loop device on it, whose errors come
 # in the kernel's events; a loop device that ends where no page does; and one that does not answer.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* durable.c - writes that end on the device (O_DSYNC, O_SYNC, chattr +S, mount -o sync): the call
  * itself does not wait for it. Set against pwrite(), which does. Run by filesystems.sh.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* What a preloaded library may fake of time (clocks, sleeps, limits of waits) our library does not
  * call, whichever way it waits: here the program's own definitions answer with a clock that stands.
  * Time limits hold all the same, and threads end. For faked_clock.sh. */

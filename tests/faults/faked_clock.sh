@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # The library's clock is the kernel's: another preloaded library that fakes clocks and sleeps changes
 # no time limit, keeps no thread from its end, and makes none spin.
 set -eu

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # System calls of the library fail, at first, now and then, or for good, while random programs run
 # (fuzz.c): each request ends once, with what the model allows or that errno, and the process lives.
 # strace counts them for each thread; the first BEFORE are those of ld.so and of the test. "hidden": the program must not notice at all; "silent": nobody asks to be notified. With TEST_LONG

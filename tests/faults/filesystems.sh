@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # On ext4, xfs, btrfs (in an image) and tmpfs: programs of tests/api print under the shim what they
 # print under glibc; so does partial.c, where requests are served in part, also on a full filesystem. And
 # no call waits for a write that is to end on the device (durable.c).

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* forged.c - a kernel AIO of the test's own (forge.h): io_submit() takes a part, at each position,
  * and gives each error; events come in any order, late, together, short at each length, and with
  * errors. For injected.sh. Each case is a process of its own, for the library learns (the depth,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* A program's time limits hold, its idle workers take no processor time, and it ends with its last
  * thread: for faked_clock.sh, which preloads a library that fakes the clocks. So this one asks the
  * kernel. */

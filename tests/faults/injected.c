@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* injected.c - each system call of the library fails, with each errno it may give: once, at the
  * first and at other calls; for good, from one call on; and at random. Requests of every kind
  * (workload.h) then end once each: a request whose own call failed with that error, all others

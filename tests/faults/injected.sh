@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # System calls of the library fail or are answered by the test itself (replace.h), in many small
 # processes: injected.c, each call and errno in turn, and forged.c, partial submissions and events of
 # every kind. A call that the library makes has failed at least once, and there is none that it makes in no

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # Old kernels, by making calls fail as they did there (old.d/old.c; tests on real ones: scripts/matrix). Programs
 # cannot tell, children find a clean state however they were made, and what a kernel does not know is asked for once,
 # not by each request.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* killed.c - a process that writes and syncs is killed at a random moment, KILLS times; killed.sh.
  * Its parent knows what aio_fsync() has confirmed, from a pipe, and how far each request has come,
  * since the aiocbs are in shared memory. With CRASH, a command, the filesystem stops with the

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # kill -9 at random moments (killed.c): everything that an aio_fsync had confirmed is in the files, and no
 # request is half reported. Then the same on a filesystem that stops at that moment and loses what it
 # has in memory; then fio, whose own verify state tells what must be there.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* limits.c - requests of every kind (workload.h) in processes that may have so few
  * descriptors, threads or so little memory, from nothing more than they have, in small steps.
  * Without descriptors none may notice; without threads or memory EAGAIN is allowed, as under glibc.

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # Few descriptors, threads, or little memory, in small steps from what the program has; a little of
 # fs.aio-max-nr, or nothing, from the first or while it runs: limits.c loses nothing, and the log says once
 # why it is slower.

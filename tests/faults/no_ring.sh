@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # Without the ring of events (a kernel whose layout is unknown; here madvise(MADV_DONTFORK) is refused) the
 # library has no context: programs of tests/api print what they print under glibc.
 set -eu

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* For output.sh: a program that notices what the library's output does to it, and the places where
  * such output goes wrong.
  *

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # The log, the statistics, a recording and what is said on standard error hurt nobody, wherever they go:
 # no signal, no waiting, no link followed, no errno, descriptor or file of the program's changed. Closed and full
 # pipes, sockets, FIFOs, terminals; RLIMIT_FSIZE; links, directories, read-only places; no descriptor left. The report

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* partial.c - requests that are served in part. PART says which (filesystems.sh runs it):
  *
  *   fill    takes all but some 300 KiB of the working directory's filesystem

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # io_setup refused, by errno and for good or at first; or fs.aio-max-nr used up: programs do the same,
 # on workers or with a smaller context, and the log says why. A filter that kills. No threads, no memory: EAGAIN.
 # contexts: it depends on what fs.aio-max-nr has left

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* scarce thread|memory: requests while there are no more threads, or no more memory; for
  * refused.sh, which takes them away from the getppid() call on. Each must end well or get EAGAIN,
  * wherever. "thread": only such as glibc and the shim both need a thread for; prints what comes of

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* fuzz SEED [OPS [WITHOUT]]: a random program over the whole API, checked against a model; fuzz.sh
  * runs it. Plain <aio.h>: under glibc (TEST_SIDE=glibc) it leaves out what glibc cannot do.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* fuzz.h - for fuzz.c: files of every kind and the model of what they hold, and random requests.
  *
  * Each thread has its own objects (files) and slots (requests), so its model is exact whatever the

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # Random programs against a model (fuzz.c), in several settings: the same seed each time, then random
 # ones, some seconds; with TEST_LONG for 90 s and 1,000,000 operations at least. What fails is made smaller: kinds of files and calls
 # are left out, and operations halved, as long as it still fails. First the model itself, on glibc.

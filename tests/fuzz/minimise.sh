@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # fuzz.sh finds a library that is broken on purpose (broken/broken.c) and makes the program that shows it
 # smaller: fewer operations, and without most kinds of calls. With TEST_LONG broken in two more ways.
 set -eu

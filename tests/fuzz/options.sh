@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # libFuzzer on the parsing of the KAIO_* variables (fuzzer/options.c), with ASan and UBSan: some seconds;
 # with TEST_LONG a minute.
 set -eu

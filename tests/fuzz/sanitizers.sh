@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # Programs of tests/api, and random ones (fuzz.c), with library and program built under ASan and
 # UBSan, and under TSan (make SANITIZE=...), and as they are under valgrind's memcheck. What the tool
 # reports is a failure, and so is output that is not glibc's. A few of them; with TEST_LONG all, and

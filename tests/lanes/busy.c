@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* The wall and the CPU time of small cached requests, for busy.sh: writes, or with READS=1 three
  * reads to a write, DEPTH of them at once, waited for by aio_suspend(). Prints the nanoseconds of a
  * request.

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # Where CPUs are short, threads that look around for each other take no more time than glibc's, which sleep
 # (busy.c): beside a busy program on each CPU, on one CPU, there with a real-time priority, too, and with half a CPU
 # of a control group's quota.

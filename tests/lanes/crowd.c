@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Hundreds of threads that make requests and live on, for crowd.sh. CROWD names the part:
  *
  *   fds      KIND of requests by 400 threads: the library takes few descriptors, LIMIT of them

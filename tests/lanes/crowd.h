@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* crowd.h - for programs with so many threads that each has a small stack. */
 #include "test.h"
 

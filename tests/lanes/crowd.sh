@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # Many threads: few descriptors for all of them, waits that end well without one and when the program takes
 # its number (crowd.c), and a wake-up that costs the same whether 64 or 1,000 threads wait (round_trip.c).
 set -eu

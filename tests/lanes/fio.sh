@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # Stock fio, direct I/O: every request but the first few goes through io_submit (a busy disk declines one
 # now and then), no thread is made for them beyond the workers of those few, and nothing calls io_getevents.
 set -eu

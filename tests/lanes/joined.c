@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* A list of 64 neighbouring reads of a file whose pages are in memory, and one of a file in memory:
  * what joined.sh counts the calls of. */
 #include "test.h"

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # Neighbours of a list are copied eight by one call: 64 reads of a file in the page cache, and as many of a file in
 # memory, which first refuses an offer.
 set -eu

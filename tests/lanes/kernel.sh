@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # Requests reach the kernel as iocbs of every command, a list of 64 neighbours in one io_submit of eight
 # vectors, and the ring is reaped without a system call. A silent fallback to threads fails here. And no
 # wait ends by the clock that people set.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* lanes LANE FILE: beyond the first few requests, makes one that must take the named lane; lanes.sh
  * reads in the report whether it did. FILE has at least 4 MiB. */
 #define _GNU_SOURCE

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # Each kind of request takes the lane that the design gives it, as the report tells: the kernel, or
 # declined for just this reason. The last but one: xfs and btrfs, where they can be mounted.
 set -eu

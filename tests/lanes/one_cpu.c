@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* The CPU time of buffered writes, one at a time, once all threads of the process have to share one
  * CPU, as on a machine that is busy otherwise; for one_cpu.sh. Prints the microseconds of a
  * request.

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # Threads that look around for each other do not keep the one CPU that is left from each other: buffered writes
 # (one_cpu.c) cost no more of it than under glibc, where nobody looks around. (They did: three times as much.)
 set -eu

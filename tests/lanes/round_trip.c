@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* CPU time of the whole process for a round trip, while many other threads wait for a stream each;
  * for crowd.sh. A byte comes through a socketpair, and the main thread waits for the aio_read() of
  * it. THREADS: how many others. FOREIGN: another thread has made the requests that are waited for,

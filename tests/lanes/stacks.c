@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* The library's threads have the stack that they need, whatever of it libc and the program's
  * thread-local data (-DTLS=bytes) take: it is painted before each starts, and afterwards at least
  * 24 of the 32 KiB of the library's own have their paint. Requests of every kind (workload.h) go

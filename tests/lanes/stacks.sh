@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # Threads of the library have stack enough for any size of the program's thread-local data: stacks.c, with
 # the log and statistics, too.
 set -eu

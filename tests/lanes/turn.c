@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* How long does aio_cancel() take at worst beside a thread that never sleeps? For turn.sh, which
  * gives them one CPU: prints how many calls have taken more than a millisecond.
  */

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # On one CPU a thread that wants the lock has it soon, though another takes it again and again and never sleeps: of
 # 4,000 calls of aio_cancel() (turn.c) none lasts a slice of the scheduler's. (7 did, with glibc none.)
 # alone: it measures

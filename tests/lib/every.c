@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* One request of each kind that reaches the kernel, and a list of 64; for kernel.sh. No shim, no
  * test.h: what strace sees is what is counted. Argument: a file of at least 1 MiB. */
 #define _GNU_SOURCE

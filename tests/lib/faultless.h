@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* faultless.h - the workload for programs that let nothing fail. Included after test.h. */
 #include "workload.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* forge.h - a kernel AIO of the test's own, for forged.c: io_setup() is answered with a ring in the
  * test's memory, io_submit() with what the case (`now`) says; what was taken is carried out, at
  * once or when the case wants it, and its event put into the ring. Included after test.h.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* hog COMMAND...: runs the command while this process holds all that fs.aio-max-nr allows, but for
  * the number in $HOG_LEAVES. */
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* hold.h - stops a thread at a system call while something else is done: the trigger of races that
  * have no other. Included after test.h; the program defines at_call().
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* no_ring COMMAND...: runs the command with madvise(MADV_DONTFORK) refused, so that the shim does
  * without the ring of events. */
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* refusing ANSWER NUMBER[,NUMBER...] COMMAND...: runs the command with a seccomp filter that answers these system calls
  * (eight at most) by an errno, or kills the process for them: ANSWER is "kill". For faults/refused.sh and
  * package/documents.d/docker. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* replace.h - the test answers system calls of the library. Included after test.h; the program
  * defines at_call().
  *

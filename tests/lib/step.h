@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* step.h - a thread goes on one instruction at a time, with SIGTRAP after each (x86-64). The
  * handler takes TRAP_FLAG out of the context's REG_EFL when that is to end.
  */

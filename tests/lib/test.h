@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* test.h - for the programs of tests/api: plain <aio.h> programs, run under glibc's AIO and under
  * the shim. tests/run compares what the two print, line by line; so print results, never addresses,
  * times or descriptor numbers. Programs of other rooms use it, too.

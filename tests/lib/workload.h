@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* workload.h - requests of every kind at once, for injected.c, limits.c and allocation.c: direct,
  * cached and uncached reads and writes, appends, tmpfs, a pipe, a socket, a FIFO, lists, syncs,
  * cancellation, notification by signal and by thread, and a thread that waits for another's

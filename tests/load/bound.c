@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* bound.c - as many requests as the library has room for are in progress: 262,144 reads that wait
  * at a pipe. The next ones are refused with EAGAIN and cost nothing, a list that does not fit has
  * its first items served, and once all are cancelled there is room again. bound.sh runs it. */

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # 262,144 requests are in progress (bound.c): the next are refused and cost nothing, and there is room again.
 set -euo pipefail
 for setting in KAIO_MODE=auto KAIO_MODE=worker; do

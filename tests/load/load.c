@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* load.c - 16 threads use 64 files of all kinds, with 4,096 requests in progress at most: reads,
  * writes, syncs, lists and cancels, every notification and every way to wait. load.sh runs it for
  * LOAD_SECONDS. Most requests end at once; at the beginning of each round 4,096 really wait.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* load.h - what load.c works with: files of seven kinds and what they must contain, notifications
  * and their count, and samples of what the process has. */
 #include "test.h"

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # 16 threads, 64 files, 4,096 requests at once, which wait when a round begins (load.c): the data is right,
 # every request ends and is notified once, memory, descriptors and threads do not grow, and the library counts
 # as many requests as the program. Some seconds; with TEST_LONG 100, or as long as a test may take, an hour in

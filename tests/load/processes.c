@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* processes.c - PROCESSES processes, each of which reads with more than the library's first few
  * requests, at the same time: none ends before all have read. processes.sh looks at what the
  * library reports of each. */

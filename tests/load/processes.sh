@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # 256 processes at once at the default fs.aio-max-nr, 65,536: each has its context, of full depth, and the
 # kernel does its reads. Where others have contexts already, as many processes as there is room for.
 # contexts: it depends on what fs.aio-max-nr has left

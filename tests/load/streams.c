@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* streams.c - 10,000 reads wait, each for a pipe or socket of its own, without threads for them;
  * other requests go on. Then some are cancelled, and the others get their own byte. streams.sh runs
  * it. */

@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
 """litmus.py SHIM: small races of shim/, tried in every order on a machine with weak memory.
 
 Each race is a few stores and loads of two or three threads, and an outcome that must not be. Their

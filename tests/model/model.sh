@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # The hardest protocol as a model (Promela, checked by spin): it passes as it is, and if one barrier, look
 # or hand-over is left out (BREAK), the model finds what goes wrong. The small races of memory order, with the
 # orders that the source has (litmus.py): the same.

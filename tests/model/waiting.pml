@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* waiting.pml - waiting and reaping: shim/core/wait.c, finish.c, kaio_leave(), host/epoll.c's watching.
  *
  * Request 0 is in the kernel, under thread 0's eventfd; request 1 is a worker's. Thread 0 has made

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Once the library has memory for as many requests, lists and threads as there are at once, nothing
  * that it does asks for more: neither a request's start nor its end, of whatever kind and however
  * notified (workload.h), signal handlers and threads of notifications included. Nor is any of the

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # make analyze: gcc -fanalyzer, cppcheck, clang-tidy and clang's look at the lock find nothing, and that one finds
 # what is touched without it.
 set -eu

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # The row of scripts/matrix for arm64 by qemu-user, the part that takes seconds.
 set -eu
 if [ "$(id -u)" != 0 ] || ! command -v aarch64-linux-gnu-gcc >/dev/null || ! command -v qemu-aarch64-static >/dev/null; then

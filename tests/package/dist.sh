@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # make dist: an archive with the version in its name, of all that is committed, from which everything builds; make rpm:
 # packages that install where glibc is 2.17, and whose command works.
 set -eu

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # Each command of README, the other documents and the manual is run as it stands, on a copy of this machine that is
 # thrown away: an overlay, with the library installed, and with ./app, a program that uses POSIX AIO. What is not on
 # a machine of tests has a stand-in in documents.d.

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # What the build finds is part of what it depends on: a header that was not there, other flags. A warning is an error
 # only with WERROR=1. With TEST_LONG and as root README's two commands in README's order in a bare Debian 12:
 # scripts/demo, which builds without <sys/sdt.h>, then scripts/test, which installs it (command/stats looks for

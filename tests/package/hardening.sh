@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # The libraries and the tools are bound when they are loaded and read-only from then on, their stack is not executable,
 # no segment is writable and executable, the loader chooses where they are, and their calls into libc are checked.
 # malloc() is none of the libraries'. What a forked child finds wiped has pages of its own, whatever their size. A

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # The row of scripts/matrix for i386, the part that takes seconds.
 set -eu
 if [ "$(id -u)" != 0 ] || ! command -v i686-linux-gnu-gcc >/dev/null; then

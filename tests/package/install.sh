@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # make install, and what it installs: the command works from anywhere, also where the tree was moved to;
 # manual and completion say what the command can do; make uninstall leaves nothing but what was there before.
 set -eu

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* The calls that are async-signal-safe allocate nothing and look nothing up, though they be the
  * first of their thread and all of libc's room for thread-specific values be taken: the program
  * makes keys before any library is loaded. Nor does the library's memory grow with threads that

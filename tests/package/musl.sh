@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # The build for musl (make musl): its programs see the same with it and without, and nothing of glibc is in it.
 set -eu
 if ! command -v musl-gcc >/dev/null; then

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # What is built does not depend on the directory or the time: two trees, one of them reached by a link, give the same
 # libraries, tools, manual and packages, byte for byte. Beside these make deb leaves nothing.
 set -eu

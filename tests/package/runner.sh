@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # What runs the tests: a pattern without a test is a mistake, limits count what the machine gives, what hangs ends
 # all the same, and install-needs writes to no name that another user could have put there.
 # alone: it keeps every CPU busy

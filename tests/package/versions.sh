@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # Programs are caught whichever version of glibc's symbols they ask for: today's, those of 2.2.5, and
 # those of before 2.34, which are looked for in librt.so.1.
 set -eu

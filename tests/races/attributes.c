@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* A SIGEV_THREAD notification's attributes are the program's to destroy as soon as its thread runs.
  * pthread_create() may not have ended by then, and looks at what it was given (glibc aborts
  * when that has changed). So here it ends late, and the callback overwrites the attributes. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* aio_cancel() meets the head of a stream's line while another thread is offering it, and that
  * thread has no CPU: it is stopped in preadv2() here. The call ends all the same, and does not wait
  * for the other direction; the request then ends by itself, without data. For races.sh. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* What may happen while aio_read() or aio_write() of an O_DIRECT file is inside
  * io_submit() the short way (direct.c), for races.sh: a signal handler that
  * asks for that very request, syncs or forks; a child forked there that makes

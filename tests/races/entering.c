@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* A thread of the library is held up where its read() begins, by a tracer (entering.sh), while
  * close() gives the number to another file. What that holds is its own.
  */

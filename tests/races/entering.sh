@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # close() while a tracer holds a read() where it begins: it is not asleep in the file yet (entering.c).
 set -eu
 strace -f -o trace -e trace=read -e inject=read:delay_enter=100000:when=1 \

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* A signal that cannot be sent is the request's error, and that is the only end of the request that
  * anybody sees: while it is being sent, aio_error() and aio_return() must not tell the first one.
  * For races.sh, in the mode worker. */

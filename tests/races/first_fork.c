@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* A process is forked while another thread makes its very first request, at each system call under
  * which that thread may hold a lock: the child can use AIO at once. For races.sh. */
 #include "test.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* How long the library holds its lock, whatever the program asks for: for races.sh. The lock is a
  * mutex, whose functions the loader finds here first; CPU time counts, so other programs do not,
  * but interrupts do: what is long each time is the library's.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* A blocker is held on its way into read() or write(), for races.sh, while the program closes the
  * descriptor and puts a file on its number: the call must not go there, and close() must not wait
  * for a call that has begun. (glibc's goes there: bug 14942.) */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* A call of lio_listio() goes on after its list has ended, whose memory then serves another
  * thread's list: what becomes of that one is none of the call's business. Here the call wants a
  * worker for somebody's requests, and none can be had. For races.sh. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* A forked child finds what belongs to others as the parent left it, though the shim's memory is
  * wiped there: thread-local data whose key was made before any of the shim's (so it is the key that
  * the shim would take for its own if that were wiped). And the shim's own key works: the records of

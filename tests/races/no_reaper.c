@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* No thread can be started. What would wait for the reaper is refused in the call, and nothing is
  * left of it: no notification comes later, and nothing waits. What needs no thread goes on, and all
  * does once there are threads again. For races.sh. */

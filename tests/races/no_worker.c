@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* No worker can be started, for two calls at a time: the first call returns while the other thread
  * may yet get one, so its request ends with EAGAIN and is notified; the call that finds that there
  * is none fails with EAGAIN itself, and its own request is not notified. For races.sh, in the mode

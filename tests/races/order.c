@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* order.c - a sync neither ends nor begins before the writes that were queued before it; appended
  * records are whole and in order. ORDER says which part (order.sh runs it, and compares):
  *

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # A sync never ends, nor reaches the file, before the writes that were queued before it; appended
 # records are whole and in order: order.c, on the scratch directory's filesystem and on slowfs, which
 # has slow writes and tells what came when.

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # Races in windows of a few microseconds, which these programs hold open (hold.h, replace.h) or need not:
 # no thread for two callers at a time; a fork beside the first request; a
 # signal that fails while another thread asks; no thread for the reaper; a descriptor closed under a thread

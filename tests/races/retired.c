@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* The reaper is stopped in its last leave, where it has dropped the lock: a thread that comes for
  * the first time must not get its record yet. The leave ends with the stock of requests of that
  * record (direct.c), which is its owner's alone: were it another thread's by now, the reaper would

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Requests that run, and what waits behind them, for running.sh, with slowfs at ./slow: it holds
  * syncs, and reads and writes of h, while there is ./log.hold. RUNNING says which part:
  *

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # Requests that a filesystem holds up, in the kernel or in a worker, and what waits behind them: what
 # aio_cancel() says of each, the descriptor that is closed under them, order; as under glibc (running.c).
 set -eu

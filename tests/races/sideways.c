@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Waits that their thread leaves without returning from them, for sideways.sh: siglongjmp() or
  * pthread_exit() in a handler, cancellation. Afterwards the request ends well, the thread waits
  * again, and the process ends by itself with its last thread: nothing of the wait has stayed in the

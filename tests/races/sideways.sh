@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # Waits that are left by siglongjmp(), pthread_exit(), cancellation (sideways.c) and by a C++ exception
 # (thrown.cc): nothing of them stays behind.
 set -eu

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Forks at each instruction of the short way of a direct request (direct.c), in a signal handler,
  * as a profiler might: for races.sh. The thread is stepped through the call (the trap flag, SIGTRAP
  * after each instruction) until the library blocks signals or the call is over. The child first

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 /* A C++ exception thrown by a handler through aio_suspend() and lio_listio(LIO_WAIT), for
  * sideways.sh: it arrives, and the thread waits again. */
 #include <aio.h>

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """AIO through ctypes, struct aiocb laid out by hand, in several threads."""
 import ctypes
 import errno

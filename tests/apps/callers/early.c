@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* A library that uses AIO before main() and after exit(). */
 #include "use.h"
 

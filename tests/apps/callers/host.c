@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* host PLUGIN...: a program that knows nothing of AIO loads plug-ins that use it, three times each
  * and in every way, and unloads them. */
 #define _GNU_SOURCE

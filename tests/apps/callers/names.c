@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* The large-file names, mixed with the others, beyond 4 GiB; and aio_init() with odd values before
  * and after the first request: the results do not depend on it. */
 #define _LARGEFILE64_SOURCE

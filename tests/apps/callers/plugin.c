@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* A plug-in that uses AIO. */
 #include "use.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Uses AIO in main() and at exit, where it also waits for a request that main() has left. LOCAL
  * bytes of thread-local data make its threads' stacks larger. */
 #include "use.h"

@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: MIT
 // C++: aiocbs in a vector, std::thread, exceptions thrown while requests are in flight, whose
 // destructors wait for them, also when the thread is cancelled in aio_suspend().
 #include <aio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* use.h - for the C helpers of callers.sh: use_aio() makes requests of every kind at whatever
  * moment it is called, checks them and prints one line. */
 #ifndef USE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* append.c - opens fio's file "appended" with O_APPEND, for which fio has no option; a library that
  * scripts/bench preloads for each engine of a cell that appends.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* holds.c - counts and times the holds of the library's lock. build/tests/bench/libkaio-holds.so is
  * the library with this around kaio_lock() (ld --wrap); tests/bench/locks.c asks it. The lock
  * itself guards the counts. With HOLDS_ADD_NS in the environment each hold is that much longer.

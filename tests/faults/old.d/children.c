@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* A process with requests in flight makes children in each way, and each makes requests of its own;
  * so does the parent afterwards. Prints how many children ended well. */
 #define _GNU_SOURCE

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Makes calls fail as they did on an older kernel, for faults/kernels.sh: preloaded in front of the
  * library, which makes them by syscall() and madvise(). OLD is the version: 310 is Linux 3.10.
  * OLD_COUNT: a file that gets a line that says how many calls have failed so, when the process ends.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* broken.c - preloaded before the library: breaks it on purpose, as BREAK says, for minimise.sh.
  *   short    one read in 20 returns one byte less
  *   lost     one signal in 10 is not sent

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* options.c - libFuzzer on the parsing of KAIO_*, and on the paths of the log: shim/host/config.c and
  * shim/host/output.c themselves. The first byte of the input chooses the variable, the rest is its
  * value. Whatever it is, each option ends with a value that the table allows, and each path fits.

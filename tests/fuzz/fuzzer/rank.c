@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* Random insertions and removals of shim/request/rank.c against a list that is walked; for rank.sh.
  */
 #include "request/rank.c"

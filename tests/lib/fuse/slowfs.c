@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: MIT */
 /* slowfs LOG MOUNTPOINT: a filesystem with the files 0 to 9 and h, whose writes take 2 to 5 ms each
  * and keep nothing. Opened with O_DIRECT they go past the page cache. LOG tells in their order
  *

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # slowfs.sh - sourced: slowfs_start mounts slowfs.c on ./slow, and its log is ./log; slowfs_stop
 # ends it.
 
