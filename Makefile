@@ -50,12 +50,13 @@ RECORDER = record fd output raised
 
 VERSION = 0.2.0
 
-TOOLS = $(B)/kaio-check $(B)/kaio-measure $(B)/kaio-record $(B)/kaio-stats $(B)/kaio-top
+TOOLS = $(B)/kaio $(B)/kaio-measure $(B)/kaio-record
 MANUAL = $(B)/man/kaio.1 $(B)/man/libkaio.7
+COMPLETIONS = $(addprefix $(B)/completion/,bash zsh fish)
 
 LIBRARIES = $(B)/libkaio.so $(B)/libkaio-record.so
 
-all: $(LIBRARIES) $(TOOLS) $(MANUAL)
+all: $(LIBRARIES) $(TOOLS) $(MANUAL) $(COMPLETIONS)
 
 # What the build finds is what it depends on, too: it is done anew with other flags, another compiler, or once
 # <sys/sdt.h> is there (probe.h).
@@ -85,11 +86,9 @@ $(RECORDER:%=$(B)/record/%.o): $(HEADERS) Makefile $(B)/found
 
 TOOL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -Ishim $(WARNINGS) -DKAIO_VERSION='"$(VERSION)"'
 
-$(B)/kaio-check: tools/kaio-check.c tools/program.c tools/options.c tools/output.c tools/probe.c tools/printable.c
+$(B)/kaio: $(filter-out tools/kaio-% tools/server.c,$(wildcard tools/*.c))
 $(B)/kaio-measure: tools/kaio-measure.c tools/server.c
 $(B)/kaio-record: tools/kaio-record.c tools/parent.c tools/printable.c
-$(B)/kaio-stats: tools/kaio-stats.c tools/parent.c tools/pages.c tools/json.c tools/printable.c
-$(B)/kaio-top: tools/kaio-top.c tools/top.c tools/pages.c tools/json.c tools/printable.c
 # As the libraries, they run from glibc 2.17 on: tools/start.c.
 START = -Wl,--wrap=__libc_start_main
 $(TOOLS): tools/start.c $(wildcard tools/*.h) $(HEADERS) Makefile $(B)/found
@@ -98,13 +97,17 @@ $(TOOLS): tools/start.c $(wildcard tools/*.h) $(HEADERS) Makefile $(B)/found
 		-o $@ $(filter %.c,$^) $(if $(GLIBC),$(START))
 
 # A line .\" @--FORM@ becomes the table of options in that form, @VERSION@ the version.
-$(B)/man/%: man/% $(if $(ARCH),build,$(B))/kaio-check Makefile
+$(B)/man/%: man/% $(if $(ARCH),build,$(B))/kaio Makefile
 	@mkdir -p $(@D)
 	awk -v version=$(VERSION) '/^\.\\" @--/ { gsub(/.*@--|@/, ""); \
-		system("$(word 2,$^) --" $$0); next } { gsub(/@VERSION@/, version); print; fflush() }' $< >$@
+		system("$(word 2,$^) --internal " $$0); next } { gsub(/@VERSION@/, version); print; fflush() }' $< >$@
+
+$(COMPLETIONS): $(B)/completion/%: $(if $(ARCH),build,$(B))/kaio
+	@mkdir -p $(@D)
+	$< --completion $* >$@
 
 ifdef ARCH
-build/kaio-check: FORCE # one that runs here
+build/kaio: FORCE # one that runs here
 	$(MAKE) ARCH= CC=cc $@
 endif
 
@@ -202,9 +205,12 @@ LIBDIR ?= $(PREFIX)/lib$(addprefix /,$(shell $(CC) -print-multiarch 2>/dev/null)
 INSTALLED = $(LIBRARIES:$(B)/%=$(DESTDIR)$(LIBDIR)/%)
 # What kaio needs stands in a directory of its own, with links to the libraries, wherever LIBDIR is.
 COMMANDS = $(DESTDIR)$(PREFIX)/libexec/kaio
-COMPLETION = $(DESTDIR)$(PREFIX)/share/bash-completion/completions/kaio
-MAN = $(DESTDIR)$(PREFIX)/share/man
-DIRECTORIES = $(abspath $(DESTDIR)$(PREFIX)/bin $(dir $(COMMANDS) $(COMPLETION)) $(MAN)/man1 $(MAN)/man7)
+SHARE = $(DESTDIR)$(PREFIX)/share
+MAN = $(SHARE)/man
+ZSHDIR ?= $(PREFIX)/share/zsh/site-functions
+COMPLETED = $(SHARE)/bash-completion/completions/kaio $(DESTDIR)$(ZSHDIR)/_kaio \
+	$(SHARE)/fish/vendor_completions.d/kaio.fish
+DIRECTORIES = $(abspath $(DESTDIR)$(PREFIX)/bin $(dir $(COMMANDS) $(COMPLETED)) $(MAN)/man1 $(MAN)/man7)
 
 install: install-library install-command
 
@@ -218,19 +224,21 @@ install-musl: musl
 	scripts/made note $(abspath $(DESTDIR)$(LIBDIR))
 	install -D -m 644 -t $(DESTDIR)$(LIBDIR) build/musl/libkaio-musl.so
 
-install-command: $(TOOLS) $(MANUAL)
+install-command: $(TOOLS) $(MANUAL) $(COMPLETIONS)
 	scripts/made note $(DIRECTORIES)
-	install -D -t $(DESTDIR)$(PREFIX)/bin scripts/kaio
-	install -D -m 644 -t $(COMMANDS) $(filter-out %.bash,$(wildcard scripts/kaio.d/*))
-	install -t $(COMMANDS) $(TOOLS)
+	install -D -t $(DESTDIR)$(PREFIX)/bin $(B)/kaio
+	install -D -m 644 -t $(COMMANDS) $(wildcard scripts/kaio.d/*)
+	install -t $(COMMANDS) $(filter-out %/kaio,$(TOOLS))
 	ln -sfr -t $(COMMANDS) $(INSTALLED)
-	install -D -m 644 scripts/kaio.d/completion.bash $(COMPLETION)
+	install -D -m 644 $(B)/completion/bash $(word 1,$(COMPLETED))
+	install -D -m 644 $(B)/completion/zsh $(word 2,$(COMPLETED))
+	install -D -m 644 $(B)/completion/fish $(word 3,$(COMPLETED))
 	install -D -m 644 -t $(MAN)/man1 $(B)/man/kaio.1
 	install -D -m 644 -t $(MAN)/man7 $(B)/man/libkaio.7
 
 uninstall: uninstall-library
 	rm -rf $(COMMANDS)
-	rm -f $(DESTDIR)$(PREFIX)/bin/kaio $(COMPLETION)
+	rm -f $(DESTDIR)$(PREFIX)/bin/kaio $(COMPLETED)
 	rm -f $(MAN)/man1/kaio.1 $(MAN)/man7/libkaio.7
 	scripts/made remove $(DIRECTORIES)
 

@@ -4,7 +4,7 @@
  */
 #include "early.h"
 
-#include "check.h"
+#include "kaio.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -37,7 +37,7 @@ static int try_file(const char *path) {
     return 0;
 }
 
-int kaio_try_output(const char *variable, const char *path) {
+const char *kaio_try_output(const char *variable, const char *path) {
     char name[PATH_MAX];
     const char *p = strcmp(variable, "KAIO_RECORD") ? strstr(path, "%p") : NULL;
     int before = p ? (int)(p - path) : (int)strlen(path), err = ENAMETOOLONG;
@@ -53,8 +53,7 @@ int kaio_try_output(const char *variable, const char *path) {
             (path[strlen(path) - 1] == '/' || (!kaio_stat(path, &st) && S_ISDIR(st.st_mode)));
         err = directory ? try_directory(path) : try_file(name);
     }
-    if (err == ELOOP) puts("it is a symbolic link, which is not followed");
-    else if (err == ENXIO) puts("nobody reads it");
-    else if (err) puts(strerror(err));
-    return err != 0;
+    if (err == ELOOP) return "it is a symbolic link, which is not followed";
+    if (err == ENXIO) return "nobody reads it";
+    return err ? strerror(err) : NULL;
 }

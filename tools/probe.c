@@ -7,14 +7,12 @@
  */
 #include "early.h"
 
-#include "check.h"
-#include "printable.h"
+#include "kaio.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
 #include <linux/aio_abi.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,21 +25,6 @@
 #define DEPTH   256 /* what the library asks for, see KAIO_DEPTH */
 #define BLOCK   4096
 #define SCRATCH (16l * BLOCK)
-
-static int bad; /* a "no" was among the findings */
-
-__attribute__((format(printf, 2, 3))) static void finding(const char *kind, const char *format,
-                                                          ...) {
-    char sentence[2 * PATH_MAX];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(sentence, sizeof sentence, format, args);
-    va_end(args);
-    printf("%s\t", kind);
-    printable(stdout, sentence, INT_MAX);
-    printf("\n");
-    if (!strcmp(kind, "no")) bad = 1;
-}
 
 static unsigned long number_in(const char *path) {
     unsigned long n = 0;
@@ -56,15 +39,16 @@ static int context(aio_context_t *ctx) {
     return syscall(SYS_io_setup, DEPTH, ctx) ? -errno : 0;
 }
 
-int kaio_probe_system(void) {
+void kaio_probe_system(void) {
     struct utsname name;
     int major = 0, minor = 0;
     uname(&name);
     sscanf(name.release, "%d.%d", &major, &minor);
-    if (major > 4 || (major == 4 && minor >= 14)) finding("ok", "kernel: Linux %s", name.release);
+    if (major > 4 || (major == 4 && minor >= 14))
+        kaio_finding("ok", "kernel: Linux %s", name.release);
     else
-        finding("warn", "kernel: Linux %s: before 4.14 only direct I/O is the kernel's",
-                name.release);
+        kaio_finding("warn", "kernel: Linux %s: before 4.14 only direct I/O is the kernel's",
+                     name.release);
 
     unsigned long used = number_in("/proc/sys/fs/aio-nr"),
                   most = number_in("/proc/sys/fs/aio-max-nr");
@@ -73,23 +57,24 @@ int kaio_probe_system(void) {
     int err = context(&ctx);
     if (!err) {
         syscall(SYS_io_destroy, ctx);
-        finding("ok", "io_setup: allowed");
+        kaio_finding("ok", "io_setup: allowed");
     } else if (err != -EAGAIN) {
-        finding(
+        kaio_finding(
             "no",
             "io_setup: %s: a sandbox refuses it; libkaio goes on with its workers; allow io_setup, "
             "io_submit, io_getevents and io_cancel in its seccomp profile",
             strerror(-err));
     }
     if (err == -EAGAIN || left < DEPTH)
-        finding("warn",
-                "fs.aio-nr: %lu of fs.aio-max-nr %lu used, a process wants %d; as root: sysctl -w "
-                "fs.aio-max-nr=%lu",
-                used, most, DEPTH, more);
+        kaio_finding(
+            "warn",
+            "fs.aio-nr: %lu of fs.aio-max-nr %lu used, a process wants %d; as root: sysctl -w "
+            "fs.aio-max-nr=%lu",
+            used, most, DEPTH, more);
     else
-        finding("ok", "fs.aio-nr: %lu of fs.aio-max-nr %lu used, enough for %lu processes more",
-                used, most, left / DEPTH);
-    return bad;
+        kaio_finding("ok",
+                     "fs.aio-nr: %lu of fs.aio-max-nr %lu used, enough for %lu processes more",
+                     used, most, left / DEPTH);
 }
 
 /* The answer to one iocb that may not block: bytes or -errno. */
@@ -120,29 +105,32 @@ static void probe_direct(int fd, char *buf, int may_write) {
     aio_context_t ctx;
     int err = direct(fd, 1);
     if (err) {
-        finding("warn", "O_DIRECT: not possible here (%s): only buffered access", strerror(-err));
+        kaio_finding("warn", "O_DIRECT: not possible here (%s): only buffered access",
+                     strerror(-err));
         return;
     }
     if (context(&ctx)) {
-        finding("warn", "O_DIRECT: possible, but by workers, since io_setup is refused");
+        kaio_finding("warn", "O_DIRECT: possible, but by workers, since io_setup is refused");
         return;
     }
     long res = offer(ctx, IOCB_CMD_PREAD, fd, buf, 0);
-    if (res == BLOCK) finding("ok", "direct reads: by the kernel, in parallel");
-    else finding("warn", "direct reads: by workers (the kernel answers: %s)", why(res));
+    if (res == BLOCK) kaio_finding("ok", "direct reads: by the kernel, in parallel");
+    else kaio_finding("warn", "direct reads: by workers (the kernel answers: %s)", why(res));
     if (may_write) {
         res = offer(ctx, IOCB_CMD_PWRITE, fd, buf, 0);
-        if (res == BLOCK) finding("ok", "direct writes over data: by the kernel, in parallel");
+        if (res == BLOCK) kaio_finding("ok", "direct writes over data: by the kernel, in parallel");
         else
-            finding("warn", "direct writes: by workers, one at a time (the kernel answers: %s)",
-                    why(res));
+            kaio_finding("warn",
+                         "direct writes: by workers, one at a time (the kernel answers: %s)",
+                         why(res));
         long end = offer(ctx, IOCB_CMD_PWRITE, fd, buf, SCRATCH);
         if (res == BLOCK && end == BLOCK)
-            finding("ok", "direct writes past the end: by the kernel, in parallel");
+            kaio_finding("ok", "direct writes past the end: by the kernel, in parallel");
         else if (res == BLOCK)
-            finding("warn",
-                    "direct writes past the end or into holes: by workers, one at a time; write "
-                    "the file once beforehand");
+            kaio_finding(
+                "warn",
+                "direct writes past the end or into holes: by workers, one at a time; write "
+                "the file once beforehand");
     }
     syscall(SYS_io_destroy, ctx);
     direct(fd, 0);
@@ -152,30 +140,32 @@ static void probe_buffered(int fd, char *buf, int may_write) {
     struct iovec iov = {buf, BLOCK};
     int memory = fcntl(fd, F_GET_SEALS) >= 0; /* tmpfs alone answers */
     if (memory) {
-        finding("ok", "reads and writes: by the calling thread; the data is memory");
+        kaio_finding("ok", "reads and writes: by the calling thread; the data is memory");
         return;
     }
     if (pread(fd, buf, BLOCK, 0) != BLOCK) {
-        finding("no", "buffered reads: %s", strerror(errno));
+        kaio_finding("no", "buffered reads: %s", strerror(errno));
         return;
     }
     ssize_t res = syscall(SYS_preadv2, fd, &iov, 1l, KAIO_AT_V(0), RWF_NOWAIT);
     if (res == BLOCK) {
-        finding("ok", "reads of cached data: by the calling thread, without a wake-up");
-        finding("ok", "reads of uncached data: by workers, several per file");
+        kaio_finding("ok", "reads of cached data: by the calling thread, without a wake-up");
+        kaio_finding("ok", "reads of uncached data: by workers, several per file");
     } else {
-        finding("warn",
-                "buffered reads: by workers, since the filesystem cannot read without waiting (%s)",
-                res < 0 ? strerror(errno) : "a short count");
+        kaio_finding(
+            "warn",
+            "buffered reads: by workers, since the filesystem cannot read without waiting (%s)",
+            res < 0 ? strerror(errno) : "a short count");
     }
     if (!may_write) return;
     res = syscall(SYS_pwritev2, fd, &iov, 1l, KAIO_AT_V(0), RWF_NOWAIT);
-    if (res == BLOCK) finding("ok", "buffered writes: by the calling thread");
+    if (res == BLOCK) kaio_finding("ok", "buffered writes: by the calling thread");
     else
-        finding("warn",
-                "buffered writes: by workers, one at a time per descriptor, since the filesystem "
-                "cannot write without waiting (%s); O_DIRECT writes run in parallel",
-                res < 0 ? strerror(errno) : "a short count");
+        kaio_finding(
+            "warn",
+            "buffered writes: by workers, one at a time per descriptor, since the filesystem "
+            "cannot write without waiting (%s); O_DIRECT writes run in parallel",
+            res < 0 ? strerror(errno) : "a short count");
 }
 
 /* A file without a name in the directory; -errno if there can be none. */
@@ -203,9 +193,9 @@ static int scratch_file(const char *directory) {
 
 static int is_stream(const char *path, const struct stat *st) {
     if (S_ISFIFO(st->st_mode) || S_ISSOCK(st->st_mode)) {
-        finding("ok", "a stream: waiting requests are polled by the kernel, without a thread");
+        kaio_finding("ok", "a stream: waiting requests are polled by the kernel, without a thread");
     } else if (S_ISCHR(st->st_mode)) {
-        finding(
+        kaio_finding(
             "warn",
             "%s: a character device: not tried; a terminal's waiting requests take a thread each",
             path);
@@ -215,21 +205,22 @@ static int is_stream(const char *path, const struct stat *st) {
     return 1;
 }
 
-int kaio_probe_path(const char *path) {
+void kaio_probe_path(const char *path) {
     struct stat st;
     if (kaio_stat(path, &st)) {
-        finding("no", "%s: %s", path, strerror(errno));
-        return bad;
+        kaio_finding("no", "%s: %s", path, strerror(errno));
+        return;
     }
-    if (is_stream(path, &st)) return bad;
+    if (is_stream(path, &st)) return;
     char *buf = aligned_alloc(BLOCK, BLOCK), *copy = strdup(path);
     int device = S_ISBLK(st.st_mode);
     const char *directory = S_ISDIR(st.st_mode) ? path : dirname(copy);
     int fd = device ? open(path, O_RDONLY | O_CLOEXEC) : scratch_file(directory);
     if (device && fd < 0) {
-        finding("warn", "%s: cannot be opened (%s), so nothing was tried", path, strerror(errno));
+        kaio_finding("warn", "%s: cannot be opened (%s), so nothing was tried", path,
+                     strerror(errno));
     } else if (fd < 0) {
-        finding(
+        kaio_finding(
             "warn",
             "%s: no scratch file can be made there (%s), so nothing was tried; name a directory of "
             "the same filesystem that you may write to",
@@ -237,10 +228,9 @@ int kaio_probe_path(const char *path) {
     } else {
         if (fcntl(fd, F_GET_SEALS) < 0) probe_direct(fd, buf, !device);
         probe_buffered(fd, buf, !device);
-        if (device) finding("warn", "writes: not tried on a device");
+        if (device) kaio_finding("warn", "writes: not tried on a device");
         close(fd);
     }
     free(buf);
     free(copy);
-    return bad;
 }

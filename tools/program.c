@@ -1,188 +1,263 @@
 /* SPDX-License-Identifier: MIT */
-/* program.c - what kaio asks of a program as an ELF file, of either class: does LD_PRELOAD of a
- * library reach it, and which AIO calls does it want?
+/* program.c - the program that run, ab and check mean: where it is, what LD_PRELOAD is to be for
+ * it, and whether that reaches it.
  */
 #include "early.h"
 
-#include "check.h"
-#include "printable.h"
+#include "elf.h"
+#include "kaio.h"
 
-#include <elf.h>
-#include <stdbool.h>
-#include <stdio.h>
+#include <dirent.h>
+#include <link.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 
-struct image {
-    const char *base; /* NULL: not an ELF file */
-    size_t size;
-    bool wide; /* 64-bit */
-};
+/* What LD_PRELOAD is to call the library: its path, or one with $LIB; musl's, if the program that
+ * was looked at last is of musl. */
+static char preload_name[PATH_MAX], musl_name[PATH_MAX];
+/* The library's files: of the own class first. */
+static char (*libraries)[PATH_MAX];
+static size_t nlibraries;
 
-/* A member of the structure at an offset, and the structure's size, whichever class it is of. */
-#define GET(image, type, at, member)                                                               \
-    ((image)->wide ? (uint64_t)((const Elf64_##type *)((image)->base + (at)))->member              \
-                   : (uint64_t)((const Elf32_##type *)((image)->base + (at)))->member)
-#define SIZE(image, type) ((image)->wide ? sizeof(Elf64_##type) : sizeof(Elf32_##type))
-
-/* Does [at, at + n) lie in the file? */
-static bool inside(const struct image *image, uint64_t at, uint64_t n) {
-    return at <= image->size && n <= image->size - at;
-}
-
-/* 0, or why the file cannot be read. */
-static int load(int fd, struct image *image) {
+const char *kaio_in_path(const char *name) {
+    static char path[2 * PATH_MAX];
+    const char *rest = getenv("PATH");
     struct stat st;
-    image->base = NULL;
-    if (kaio_fstat(fd, &st)) return errno;
-    if (!S_ISREG(st.st_mode) || st.st_size < (off_t)sizeof(Elf64_Ehdr)) return 0;
-    void *base = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (base == MAP_FAILED) return errno;
-    if (memcmp(base, ELFMAG, SELFMAG)) {
-        munmap(base, (size_t)st.st_size);
-        return 0;
-    }
-    image->base = base;
-    image->size = (size_t)st.st_size;
-    image->wide = image->base[EI_CLASS] == ELFCLASS64;
-    return 0;
-}
-
-static int open_image(const char *path, struct image *image) {
-    image->base = NULL;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return errno;
-    int err = load(fd, image);
-    close(fd);
-    return err;
-}
-
-static bool same_machine(const struct image *a, const struct image *b) {
-    return a->base && b->base && a->wide == b->wide && a->base[EI_DATA] == b->base[EI_DATA] &&
-           GET(a, Ehdr, 0, e_machine) == GET(b, Ehdr, 0, e_machine);
-}
-
-static const char *machine(const struct image *image) {
-    switch (image->base ? GET(image, Ehdr, 0, e_machine) : EM_NONE) {
-    case EM_386: return "32-bit x86";
-    case EM_X86_64: return image->wide ? "64-bit x86" : "x32";
-    case EM_ARM: return "32-bit Arm";
-    case EM_AARCH64: return "64-bit Arm";
-    default: return "an unknown one";
-    }
-}
-
-/* The program interpreter, i.e. the ld.so that will look at LD_PRELOAD; NULL if there is none. */
-static const char *interpreter(const struct image *elf) {
-    uint64_t at = GET(elf, Ehdr, 0, e_phoff), step = GET(elf, Ehdr, 0, e_phentsize);
-    for (uint64_t n = GET(elf, Ehdr, 0, e_phnum); n > 0; n--, at += step) {
-        if (!inside(elf, at, SIZE(elf, Phdr))) return NULL;
-        if (GET(elf, Phdr, at, p_type) != PT_INTERP) continue;
-        uint64_t name = GET(elf, Phdr, at, p_offset), size = GET(elf, Phdr, at, p_filesz);
-        bool good = size > 0 && inside(elf, name, size) && !elf->base[name + size - 1];
-        return good ? elf->base + name : NULL;
+    if (!rest) rest = "/bin:/usr/bin";
+    for (int n; *name; rest += n + 1) {
+        n = (int)strcspn(rest, ":");
+        snprintf(path, sizeof path, "%.*s/%s", n ? n : 1, n ? rest : ".", name);
+        if (!kaio_stat(path, &st) && S_ISREG(st.st_mode) && !access(path, X_OK)) return path;
+        if (!rest[n]) break;
     }
     return NULL;
 }
 
-static int refuse(int status, const char *path, const char *why) {
-    fputs("kaio: ", stderr);
-    printable(stderr, path, INT_MAX);
-    fprintf(stderr, ": %s\n", why);
+const char *kaio_find_program(const char *name) {
+    char why[1024];
+    struct stat st;
+    const char *program = strchr(name, '/') ? name : kaio_in_path(name);
+    if (!program) kaio_fail(KAIO_MISSING, "%s: not found in PATH", name);
+    if (kaio_stat(program, &st)) kaio_fail(KAIO_MISSING, "%s: no such file", program);
+    if (S_ISDIR(st.st_mode)) kaio_fail(KAIO_REFUSED, "%s: is a directory", program);
+    if (access(program, X_OK)) kaio_fail(KAIO_REFUSED, "%s: is not executable", program);
+    int status = kaio_reach(program, why, sizeof why);
+    if (status) kaio_fail(status, "%s: %s", program, why);
+    return program;
+}
+
+const char *kaio_interpreter_of(const char *script) {
+    static char line[256];
+    int fd = open(script, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, line, sizeof line - 1);
+    if (fd >= 0) close(fd);
+    if (n < 3 || strncmp(line, "#!", 2)) return NULL;
+    line[n] = 0;
+    char *name = line + 2 + strspn(line + 2, " ");
+    name[strcspn(name, " \n")] = 0;
+    return *name ? name : NULL;
+}
+
+static void add_library(const char *path) {
+    char real[PATH_MAX];
+    if (!realpath(path, real) || access(path, R_OK)) return;
+    for (size_t i = 0; i < nlibraries; i++)
+        if (!strcmp(libraries[i], real)) return;
+    void *more = realloc(libraries, (nlibraries + 1) * sizeof *libraries);
+    if (!more) return;
+    libraries = more;
+    strcpy(libraries[nlibraries++], real);
+}
+
+/* PREFIX/lib*, PREFIX/lib/ *-linux-* */
+static void add_libraries(const char *directory, const char *part) {
+    char path[PATH_MAX];
+    DIR *dir = opendir(directory);
+    for (struct dirent *entry; dir && (entry = readdir(dir));) {
+        if (!strstr(entry->d_name, part)) continue;
+        int n = snprintf(path, sizeof path, "%s/%s/libkaio.so", directory, entry->d_name);
+        if (n < PATH_MAX) add_library(path);
+    }
+    if (dir) closedir(dir);
+}
+
+/* Where our own libc lies, ld.so's $LIB leads to under any prefix: lib/x86_64-linux-gnu, lib64,
+ * lib. */
+static int find_lib(struct dl_phdr_info *info, size_t size, void *lib) {
+    (void)size;
+    const char *name = strstr(info->dlpi_name, "/libc.so.") ? info->dlpi_name : NULL;
+    if (!name) return 0;
+    if (!strncmp(name, "/usr/", 5)) name += 4;
+    snprintf(lib, PATH_MAX, "%.*s", (int)(strrchr(name, '/') - name - 1), name + 1);
+    return 1;
+}
+
+/* For a program of another class ld.so would complain of a file. So if there are libraries where
+ * $LIB in a path leads to, they are named by that. */
+static void find_libraries(void) {
+    const char *library = kaio_place.library;
+    char prefix[PATH_MAX], directory[PATH_MAX + 8], lib[PATH_MAX] = "", path[3 * PATH_MAX],
+                                                    real[PATH_MAX];
+    if (nlibraries) return;
+    strcpy(preload_name, library);
+    add_library(library);
+    strcpy(prefix, library);
+    for (int i = 0; i < 2; i++) { /* above lib64 and the like */
+        char *slash = strrchr(prefix, '/');
+        if (slash) *slash = 0;
+    }
+    const char *last = library + strlen(prefix);
+    if (strstr(last, "-linux-")) {
+        char *slash = strrchr(prefix, '/');
+        if (!slash || strcmp(slash, "/lib")) return;
+        *slash = 0;
+    } else if (strncmp(last, "/lib", 4) != 0) {
+        return;
+    }
+    add_libraries(prefix, "lib");
+    snprintf(directory, sizeof directory, "%s/lib", prefix);
+    add_libraries(directory, "-linux-");
+    if (nlibraries < 2) return;
+    dl_iterate_phdr(find_lib, lib);
+    snprintf(path, sizeof path, "%s/%s/libkaio.so", prefix, lib);
+    if (realpath(path, real) && !strcmp(real, library))
+        snprintf(preload_name, sizeof preload_name, "%s/$LIB/libkaio.so", prefix);
+    else nlibraries = 1; /* not installed where $LIB leads to */
+}
+
+/* The library in front of what is there, and with KAIO_RECORD the recorder in front of all.
+ * ASan's runtime refuses to be loaded behind any other library, lest that takes its malloc() away.
+ * Ours does not; of what else is in LD_PRELOAD it shall judge by itself, unless it is there, too.
+ * Always set: a program may start one that has it. */
+const char *kaio_preload(void) {
+    static bool told;
+    char *text, *more;
+    const char *there = getenv("LD_PRELOAD"), *record = getenv("KAIO_RECORD");
+    const char *options = getenv("ASAN_OPTIONS");
+    find_libraries();
+    const char *name = *musl_name ? musl_name : preload_name;
+    if (name[strcspn(name, " \t\n:")])
+        kaio_fail(KAIO_FAILED, "LD_PRELOAD cannot hold a path with a space or a colon: %s", name);
+    int stem = (int)strlen(name) - 3; /* without .so */
+    bool records = record && strcmp(record, "0") && !*musl_name;
+    if (asprintf(&text, "%.*s%s%s%s%s", records ? stem : 0, name, records ? "-record.so:" : "",
+                 name, there && *there ? ":" : "", there ? there : "") < 0)
+        kaio_fail(KAIO_FAILED, "out of memory");
+    if (told || (there && *there && !strstr(there, "asan"))) return text;
+    told = true;
+    if (asprintf(&more, "verify_asan_link_order=0%s%s", options && *options ? ":" : "",
+                 options ? options : "") >= 0)
+        setenv("ASAN_OPTIONS", more, 1);
+    return text;
+}
+
+/* By the library for musl's programs. */
+static int reach_musl(char *why, size_t size) {
+    const char *record = getenv("KAIO_RECORD");
+    int stem = (int)strlen(kaio_place.library) - 3;
+    int n = snprintf(musl_name, PATH_MAX, "%.*s-musl.so", stem, kaio_place.library);
+    if (n >= PATH_MAX || access(musl_name, R_OK))
+        n = snprintf(musl_name, PATH_MAX, "%s/musl/libkaio-musl.so", kaio_place.tools);
+    if (n >= PATH_MAX || access(musl_name, R_OK))
+        snprintf(why, size,
+                 "is built for musl, and libkaio-musl.so is not there; build it with "
+                 "'make musl', install it with 'make install-musl'");
+    else if (record && strcmp(record, "0"))
+        snprintf(why, size, "is built for musl, and what such programs ask for cannot be recorded");
+    else return 0;
+    return KAIO_REFUSED;
+}
+
+/* Another ld.so than that of our own is asked: another class, another glibc. */
+static int ask_loader(const char *loader, const char *path, char *why, size_t size) {
+    static char text[65536];
+    char variable[2 * PATH_MAX];
+    size_t n = 0;
+    int ends[2];
+    snprintf(variable, sizeof variable, "%s", kaio_preload());
+    if (pipe(ends)) return snprintf(why, size, "%m"), KAIO_FAILED;
+    pid_t pid = fork();
+    if (pid == 0) {
+        dup2(ends[1], 1);
+        dup2(ends[1], 2);
+        close(ends[0]);
+        setenv("LD_PRELOAD", variable, 1);
+        execl(loader, loader, "--list", path, NULL);
+        _exit(KAIO_MISSING);
+    }
+    close(ends[1]);
+    for (ssize_t more; (more = read(ends[0], text + n, sizeof text - 1 - n)) > 0;)
+        n += (size_t)more;
+    close(ends[0]);
+    while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR) continue;
+    text[n] = 0;
+    const char *missing = strstr(text, "not found (required by ");
+    if (missing && strstr(missing, "libkaio"))
+        snprintf(why, size, "its glibc is older than 2.17, which libkaio needs");
+    else if (strstr(text, "/libkaio.so (0x")) return 0;
+    else
+        snprintf(why, size,
+                 "its ld.so (%s) does not load %s; install its library where $LIB leads to there "
+                 "(kaio(1), 32-BIT PROGRAMS)",
+                 loader, variable);
+    return KAIO_REFUSED;
+}
+
+static int refuse(int status, char *why, size_t size, const char *sentence) {
+    snprintf(why, size, "%s", sentence);
     return status;
 }
 
-static int refuse_machine(const char *path, const struct image *program,
-                          const struct image *library) {
-    char why[256];
-    snprintf(
-        why, sizeof why,
-        "is built for another architecture (%s) than libkaio.so (%s); install its library, too "
-        "(kaio(1), 32-BIT PROGRAMS)",
-        machine(program), machine(library));
-    return refuse(126, path, why);
-}
-
-int kaio_check_program(const char *path, char *libraries[], int n) {
-    struct image elf = {0}, own = {0}, library = {0};
-    struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC), err = fd < 0 ? errno : load(fd, &elf);
-    if (err) /* execute-only: the system will say if it cannot run */
-        return err == EACCES ? 0 : refuse(126, path, strerror(err));
-    if (!kaio_fstat(fd, &st) && st.st_mode & (S_ISUID | S_ISGID))
-        return refuse(126, path, "is setuid or setgid, so the system ignores LD_PRELOAD for it");
-    if (fgetxattr(fd, "security.capability", NULL, 0) > 0)
-        return refuse(126, path, "has file capabilities, so the system ignores LD_PRELOAD for it");
-    close(fd);
-    if (!elf.base) return 0; /* a script: its interpreter is what will run */
-    for (int i = 0;; i++) {
-        if (i == n) { /* the first one is the one that is here in any case */
-            open_image(libraries[0], &library);
-            return refuse_machine(path, &elf, &library);
+/* As reach(): of an ELF file. */
+static int reach_elf(const struct elf *elf, const char *path, char *why, size_t size) {
+    struct elf own = {0}, library = {0};
+    find_libraries();
+    for (size_t i = 0;; i++) {
+        elf_close(&library);
+        if (i == nlibraries) { /* the first one is the one that is here in any case */
+            elf_open(kaio_place.library, &library);
+            snprintf(why, size,
+                     "is built for another architecture (%s) than libkaio.so (%s); install its "
+                     "library, too (kaio(1), 32-BIT PROGRAMS)",
+                     elf_machine(elf), elf_machine(&library));
+            return KAIO_REFUSED;
         }
-        if (open_image(libraries[i], &library) || !library.base)
-            return refuse(125, libraries[i], "the library cannot be read; build it with 'make'");
-        if (same_machine(&elf, &library)) break;
+        if (elf_open(libraries[i], &library) || !library.base) {
+            snprintf(why, size, "%s: the library cannot be read; build it with 'make'",
+                     libraries[i]);
+            return KAIO_FAILED;
+        }
+        if (elf_same_machine(elf, &library)) break;
     }
-    const char *loader = interpreter(&elf);
+    elf_close(&library);
+    const char *loader = elf_interpreter(elf);
     if (!loader)
-        return refuse(126, path, "is statically linked, so no library can be put in front of it");
-    const char *ours = open_image("/proc/self/exe", &own) || !own.base ? NULL : interpreter(&own);
-    if (!ours || strcmp(ours, loader) || !same_machine(&elf, &own)) puts(loader);
-    return 0;
+        return refuse(KAIO_REFUSED, why, size,
+                      "is statically linked, so no library can be put in front of it");
+    const char *ours = elf_open(kaio_place.self, &own) || !own.base ? NULL : elf_interpreter(&own);
+    bool same = ours && !strcmp(ours, loader) && elf_same_machine(elf, &own);
+    elf_close(&own);
+    if (same) return 0;
+    return strstr(loader, "ld-musl") ? reach_musl(why, size) : ask_loader(loader, path, why, size);
 }
 
-static bool is_aio(const char *name) {
-    static const char *const calls[] = {"aio_read",   "aio_write",   "aio_fsync",  "aio_error",
-                                        "aio_return", "aio_suspend", "aio_cancel", "lio_listio"};
-    if (!strncmp(name, "__", 2)) name += 2; /* __aio_suspend_time64 */
-    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
-        size_t n = strlen(calls[i]);
-        if (strncmp(name, calls[i], n) != 0) continue;
-        if (!name[n] || !strcmp(name + n, "64") || !strcmp(name + n, "_time64")) return true;
-    }
-    return false;
-}
-
-struct symbols {
-    uint64_t at, end;  /* of the table */
-    const char *names; /* the last of them ends with it */
-    uint64_t names_length;
-};
-
-/* The dynamic symbols. False: there are none, or the file is damaged. */
-static bool find_symbols(const struct image *elf, struct symbols *found) {
-    uint64_t step = SIZE(elf, Shdr), n = GET(elf, Ehdr, 0, e_shnum);
-    uint64_t first = GET(elf, Ehdr, 0, e_shoff), at = first;
-    if (!inside(elf, first, n * step)) return false;
-    while (at < first + n * step && GET(elf, Shdr, at, sh_type) != SHT_DYNSYM) at += step;
-    if (at == first + n * step || GET(elf, Shdr, at, sh_link) >= n) return false;
-    uint64_t names = first + GET(elf, Shdr, at, sh_link) * step;
-    uint64_t size = GET(elf, Shdr, at, sh_size), length = GET(elf, Shdr, names, sh_size);
-    uint64_t text = GET(elf, Shdr, names, sh_offset);
-    found->at = GET(elf, Shdr, at, sh_offset);
-    if (!inside(elf, found->at, size) || !inside(elf, text, length) || !length) return false;
-    found->end = found->at + size - size % SIZE(elf, Sym);
-    found->names = elf->base + text;
-    found->names_length = length;
-    return !found->names[length - 1];
-}
-
-void kaio_print_imports(const char *path) {
-    struct image elf = {0};
-    struct symbols symbols;
-    bool printed = false;
-    if (open_image(path, &elf) || !elf.base) return;
-    if (!find_symbols(&elf, &symbols)) symbols.at = symbols.end = 0;
-    for (; symbols.at < symbols.end; symbols.at += SIZE(&elf, Sym)) {
-        uint64_t name = GET(&elf, Sym, symbols.at, st_name);
-        if (GET(&elf, Sym, symbols.at, st_shndx) != SHN_UNDEF) continue;
-        if (name >= symbols.names_length || !is_aio(symbols.names + name)) continue;
-        if (!printed) printf("%s", path);
-        printf(" %s", symbols.names + name);
-        printed = true;
-    }
-    if (printed) printf("\n");
-    munmap((void *)elf.base, elf.size);
+int kaio_reach(const char *path, char *why, size_t size) {
+    struct elf elf = {0};
+    struct stat st;
+    *musl_name = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC), err = fd < 0 ? errno : elf_load(fd, &elf);
+    if (err) /* execute-only: the system will say if it cannot run */
+        return err == EACCES ? 0 : refuse(KAIO_REFUSED, why, size, strerror(err));
+    if (!kaio_fstat(fd, &st) && st.st_mode & (S_ISUID | S_ISGID))
+        err = refuse(KAIO_REFUSED, why, size,
+                     "is setuid or setgid, so the system ignores LD_PRELOAD for it");
+    else if (fgetxattr(fd, "security.capability", NULL, 0) > 0)
+        err = refuse(KAIO_REFUSED, why, size,
+                     "has file capabilities, so the system ignores LD_PRELOAD for it");
+    else if (elf.base) err = reach_elf(&elf, path, why, size);
+    close(fd); /* not ELF, a script: its interpreter is what will run */
+    elf_close(&elf);
+    return err;
 }

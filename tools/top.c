@@ -1,255 +1,182 @@
 /* SPDX-License-Identifier: MIT */
-/* top.c - what kaio-top shows: as text, as JSON, on the screen. */
-#include "printable.h"
+/* top.c - kaio top: what the processes under libkaio.so do, second by second.
+ *
+ * It reads the files that KAIO_STATS=live publishes (shim/observe/share.c, shim/observe/stats.h)
+ * once a second and shows the differences (pages.c reads them). Those of processes that are gone
+ * are removed.
+ * --report prints what KAIO_STATS=DIRECTORY left (json.c).
+ *
+ * The screen is drawn with a dozen escape sequences that every terminal of this century knows:
+ * curses would spare some twenty lines and cost a library.
+ */
+#include "../shim/observe/stats.h"
+#include "kaio.h"
 #include "pages.h"
+#include "printable.h"
 #include "top.h"
 
+#include <dirent.h>
 #include <errno.h>
-#include <poll.h>
-#include <signal.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <termios.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#define COMMAND_COLUMNS 15
+static struct process *processes;
 
-typedef unsigned long long ull;
-
-static const char *const ops[] = KAIO_NAMES_OPS, *const lanes[] = KAIO_NAMES_LANES,
-                         *const modes[] = KAIO_NAMES_MODES, *const whys[] = KAIO_NAMES_WHYS;
-
-/* What happened between the two readings, and how long that was. Gauges stay. */
-static const struct kaio_counts *between(const struct process *p, double *seconds) {
-    static struct kaio_counts d;
-    d = p->now;
-    kaio_count *to = (kaio_count *)((char *)&d + KAIO_COUNTS_BEGIN);
-    const kaio_count *then = (const kaio_count *)((const char *)&p->then + KAIO_COUNTS_BEGIN);
-    for (size_t i = 0; i < KAIO_COUNTS_WORDS; i++) to[i] -= then[i];
-    d.in_progress = p->now.in_progress;
-    d.workers = p->now.workers;
-    *seconds = (double)(p->at_ns - p->since_ns) / 1e9;
-    if (*seconds < 1e-3) *seconds = 1;
-    return &d;
-}
-
-static double us(const struct kaio_hist *h, double share) {
-    return (double)kaio_hist_share(h, share) / 1e3;
-}
-
-static void text_lane(FILE *out, const struct kaio_counts *d, int lane, double s) {
-    for (int op = 0; op < KAIO_STATS_OPS; op++) {
-        const struct kaio_hist *h = &d->completion[lane][op];
-        uint64_t n = kaio_hist_count(h);
-        if (n == 0) continue;
-        fprintf(out, "%8s %-7s %-22s %9.0f %8s %8.1f %8.1f\n", "", lanes[lane], ops[op],
-                (double)n / s, "", us(h, 0.5), us(h, 0.99));
-    }
-}
-
-static void text_process(FILE *out, const struct process *p) {
-    double s, n = 0;
-    const struct kaio_counts *d = between(p, &s);
-    for (int op = 0; op < KAIO_STATS_OPS; op++) n += (double)d->requests[op];
-    fprintf(out, "%8d ", (int)p->pid);
-    int used = printable(out, p->now.command, COMMAND_COLUMNS);
-    fprintf(out, "%*s %-6s %7llu %9.0f %8.1f %8.1f %8.1f %7llu\n", COMMAND_COLUMNS - used, "",
-            modes[p->now.mode], (ull)d->in_progress, n / s,
-            (double)(d->bytes[0] + d->bytes[1]) / s / 1e6, us(&d->latency, 0.5),
-            us(&d->latency, 0.99), (ull)d->workers);
-    for (int lane = 0; lane < KAIO_STATS_LANES; lane++) text_lane(out, d, lane, s);
-    const char *comma = "";
-    for (int i = 0; i < KAIO_STATS_WHYS; i++) {
-        if (!d->whys[i]) continue;
-        if (!*comma) fprintf(out, "%8s declined ", "");
-        fprintf(out, "%s%s %.0f", comma, whys[i], (double)d->whys[i] / s);
-        comma = ", ";
-    }
-    if (*comma) fputs(" a second\n", out);
-}
-
-void top_text(FILE *out, const struct process *processes, pid_t wanted) {
-    fprintf(out, "%8s %-15s %-6s %7s %9s %8s %8s %8s %7s\n", "PID", "COMMAND", "MODE", "PENDING",
-            "REQUEST/S", "MB/S", "P50 us", "P99 us", "WORKERS");
-    for (const struct process *p = processes; p; p = p->next) text_process(out, p);
-    if (processes) return;
-    if (wanted) fprintf(out, "%8d has ended\n", (int)wanted);
-    else fputs("No process publishes. Start one with KAIO_STATS=live kaio COMMAND.\n", out);
-}
-
-static void json_counts(FILE *out, const char *key, const char *const names[],
-                        const kaio_count *counts, int n, double s) {
-    fprintf(out, "\"%s\":{", key);
-    for (int i = 0; i < n; i++)
-        fprintf(out, "%s\"%s\":%.1f", i ? "," : "", names[i], (double)counts[i] / s);
-    fputs("},", out);
-}
-
-static void json_times(FILE *out, const char *key, const struct kaio_hist *h) {
-    fprintf(out, "\"%s\":{\"p50\":%.3f,\"p99\":%.3f,\"max\":%.3f},", key, us(h, 0.5), us(h, 0.99),
-            us(h, 1));
-}
-
-static void json_lane(FILE *out, const struct kaio_counts *d, int lane, double s) {
-    const char *comma = "";
-    fprintf(out, "%s\"%s\":{", lane ? "," : "", lanes[lane]);
-    for (int op = 0; op < KAIO_STATS_OPS; op++) {
-        const struct kaio_hist *h = &d->completion[lane][op];
-        uint64_t n = kaio_hist_count(h);
-        if (n == 0) continue;
-        fprintf(out, "%s\"%s\":{\"per_s\":%.1f,\"p50_us\":%.3f,\"p99_us\":%.3f}", comma, ops[op],
-                (double)n / s, us(h, 0.5), us(h, 0.99));
-        comma = ",";
-    }
-    putc('}', out);
-}
-
-static void json_process(FILE *out, const struct process *p) {
-    double s;
-    const struct kaio_counts *d = between(p, &s);
-    fprintf(out, "{\"pid\":%d,\"command\":", (int)p->pid);
-    json_string(out, p->now.command);
-    fprintf(out, ",\"mode\":\"%s\",\"interval_s\":%.3f,", modes[p->now.mode], s);
-    fprintf(out, "\"in_flight\":%llu,\"workers\":%llu,", (ull)d->in_progress, (ull)d->workers);
-    json_counts(out, "requests", ops, p->now.requests, KAIO_STATS_OPS, 1);
-    json_counts(out, "requests_per_s", ops, d->requests, KAIO_STATS_OPS, s);
-    json_counts(out, "bytes_per_s", ops, d->bytes, 2, s);
-    json_counts(out, "declined_per_s", whys, d->whys, KAIO_STATS_WHYS, s);
-    json_times(out, "latency_us", &d->latency);
-    json_times(out, "call_us", &d->call);
-    fputs("\"lanes\":{", out);
-    for (int lane = 0; lane < KAIO_STATS_LANES; lane++) json_lane(out, d, lane, s);
-    fputs("}}", out);
-}
-
-void top_json(FILE *out, const struct process *processes) {
-    putc('[', out);
-    for (const struct process *p = processes; p; p = p->next) {
-        json_process(out, p);
-        if (p->next) putc(',', out);
-    }
-    fputs("]\n", out);
-}
-
-/* The screen. Signals are let through only while it waits. */
-static struct termios before;
-static volatile sig_atomic_t ended, stopped;
-static sigset_t outside;
-static int64_t tick_ns; /* when the next second is over */
-static bool ticked;
-
-static void on_signal(int sig) {
-    if (sig == SIGTSTP) stopped = 1;
-    else if (sig != SIGWINCH) ended = sig;
-}
-
-static void say(const char *text, size_t n) {
-    while (n > 0) {
-        ssize_t r = write(1, text, n);
-        if (r < 0) {
-            if (errno == EINTR) continue;
-            return;
-        }
-        text += r;
-        n -= (size_t)r;
-    }
-}
-
-static void on(void) {
-    static const char sequence[] = "\033[?1049h\033[?25l"; /* the other screen, no cursor */
-    struct termios raw;
-    tcgetattr(0, &before);
-    raw = before;
-    raw.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
-    raw.c_cc[VMIN] = 0; /* read() never waits */
-    raw.c_cc[VTIME] = 0;
-    tcsetattr(0, TCSANOW, &raw);
-    say(sequence, sizeof sequence - 1);
-}
-
-static void off(void) {
-    static const char sequence[] = "\033[?25h\033[?1049l";
-    say(sequence, sizeof sequence - 1);
-    tcsetattr(0, TCSAFLUSH, &before);
-}
-
-void top_enter(void) {
-    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH, SIGTSTP};
-    struct sigaction action = {.sa_handler = on_signal};
-    sigset_t ours;
-    sigemptyset(&ours);
-    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
-        sigaction(signals[i], &action, NULL);
-        sigaddset(&ours, signals[i]);
-    }
-    sigprocmask(SIG_BLOCK, &ours, &outside);
-    on();
-}
-
-/* Ends as its parent expects of a program that was told to. */
-void top_leave(void) {
-    off();
-    if (!ended) return;
-    signal(ended, SIG_DFL);
-    sigprocmask(SIG_SETMASK, &outside, NULL);
-    raise(ended);
-}
-
-void top_draw(const struct process *processes, pid_t wanted) {
-    struct winsize size = {.ws_row = 24, .ws_col = 80};
-    char *text = NULL, *screen = NULL, clock[32];
-    size_t n, m;
-    time_t now = time(NULL);
-    FILE *out = open_memstream(&text, &n);
-    if (!out) return;
-    strftime(clock, sizeof clock, "%H:%M:%S", localtime(&now));
-    fprintf(out, "kaio top   %s   q: quit\n\n", clock);
-    top_text(out, processes, wanted);
-    fclose(out);
-    ioctl(1, TIOCGWINSZ, &size);
-    if (!text || !(out = open_memstream(&screen, &m))) goto done;
-    fputs("\033[H", out);
-    int rows = size.ws_row ? size.ws_row : 24, columns = size.ws_col ? size.ws_col : 80;
-    for (char *line = text, *end; rows > 0 && (end = strchr(line, '\n')); line = end + 1, rows--) {
-        *end = 0;
-        printable(out, line, columns);
-        fprintf(out, "\033[K%s", end[1] && rows > 1 ? "\r\n" : "");
-    }
-    fputs("\033[J", out);
-    fclose(out);
-    if (screen) say(screen, m);
-done:
-    free(screen);
-    free(text);
-}
-
-static int64_t now_ns(void) {
+static uint64_t now_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000000000ll + t.tv_nsec;
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-bool top_is_tick(void) {
-    return ticked;
+/* Does the process have the file mapped? If not, it is what a process that had its number left, or
+ * what it was itself before execve(). What cannot be looked at is taken to be alive. */
+static bool is_mapped(pid_t pid, const char *name) {
+    char path[64], *line = NULL;
+    size_t size = 0;
+    bool found = false;
+    snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
+    FILE *maps = fopen(path, "r");
+    if (!maps) return errno != ENOENT;
+    while (!found && getline(&line, &size, maps) > 0) found = strstr(line, name);
+    free(line);
+    fclose(maps);
+    return found; /* of a zombie the file is empty */
 }
 
-bool top_wait(bool screen) {
-    char key;
-    struct pollfd keys = {.fd = 0, .events = POLLIN};
-    int64_t now = now_ns();
-    if (tick_ns == 0 || ticked) tick_ns = now + 1000000000;
-    int64_t left = tick_ns > now ? tick_ns - now : 0;
-    struct timespec limit = {left / 1000000000, left % 1000000000};
-    ticked = ppoll(&keys, screen, &limit, screen ? &outside : NULL) == 0;
-    if (stopped) {
-        stopped = 0;
-        off();
-        raise(SIGSTOP);
-        on();
+static struct process *find(pid_t pid) {
+    struct process *p = processes;
+    while (p && p->pid != pid) p = p->next;
+    return p;
+}
+
+static struct process *add(pid_t pid) {
+    struct process *p = calloc(1, sizeof *p), **at = &processes;
+    if (!p) exit(125);
+    while (*at && (*at)->pid < pid) at = &(*at)->next;
+    p->pid = pid;
+    p->next = *at;
+    *at = p;
+    return p;
+}
+
+/* Only files of the user who is in the name: in /dev/shm anybody may make one. */
+static void look_at(int dir, const char *name, pid_t wanted) {
+    unsigned uid;
+    int pid, n = 0;
+    static struct kaio_counts page;
+    if (sscanf(name, KAIO_PAGE_PREFIX "%u-%d%n", &uid, &pid, &n) != 2 || name[n] || pid <= 0)
+        return;
+    if ((geteuid() && uid != geteuid()) || (wanted && pid != wanted)) return;
+    struct process *p = find(pid);
+    bool good = page_read(dir, name, &uid, &page);
+    /* NOLINTNEXTLINE(bugprone-suspicious-memory-comparison): both are copies, without padding */
+    bool works = p && good && memcmp(&p->now.requests, &page.requests, sizeof page.requests);
+    if (!works && !is_mapped(pid, name)) {
+        unlinkat(dir, name, 0);
+        return;
     }
-    if (ended) return false;
-    if (!screen || !(keys.revents & (POLLIN | POLLHUP))) return true;
-    return read(0, &key, 1) == 1 && key != 'q' && key != 'Q';
+    if (!good) return;
+    if (!p) p = add(pid);
+    bool same = p->at_ns && p->now.start_ns == page.start_ns; /* not after execve() */
+    p->then = same ? p->now : page;
+    p->since_ns = same ? p->at_ns : now_ns();
+    p->now = page;
+    p->at_ns = now_ns();
+    p->seen = true;
+}
+
+static void scan_directory(const char *path, pid_t wanted) {
+    DIR *dir = opendir(path);
+    if (!dir) return;
+    for (struct dirent *entry; (entry = readdir(dir));) look_at(dirfd(dir), entry->d_name, wanted);
+    closedir(dir);
+}
+
+/* wanted: one process; 0: all. */
+static void scan(pid_t wanted) {
+    for (struct process *p = processes; p; p = p->next) p->seen = false;
+    const char *own = getenv("XDG_RUNTIME_DIR");
+    if (own && strcmp(own, "/dev/shm")) scan_directory(own, wanted);
+    scan_directory("/dev/shm", wanted);
+    DIR *users = geteuid() ? NULL : opendir("/run/user"); /* root sees everybody's */
+    for (struct dirent *entry; users && (entry = readdir(users));) {
+        char path[300];
+        snprintf(path, sizeof path, "/run/user/%s", entry->d_name);
+        if (*entry->d_name != '.' && (!own || strcmp(own, path))) scan_directory(path, wanted);
+    }
+    if (users) closedir(users);
+    for (struct process **at = &processes, *p; (p = *at);) {
+        if (p->seen) {
+            at = &p->next;
+            continue;
+        }
+        *at = p->next;
+        free(p);
+    }
+}
+
+static int fail(const char *what, const char *hint) {
+    fputs("kaio top: ", stderr);
+    printable(stderr, what, INT_MAX);
+    fprintf(stderr, "%s\n", hint);
+    return 125;
+}
+
+static int report(char *files[]) {
+    static struct kaio_counts page;
+    int status = 0;
+    for (; *files; files++) {
+        const char *hint = " holds no figures that this version of libkaio wrote";
+        char why[128];
+        if (page_read(AT_FDCWD, *files, NULL, &page)) {
+            json_page(stdout, &page);
+            continue;
+        }
+        snprintf(why, sizeof why, ": %s", strerror(errno));
+        status = fail(*files, errno ? why : hint);
+    }
+    return status;
+}
+
+static void print(pid_t wanted, bool json) {
+    if (json) top_json(stdout, processes);
+    else top_text(stdout, processes, wanted);
+    fflush(stdout);
+}
+
+int kaio_top(int argc, char *argv[]) {
+    bool once = false, json = false, reports = false;
+    pid_t wanted = 0;
+    for (int c; (c = kaio_next_option("top", argc, argv)) != -1;) {
+        if (c == '1') once = true;
+        if (c == 'j') json = true;
+        if (c == 'r') reports = true;
+    }
+    if (reports) return report(argv + optind);
+    for (char *end; optind < argc; optind++)
+        if ((wanted = (pid_t)strtol(argv[optind], &end, 10)) <= 0 || *end)
+            return fail(argv[optind],
+                        " is neither an option nor a process; 'kaio top --help' lists them");
+    bool screen = !once && !json;
+    if (screen && !(isatty(0) && isatty(1)))
+        return fail("this is no terminal", "; 'kaio top --once' prints one second");
+    scan(wanted);
+    if (wanted && !processes)
+        return fail("no such process publishes", "; start it with KAIO_STATS=live kaio COMMAND");
+    if (screen) top_enter();
+    if (screen) top_draw(processes, wanted);
+    while ((once && !processes) || top_wait(screen)) {
+        if (top_is_tick()) scan(wanted);
+        if (screen) top_draw(processes, wanted);
+        else print(wanted, json);
+        if (once || (wanted && !processes)) break;
+    }
+    if (screen) top_leave();
+    return 0;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* top.h - the two files of kaio-top: kaio-top.c finds and reads, top.c shows. */
+/* top.h - the two files of kaio top: top.c finds and reads, show.c shows. */
 #ifndef KAIO_TOP_H
 #define KAIO_TOP_H
 

@@ -36,10 +36,6 @@
 
 # SPDX-License-Identifier: MIT
 # shellcheck shell=sh disable=SC2154
-# shellcheck source=scripts/kaio.d/options.sh
-. "$commands/options.sh"
-# shellcheck source=scripts/kaio.d/program.sh
-. "$commands/program.sh"
 
 pairs=5 prepare='' same='' json='' svg='' markdown='' load='' ready='' setup='' cleanup='' ignore='' server=''
 wait=30 stop=TERM grace=10
@@ -244,7 +240,7 @@ run() {
 }
 
 started=$(interpreter "$program")
-if [ -z "$(aio_users "${started:-$program}")" ]; then
+if ! uses_aio "${started:-$program}"; then
     finished "kaio: warning: neither ${started:-$program} nor its libraries use POSIX AIO; libkaio changes nothing, unless they start or load something that does"
 fi
 now_ms() {
@@ -283,7 +279,7 @@ for side in glibc libkaio; do
     run "$side" report 0 "$@"
     done=$((done + 1))
     # what is no page, or none, counts as none
-    "$tools/kaio-top" --report "$scratch/$side"/* >"$scratch/$side.reports" 2>/dev/null
+    "$kaio" top --json --report "$scratch/$side"/* >"$scratch/$side.reports" 2>/dev/null
 done
 progress ''
 

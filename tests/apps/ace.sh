@@ -12,7 +12,7 @@ for way in aiocb sig; do
         LD_PRELOAD=$library KAIO_STATS=$PWD/stats ./ace $way from to >log 2>&1 || { cat log; exit 1; }
         cmp from to
     done
-    "$TESTS_TOP/build/kaio-top" --report stats/* >report.json
+    "$TESTS_TOP/build/kaio" top --json --report stats/* >report.json
     jq -c .requests report.json
     jq -e '.requests | .read > 480 and .write > 480' report.json >log # 8 KiB each, file and socket
 done

@@ -13,7 +13,7 @@ run() {
     mkdir stats
     KAIO_STATS=$PWD/stats LD_PRELOAD=$KAIO_LIB fio "${common[@]}" "$@" >log 2>&1 || { cat log; exit 1; }
     if grep -qi 'verify.*bad\|verify: ' log; then cat log; exit 1; fi
-    "$TESTS_TOP/build/kaio-top" --report stats/* | jq -c '.lanes | map_values(.requests)'
+    "$TESTS_TOP/build/kaio" top --json --report stats/* | jq -c '.lanes | map_values(.requests)'
 }
 run --name=direct --size=16m --direct=1 --fsync=16
 run --name=buffered --size=16m --fdatasync=16
@@ -87,7 +87,7 @@ on() {
     wait $!
     jq -e '[.jobs[] | .error] | length >= 49 and all(. == 0)' fio.json >log || { cat fio.json; return 1; }
     # their names end in the time at which they began
-    find stats -type f | sort -t . -k 2n | xargs "$TESTS_TOP/build/kaio-top" --report >report.json
+    find stats -type f | sort -t . -k 2n | xargs "$TESTS_TOP/build/kaio" top --json --report >report.json
     jq -cs --arg type "$1" --argjson main $! --slurpfile fio fio.json -f ../wrong.jq report.json >wrong
     [ ! -s wrong ] || { cut -c -1000 wrong; return 1; }
     jq -cs --arg type "$1" 'def all(f): map(f) | add;

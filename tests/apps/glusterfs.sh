@@ -63,6 +63,6 @@ for library in "" "$KAIO_LIB"; do
     ! grep 'health-check failed' brick.log || fail "the health check fails"
     stop
 done
-"$TESTS_TOP/build/kaio-top" --report stats/* >report.json
+"$TESTS_TOP/build/kaio" top --json --report stats/* >report.json
 jq -c .requests report.json
 jq -e '.requests | .read > 0 and .write > 0' report.json >log || fail "not by AIO: $(cat report.json)"

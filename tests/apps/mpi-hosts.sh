@@ -47,7 +47,7 @@ while read -r line; do
     timeout 50 ./ssh node1 export "${settings[*]}" ";" "$line" >log 2>&1 </dev/null || fail "$line"
     grep -q '^4 ranks: data right' log || fail "$line: says nothing"
     mv data "data.$mpi"
-    "$TESTS_TOP/build/kaio-top" --report stats/* >report.json
+    "$TESTS_TOP/build/kaio" top --json --report stats/* >report.json
     jq -es "length == 4 and all(.requests.read + .requests.write >= 256)" report.json >/dev/null ||
         fail "$line: not all requests by AIO: $(cat report.json)"
 done <<<"$lines"

@@ -47,7 +47,7 @@ for library in mpich ompio romio321; do
         mkdir stats
         ranks "$n" $library "${variables[@]}" "$shim" "KAIO_STATS=$PWD/stats"
         cmp data expected
-        find stats -type f -exec "$TESTS_TOP/build/kaio-top" --report {} + >report.json
+        find stats -type f -exec "$TESTS_TOP/build/kaio" top --json --report {} + >report.json
         # Each rank makes 64 requests twice in each direction. Those of views, and of non-blocking
         # collective calls, go the same way in ompio only (MPICH: the latter of a single rank).
         jq -es "length == $((least ? n : 0)) and all(.requests | .read >= $least and .write >= $least)" report.json >/dev/null ||

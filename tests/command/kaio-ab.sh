@@ -213,7 +213,7 @@ says 'seems to run for a time'
 # a stub in the library's place: what two processes counted, and the two kinds of bugs
 mkdir -p copy/build
 cp -r "$TESTS_TOP/scripts" copy/
-cp "$TESTS_TOP"/build/{kaio-*,libkaio-record.so} copy/build/
+cp "$TESTS_TOP"/build/{kaio,kaio-*,libkaio-record.so} copy/build/
 cat >stub.c <<'C'
 #include "shim/observe/stats.h"
 #include <fcntl.h>

@@ -60,7 +60,7 @@ grep -qx 'libkaio: 113 requests' report && grep -q 'asked for: 113 reads of' rep
 [ "$(jq -c '[.command, .requests.read]' report.json | sort | paste -sd' ')" = '["watch",101] ["watch",5] ["watch",7]' ] ||
     fail "--stats=FILE.json: $(cat report.json)"
 mkdir pages
-"$kaio" --stats=pages ./watch quits data && "$TESTS_TOP/build/kaio-top" --report pages/* | jq -es 'length == 2' >/dev/null ||
+"$kaio" --stats=pages ./watch quits data && "$TESTS_TOP/build/kaio" top --json --report pages/* | jq -es 'length == 2' >/dev/null ||
     fail "--stats=DIRECTORY: $(ls pages)"
 same=$(sh -c 'echo $$; exec "$0" --stats=pages sh -c "echo \$\$"' "$kaio" | uniq | wc -l)
 [ "$same" = 1 ] || fail "for a directory kaio does not become the program"

@@ -7,7 +7,7 @@ set -eu
 dd if=/dev/urandom of=data bs=1M count=1 status=none
 fail() { echo "$1"; exit 1; }
 watch=$TESTS_TOP/build/tests/command/watch
-top=$TESTS_TOP/build/kaio-top
+top=("$TESTS_TOP/build/kaio" top)
 
 # counted MODE COMMAND...: runs it; report.json is what it left, the process that was last last
 counted() {
@@ -18,7 +18,7 @@ counted() {
     KAIO_MODE=$mode KAIO_STATS=pages LD_PRELOAD=$KAIO_LIB "$@" >out 2>&1 || status=$?
     [ $status = "${expected-0}" ] || fail "$*: status $status: $(cat out)"
     [ ! -s out ] || fail "$*: output: $(cat out)"
-    find pages -type f | sort -t . -k 2n | xargs -r "$top" --report >report.json
+    find pages -type f | sort -t . -k 2n | xargs -r "${top[@]}" --json --report >report.json
 }
 # holds FILTER: true for the last process
 holds() {
@@ -70,9 +70,9 @@ names() { # NAME JSON
     cp "$watch" "$name"
     rm -rf report.json pages
     mkdir pages
-    "$TESTS_TOP/build/kaio-stats" report.json "$KAIO_LIB" "./$name" slow data
+    "$TESTS_TOP/build/kaio" --internal stats report.json "$KAIO_LIB" "./$name" slow data
     KAIO_STATS=pages/ LD_PRELOAD=$KAIO_LIB "./$name" slow data
-    "$top" --report pages/* >>report.json
+    "${top[@]}" --json --report pages/* >>report.json
     [ "$(LC_ALL=C grep -cF "\"command\":\"$(printf %b "$2")\"" report.json)" = 2 ] || fail "$1: $(head -c 100 report.json)"
     jq -e . report.json >/dev/null || fail "$1: no JSON"
 }
@@ -108,13 +108,13 @@ for mode in auto off; do
 done
 dd if=/dev/zero of=zeros bs=1M count=1 status=none
 status=''
-"$top" --report zeros pages/* nowhere >report.json 2>errors || status=$?
+"${top[@]}" --json --report zeros pages/* nowhere >report.json 2>errors || status=$?
 [ "$status" = 125 ] && unset status && [ "$(wc -l <errors)" = 2 ] || fail "no pages: $(cat errors)"
 grep -q 'zeros holds no figures' errors && grep -q 'nowhere: No such file or directory' errors ||
     fail "why: $(cat errors)"
 reads 800
 XDG_RUNTIME_DIR=$PWD/pages KAIO_STATS=live LD_PRELOAD=$KAIO_LIB "$watch" slow data
-XDG_RUNTIME_DIR=$PWD/pages "$top" --once --json >out
+XDG_RUNTIME_DIR=$PWD/pages "${top[@]}" --once --json >out
 [ "$(find pages -type f | wc -l)" = 1 ] || fail "a page was swept, or another left: $(ls pages)"
 KAIO_STATS=nowhere/ LD_PRELOAD=$KAIO_LIB "$watch" slow data 2>errors
 [ "$(grep -c 'nothing is published: nowhere/libkaio-.*: No such file' errors)" = 1 ] || fail "no directory: $(cat errors)"
@@ -124,7 +124,7 @@ KAIO_STATS=nowhere/ LD_PRELOAD=$KAIO_LIB "$watch" slow data 2>errors
 truncate -s 4M image
 mkdir old
 if mkfs.ext2 -q image >log 2>&1 && mount -o loop image old 2>log; then
-    KAIO_STATS=old LD_PRELOAD=$KAIO_LIB "$watch" quits data 2>errors && "$top" --report old/libkaio-* >report.json || :
+    KAIO_STATS=old LD_PRELOAD=$KAIO_LIB "$watch" quits data 2>errors && "${top[@]}" --json --report old/libkaio-* >report.json || :
     umount old
     [ ! -s errors ] || fail "ext2: $(cat errors)"
     reads 7+5

@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# kaio-top in a real terminal (tmux): shows, resizes, stops and goes on, ends on q, ^C and SIGTERM, and
+# kaio top in a real terminal (tmux): shows, resizes, stops and goes on, ends on q, ^C and SIGTERM, and
 # leaves the terminal as it was; --once --json for scripts; what dead processes left is removed.
 set -eu
 fail() { echo "$1"; exit 1; }
-top=$TESTS_TOP/build/kaio-top
+top=("$TESTS_TOP/build/kaio" top)
 dd if=/dev/urandom of=data bs=1M count=1 status=none
 mkdir run
 export XDG_RUNTIME_DIR=$PWD/run
 unset TMUX
 
-"$top" --once >out && grep -q 'No process publishes' out || fail "nobody: $(cat out)"
-[ "$("$top" --once --json)" = "[]" ] || fail "nobody, JSON"
+"${top[@]}" --once >out && grep -q 'No process publishes' out || fail "nobody: $(cat out)"
+[ "$("${top[@]}" --once --json)" = "[]" ] || fail "nobody, JSON"
 status=0
-"$top" 1 --once 2>errors || status=$?
+"${top[@]}" 1 --once 2>errors || status=$?
 [ $status = 125 ] && [ "$(wc -l <errors)" = 1 ] && grep -q KAIO_STATS=live errors || fail "a PID: $(cat errors)"
 status=0
-"$top" </dev/null 2>errors || status=$?
+"${top[@]}" </dev/null 2>errors || status=$?
 [ $status = 125 ] && grep -q 'no terminal' errors || fail "no terminal: $(cat errors)"
 
 mkfifo lead
@@ -38,12 +38,12 @@ await() {
 published() { [ -e "run/libkaio-$(id -u)-$pid" ]; }
 await published published
 
-"$top" --once --json "$pid" >out
+"${top[@]}" --once --json "$pid" >out
 jq -e ".[0] | .pid == $pid and .command == \"watch\" and .mode == \"auto\" and .interval_s > 0.9
     and .requests_per_s.read > 50 and .requests_per_s.write == 0 and .in_flight <= 1
     and .latency_us.p50 > 0 and .latency_us.p50 <= .latency_us.p99
     and (.lanes | [.kernel, .worker, .caller | .read.per_s // 0] | add) > 50" out >/dev/null || fail "$(cat out)"
-"$top" --once >out && grep -q "^ *$pid watch .* auto" out || fail "as text: $(cat out)"
+"${top[@]}" --once >out && grep -q "^ *$pid watch .* auto" out || fail "as text: $(cat out)"
 
 # a name: printable in the table and on the screen, UTF-8 in JSON
 name=$(printf 'n\303\251"\033[7m\302\233\377')
@@ -53,17 +53,17 @@ KAIO_STATS=live LD_PRELOAD=$KAIO_LIB "./$name" running data <named &
 named=$!
 exec 4>named
 await "the page of a name" [ -e "run/libkaio-$(id -u)-$named" ]
-LC_ALL=C.UTF-8 "$top" --once "$named" >out
+LC_ALL=C.UTF-8 "${top[@]}" --once "$named" >out
 LC_ALL=C.UTF-8 grep -q '^ *[0-9]* né"\\x1b\[7m\\xc2  *auto' out || fail "the name, as text: $(cat -v out)"
-LC_ALL=C "$top" --once "$named" | grep -q '^ *[0-9]* n\\xc3\\xa9"\\x1b\[ *auto' || fail "the name, in ASCII"
-"$top" --once --json "$named" | grep -qF "$(printf '"n\303\251\\"\\u001b[7m\\u009b\\ufffd"')" || fail "the name, in JSON"
+LC_ALL=C "${top[@]}" --once "$named" | grep -q '^ *[0-9]* n\\xc3\\xa9"\\x1b\[ *auto' || fail "the name, in ASCII"
+"${top[@]}" --once --json "$named" | grep -qF "$(printf '"n\303\251\\"\\u001b[7m\\u009b\\ufffd"')" || fail "the name, in JSON"
 exec 4>&-
 wait $named
 
 touch "run/libkaio-$(id -u)-$$"    # alive, but it is not this process's
 touch "run/libkaio-$(id -u)-99999999" # more than pid_max
 ln -s /etc/passwd "run/libkaio-$(id -u)-$PPID"
-"$top" --once --json | jq -e 'length == 1' >/dev/null || fail "stale files are shown"
+"${top[@]}" --once --json | jq -e 'length == 1' >/dev/null || fail "stale files are shown"
 [ "$(ls run)" = "libkaio-$(id -u)-$pid" ] || fail "stale files stay: $(ls run)"
 
 "${tmux[@]}" new-session -d -x 90 -y 20 "env -i TERM=screen PATH=$PATH XDG_RUNTIME_DIR=$XDG_RUNTIME_DIR PS1='> ' bash --norc --noprofile"
@@ -75,7 +75,7 @@ fits() { [ "$(screen | head -n 1 | cut -c1-8)" = "kaio top" ] && [ "$(screen | w
 cat >session <<TXT # with the terminal's settings before and after; sh ends on ^C unless it has a trap
 trap : INT
 stty -g >before
-sh -c 'echo \$\$ >pid; exec "\$0" "\$@"' $top "\$@"
+sh -c 'echo \$\$ >pid; exec "\$0" "\$@"' ${top[*]} "\$@"
 echo status \$?
 stty -g >after
 echo over
@@ -107,7 +107,7 @@ clean ^C 130
 begin SIGTERM
 kill "$(cat pid)"
 clean SIGTERM 143
-keys "clear; stty -g >before; $top" Enter
+keys "clear; stty -g >before; ${top[*]}" Enter
 await "^Z: it shows" shows "^ *$pid watch"
 keys C-z
 await "it stops" is '#{alternate_on} #{cursor_flag}' '0 1'

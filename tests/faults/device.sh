@@ -49,7 +49,7 @@ held() {
         run shim HELD="$1" KAIO_DEPTH=$depth KAIO_STATS="$PWD/stats"
         diff glibc.out shim.out || fail "depth $depth: other than glibc"
         # after the 16 of the warm-up, all but what was cancelled
-        "$TESTS_TOP/build/kaio-top" --report stats/* >report.json
+        "$TESTS_TOP/build/kaio" top --json --report stats/* >report.json
         jq -e ".batches.iocbs == $((depth == 2 ? 18 : 19))" report.json >/dev/null || fail "not by the kernel: $(cat report.json)"
     done
 }

@@ -26,13 +26,13 @@ unhurt() {
 }
 how=usual modes="default handled blocked"
 
-# reported WHERE COMMAND...: the same with a report of kaio-stats there
+# reported WHERE COMMAND...: the same with a report of kaio --stats there
 reported() {
     local where=$1 status=0
     shift
     [[ "$*" != *no_size ]] || return 0 # it refuses: there is no room for pages
     runs=$((runs + 1))
-    timeout -k 1 10 "$@" "$TESTS_TOP/build/kaio-stats" "$where" "$KAIO_LIB" "$program" run default "$how" data >out 2>errors || status=$?
+    timeout -k 1 10 "$@" "$TESTS_TOP/build/kaio" --internal stats "$where" "$KAIO_LIB" "$program" run default "$how" data >out 2>errors || status=$?
     cmp -s data data.before || fail "report to $where, $*: written into the program's file"
     [ $status = 0 ] || fail "report to $where, $*: status $status: $(cat out errors)"
 }
@@ -139,14 +139,14 @@ for setting in KAIO_LOG=1 KAIO_STATS=1 KAIO_RECORD=/nowhere/x; do unhurt $settin
 how=usual
 
 # and what can be written is
-kaio_stats=$TESTS_TOP/build/kaio-stats
+kaio_stats=("$TESTS_TOP/build/kaio" --internal stats)
 LD_PRELOAD=$KAIO_LIB KAIO_LOG=/dev/stderr "$program" run default usual data 2>errors
 [ "$(grep -c 'active\|kernel AIO' errors)" = 2 ] || fail "to a file: $(cat errors)"
-KAIO_LOG=1 "$kaio_stats" 1 "$KAIO_LIB" "$program" run default usual data 2>&1 >out | cat >errors
+KAIO_LOG=1 "${kaio_stats[@]}" 1 "$KAIO_LIB" "$program" run default usual data 2>&1 >out | cat >errors
 [ "$(grep -c 'active\|kernel AIO\| 100 requests' errors)" = 3 ] || fail "to a pipe: $(cat errors)"
 cat fifo >errors &
 exec 3>fifo
-KAIO_LOG=$PWD/fifo "$kaio_stats" fifo "$KAIO_LIB" "$program" run default usual data
+KAIO_LOG=$PWD/fifo "${kaio_stats[@]}" fifo "$KAIO_LIB" "$program" run default usual data
 exec 3>&-
 wait $!
 [ "$(grep -c 'active\|kernel AIO\| 100 requests' errors)" = 3 ] || fail "to a FIFO: $(cat errors)"
@@ -154,7 +154,7 @@ wait $!
 exec 3<>fifo
 head -c 65536 /dev/zero >&3
 (sleep 0.3; exec timeout 2 cat <&3 >errors) &
-"$kaio_stats" 1 "$KAIO_LIB" "$program" run default usual data 2>&3
+"${kaio_stats[@]}" 1 "$KAIO_LIB" "$program" run default usual data 2>&3
 exec 3>&-
 wait $! || true
 grep -aq ' 100 requests' errors && grep -aq 'inside the calls' errors || fail "no report for a reader who is behind"

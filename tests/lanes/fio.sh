@@ -18,5 +18,5 @@ echo "4096 requests: io_submit $submitted times, $extra threads more than with p
 [ "$submitted" -ge 3900 ] && [ "$submitted" -le 4200 ]
 [ "$extra" -le 16 ]
 [ "$(count 'io_p?getevents')" = 0 ]
-"$TESTS_TOP/build/kaio-top" --report stats/* >report.json
+"$TESTS_TOP/build/kaio" top --json --report stats/* >report.json
 jq -es 'map(.lanes.kernel.requests) | add >= 3900' report.json >/dev/null || { cat report.json; exit 1; }

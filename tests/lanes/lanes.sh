@@ -24,7 +24,7 @@ lane() {
         mkdir stats
         KAIO_STATS=$PWD/stats LD_PRELOAD=$KAIO_LIB "$TESTS_TOP/build/tests/lanes/lanes" "$1" \
             "${3-data}" || fail "$1: status $?"
-        "$TESTS_TOP/build/kaio-top" --report stats/* >report.json
+        "$TESTS_TOP/build/kaio" top --json --report stats/* >report.json
         got=$(taken report.json)
         echo "$1: $got"
         [ "$got" != "$2" ] || return 0

@@ -18,7 +18,7 @@ load() {
     echo "${*:2}"
     env "${@:2}" LOAD_SECONDS="$1" KAIO_STATS="$PWD/stats" LD_PRELOAD="$KAIO_LIB" \
         "$TESTS_TOP/build/tests/load/load" | tee log
-    "$TESTS_TOP/build/kaio-top" --report stats/* >report.json
+    "$TESTS_TOP/build/kaio" top --json --report stats/* >report.json
     jq -c '[.requests, .in_progress, (.lanes | map_values(.requests))]' report.json
     read -r reads _ writes _ syncs _ < <(grep ' reads, ' log)
     jq -e ".requests | .read == $reads and .write == $writes and .fsync + .fdatasync == $syncs" report.json

@@ -18,7 +18,7 @@ mkdir stats
 KAIO_LOG=1 KAIO_STATS=$PWD/stats PROCESSES=$processes LD_PRELOAD=$KAIO_LIB \
     "$TESTS_TOP/build/tests/load/processes" 2>log || { cat log; exit 1; }
 full=$(grep -c 'kernel AIO: depth 256' log) || true
-kernel=$("$TESTS_TOP/build/kaio-top" --report stats/* |
+kernel=$("$TESTS_TOP/build/kaio" top --json --report stats/* |
     jq -s 'map(select(.io_setup == "yes" and .lanes.kernel.requests > 0)) | length')
 echo "$processes processes: $full contexts of full depth, $kernel of them used"
 [ "$full" = $processes ] && [ "$kernel" = $processes ]

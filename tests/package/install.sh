@@ -52,16 +52,70 @@ completes() { # WANTED WORD...
     [[ " ${COMPREPLY[*]} " == *" $wanted "* ]] || fail "completion of '$*': ${COMPREPLY[*]:0:20}"
 }
 completes ab a
+completes version v
 completes --workers --
 completes worker --mode ''
 completes fd --order = f
 completes --prepare ab --
+completes --report top --re
 completes off ab -n 3 --mode o
 completes help check he
 completes true ab -n 3 tru
 completes QUIT ab --stop Q
 completes true ab --load tru
 completes true ab --load ./client --grace 3 -- tru
+completes $$ top $$
+touch file.json
+completes file.json ab --json = file
+# each command's completion has each option of its help, in every shell
+for command in run ab check top record; do
+    for option in $("$kaio" $command --help | grep -Eo '^ +--?[a-z][a-z-]*' | grep -v -- --mode); do
+        completes "$option" $command "$option"
+        grep -Eq -- "[' ]$option(=|\+|\[)" moved/opt/kaio/share/zsh/site-functions/_kaio || fail "zsh: no $option"
+        grep -Eq -- " -[ls] ${option##*-} | -[ls] ${option#--} " moved/opt/kaio/share/fish/vendor_completions.d/kaio.fish || fail "fish: no $option"
+    done
+done
+if command -v fish >/dev/null; then
+    offers() { # WANTED LINE
+        HOME=$PWD fish --no-config -c "source moved/opt/kaio/share/fish/vendor_completions.d/kaio.fish; complete -C '$2'" >out 2>&1
+        cut -f 1 out | grep -qx -- "$1" || fail "fish: '$2': $(head -n 20 out)"
+    }
+    offers record 'kaio re'
+    offers --prepare 'kaio ab --pr'
+    offers --workers 'kaio --wo'
+    offers worker 'kaio run --mode w'
+    offers --once 'kaio top --on'
+    offers $$ 'kaio check '
+else
+    echo "skipped, fish: not installed"
+fi
+if command -v zsh >/dev/null; then
+    tmux=(tmux -f /dev/null -S "$PWD/socket")
+    trap '"${tmux[@]}" kill-server 2>/dev/null' EXIT
+    unset TMUX
+    printf '%s\n' "fpath=($PWD/moved/opt/kaio/share/zsh/site-functions \$fpath)" 'autoload -U compinit' 'compinit -u -D' \
+        'compdef _kaio kaio' 'PS1="> "' 'setopt list_ambiguous' >.zshrc
+    "${tmux[@]}" new-session -d -x 100 -y 30 "env -i TERM=screen PATH=$PATH ZDOTDIR=$PWD zsh"
+    shows() { # WHAT: on its screen, within ten seconds
+        for _ in $(seq 200); do
+            if "${tmux[@]}" capture-pane -p | grep -q -- "$1"; then return; fi
+            sleep 0.05
+        done
+        fail "zsh: no '$1': $("${tmux[@]}" capture-pane -p)"
+    }
+    tab() { # WANTED LINE
+        "${tmux[@]}" send-keys C-u "$2" Tab
+        shows "$1"
+    }
+    shows '^>'
+    tab '^> kaio ab --prepare' 'kaio ab --pr'
+    tab '^> kaio run --mode worker' 'kaio run --mode w'
+    tab '^> kaio --workers' 'kaio --wo'
+    tab '^> kaio top --once' 'kaio top --on'
+    tab '^> kaio record' 'kaio reco'
+else
+    echo "skipped, zsh: not installed"
+fi
 
 mv moved root
 make_ uninstall

@@ -13,7 +13,7 @@ library=$PWD/build/musl/libkaio-musl.so
 ! readelf -d "$library" | grep NEEDED | grep -v 'libc\.so\]' || fail "it needs more than musl"
 
 mkdir -p build
-cp "$TESTS_TOP"/build/{libkaio.so,libkaio-record.so,kaio-check} build
+cp "$TESTS_TOP"/build/{libkaio.so,libkaio-record.so,kaio} build
 
 read -ra compiler < <(make -s --eval='compiler:;@echo $(MUSL_CC)' compiler CC=gcc)
 for name in basic files direct; do

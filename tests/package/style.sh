@@ -16,6 +16,6 @@ unnamed=$(grep -rL --exclude='*.md' --exclude-dir=__pycache__ 'SPDX-License-Iden
 for command in run ab check record; do
     if scripts/kaio $command --help | grep SPDX; then exit 1; fi
 done
-build/kaio-check --markdown | while read -r line; do
+build/kaio --internal markdown | while read -r line; do
     grep -qF -- "$line" docs/usage.md || { echo "docs/usage.md has not: $line"; exit 1; }
 done

@@ -20,4 +20,4 @@ for library in "$KAIO_LIB" "$TESTS_TOP/build/libkaio-record.so"; do
     needed=$(objdump -p "$library" | awk '/^ *NEEDED/ { print $2 }' | sort | paste -sd' ')
     [ "$needed" = "libc.so.6 libdl.so.2 librt.so.1" ] || { echo "$library is linked with $needed"; exit 1; }
 done
-for tool in check measure stats top; do early "$TESTS_TOP/build/kaio-$tool"; done
+for tool in kaio kaio-measure; do early "$TESTS_TOP/build/$tool"; done

@@ -54,7 +54,7 @@ caught() {
     rm -rf stats
     mkdir stats
     KAIO_STATS=$PWD/stats LD_PRELOAD=$KAIO_LIB "./$2" <"$0" || { echo "$1: status $?"; exit 1; }
-    "$TESTS_TOP/build/kaio-top" --report stats/* | jq -e '.requests.read == 1' >/dev/null || { echo "$1 was not caught"; exit 1; }
+    "$TESTS_TOP/build/kaio" top --json --report stats/* | jq -e '.requests.read == 1' >/dev/null || { echo "$1 was not caught"; exit 1; }
 }
 
 for version in GLIBC_2.34 GLIBC_2.2.5; do
@@ -164,7 +164,7 @@ for mode in auto worker off; do
             >out 2>&1 || { echo "Debian 11, $mode: $command: status $?: $(cat out)"; exit 1; }
         [ ! -s out ] || { echo "Debian 11, $mode: $command: $(cat out)"; exit 1; }
         [ $command != /bin/true ] || continue
-        "$TESTS_TOP/build/kaio-top" --report "$root"/kaio/stats/* | jq -e --arg mode $mode \
+        "$TESTS_TOP/build/kaio" top --json --report "$root"/kaio/stats/* | jq -e --arg mode $mode \
             '.mode == $mode and .requests.read == 100 and .requests.write == 100' >report ||
             { echo "Debian 11, $mode: $command was not caught"; exit 1; }
         [ "$(grep -c ' write ' "$root/kaio/record")" = 100 ] || { echo "Debian 11, $mode: $command: not recorded"; exit 1; }

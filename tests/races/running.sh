@@ -34,7 +34,7 @@ for setting in TEST_COLD=1 KAIO_MODE=worker TEST_WARM=1; do
     shim $setting RUNNING=sync
     lane='.worker.requests == 20' # one is cancelled of each many
     [ $setting != TEST_WARM=1 ] || lane='.kernel.requests == 36' # and 16 reads
-    "$TESTS_TOP/build/kaio-top" --report stats/* >report.json
+    "$TESTS_TOP/build/kaio" top --json --report stats/* >report.json
     jq -e ".lanes | $lane" report.json >/dev/null || fail "$setting: not $lane: $(cat report.json)"
 done
 run glibc RUNNING=file

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* kaio-stats - runs a command and reports what all its processes asked of AIO, whatever ends them;
- * for kaio --stats.
- *
- *   kaio-stats WHERE LD_PRELOAD COMMAND [ARGUMENT ...]
+/* stats.c - runs a command and reports what all its processes asked of AIO, whatever ends them; for
+ * kaio --stats.
  *
  * WHERE: 1, standard error; or a file, to which the report is appended: the sum as text, or if its
  * name ends in .json an object for each process on a line. %p becomes the command's number, or that
@@ -13,6 +11,7 @@
  */
 #include "early.h"
 
+#include "kaio.h"
 #include "pages.h"
 #include "parent.h"
 #include "printable.h"
@@ -183,15 +182,14 @@ static void report(const char *where, pid_t child, const char *command) {
     if (!running) rmdir(directory);
 }
 
-int main(int argc, char *argv[]) {
-    if (argc < 4) return errno = EINVAL, fail("kaio-stats");
+int kaio_stats(const char *where, const char *preload, char *argv[]) {
     parent_begin();
     if (!make_directory("/dev/shm") && !make_directory(getenv("TMPDIR")) && !make_directory("/tmp"))
         return fail("no room for statistics in /dev/shm, $TMPDIR or /tmp");
-    if (!set_environment(argv[2])) return fail("LD_PRELOAD");
-    pid_t pid = parent_start(argv + 3);
+    if (!set_environment(preload)) return fail("LD_PRELOAD");
+    pid_t pid = parent_start(argv);
     if (pid < 0) return fail("fork");
     int status = parent_wait(pid);
-    report(argv[1], pid, argv[3]);
+    report(where, pid, *argv);
     return parent_end_as(status);
 }
