@@ -81,7 +81,7 @@ static void check_program(const char *path) {
         if (access(script, X_OK)) return kaio_finding("no", "%s: cannot be run", script);
         path = script;
     }
-    if (kaio_reach(path, why, sizeof why)) return kaio_finding("no", "%s: %s", path, why);
+    if (kaio_reach(path, true, why, sizeof why)) return kaio_finding("no", "%s: %s", path, why);
     kaio_finding("ok", "%s: a dynamic program of glibc, neither setuid nor with capabilities",
                  path);
     if (has_asan(path))
@@ -123,10 +123,9 @@ static void read_maps(const char *pid, struct maps *maps) {
         if (!name) continue;
         name[strcspn(name, "\n")] = 0;
         if (!strncmp(name, "/[aio]", 6)) maps->context = true;
-        const char *part = strstr(name, "libkaio");
-        if (!part || !strstr(part, ".so")) continue;
-        bool records = !strncmp(base_of(name), "libkaio-record.so", 17);
-        char *found = records ? maps->recorder : maps->library;
+        enum kaio_part part = kaio_part_of(name);
+        if (part == KAIO_NO_PART) continue;
+        char *found = part == KAIO_RECORDER ? maps->recorder : maps->library;
         if (!*found) snprintf(found, PATH_MAX, "%s", name);
     }
     free(line);

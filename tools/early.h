@@ -15,4 +15,12 @@ static inline int kaio_stat(const char *path, struct stat *st) { /* glibc 2.33 *
 #endif
 }
 
+static inline int kaio_lstat(int dir, const char *name, struct stat *st) { /* the same */
+#if defined(__LP64__)
+    return (int)syscall(SYS_newfstatat, dir, name, st, AT_SYMLINK_NOFOLLOW);
+#else
+    return (int)syscall(SYS_fstatat64, dir, name, st, AT_SYMLINK_NOFOLLOW);
+#endif
+}
+
 #endif

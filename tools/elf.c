@@ -52,6 +52,8 @@ int elf_load(int fd, struct elf *elf) {
     if (base == MAP_FAILED) return errno;
     elf->base = base;
     elf->size = (size_t)st.st_size;
+    elf->device = st.st_dev;
+    elf->inode = st.st_ino;
     elf->wide = head[EI_CLASS] == ELFCLASS64;
     elf->swapped = head[EI_DATA] != (__BYTE_ORDER == __LITTLE_ENDIAN ? ELFDATA2LSB : ELFDATA2MSB);
     return 0;
@@ -132,6 +134,7 @@ static const char *const calls[] = {"aio_read",   "aio_write",   "aio_fsync",  "
                                     "aio_return", "aio_suspend", "aio_cancel", "lio_listio"};
 static const char *const waits[] = {"sigwaitinfo", "sigtimedwait", "sigwait", "signalfd"};
 #define COUNT(array) (sizeof(array) / sizeof *(array))
+#define BUCKETS      4096 /* of hashes */
 
 const char *object_call(unsigned i) {
     return i < COUNT(calls) ? calls[i] : NULL;
@@ -202,6 +205,8 @@ static void read_object(const struct elf *elf, struct object *object) {
     uint64_t type = GET(elf, Ehdr, 0, e_type);
     if (type != ET_EXEC && type != ET_DYN) return;
     object->machine = machine_of(elf);
+    object->device = elf->device;
+    object->inode = elf->inode;
     bool dynamic = elf_interpreter(elf), pie = read_dynamic(elf, object);
     object->program = dynamic || pie || type == ET_EXEC;
     object->is_static = object->program && !dynamic;
@@ -209,15 +214,17 @@ static void read_object(const struct elf *elf, struct object *object) {
 }
 
 struct object *object_get(const char *path) {
-    static struct object *objects[4096];
+    static struct object *objects[BUCKETS];
     unsigned hash = 5381;
     for (const char *c = path; *c; c++) hash = hash * 33 + (unsigned char)*c;
-    struct object **at = &objects[hash % COUNT(objects)];
+    struct object **at = &objects[hash % BUCKETS];
     for (struct object *o = *at; o; o = o->next)
         if (!strcmp(o->path, path)) return o;
-    struct object *object = need(calloc(1, sizeof *object));
+    struct object *object = calloc(1, sizeof *object);
+    char *own = strdup(path);
     struct elf elf;
-    object->path = need(strdup(path));
+    if (!object || !own) abort();
+    object->path = own;
     object->next = *at;
     *at = object;
     if (elf_open(path, &elf) == 0 && elf.base) read_object(&elf, object);
@@ -259,19 +266,18 @@ static struct object *in_cache(const char *name, const struct object *object) {
             uint64_t more;
         } entries[];
     } * cache;
+    static char *base; /* ends with a 0 */
     static size_t size;
-    static bool looked;
-    if (!looked) {
+    if (!base) {
         int fd = open("/etc/ld.so.cache", O_RDONLY | O_CLOEXEC);
         struct stat st = {.st_size = 0};
         if (fd >= 0 && kaio_fstat(fd, &st)) st.st_size = 0;
-        char *base = need(calloc(1, (size_t)st.st_size + 1)); /* ends the last name */
+        base = need(calloc(1, (size_t)st.st_size + 1));
         if (fd >= 0 && pread(fd, base, (size_t)st.st_size, 0) != st.st_size) st.st_size = 0;
         if (fd >= 0) close(fd);
         cache = memmem(base, (size_t)st.st_size, magic, sizeof magic - 1);
         if (cache) size = (size_t)(base + st.st_size - (const char *)cache);
         if (size < sizeof *cache || cache->n > size / sizeof *cache->entries) cache = NULL;
-        looked = true;
     }
     for (uint32_t i = 0; cache && i < cache->n; i++) {
         if (cache->entries[i].name >= size || cache->entries[i].path >= size) continue;
@@ -305,10 +311,10 @@ static struct object *in_system(const char *name, const struct object *object) {
         const char *name;
         uint32_t machine;
         struct object *found;
-    } * known[1024];
+    } * known[BUCKETS];
     unsigned hash = object->machine;
     for (const char *c = name; *c; c++) hash = hash * 33 + (unsigned char)*c;
-    struct known **at = &known[hash % COUNT(known)];
+    struct known **at = &known[hash % BUCKETS];
     for (struct known *k = *at; k; k = k->next)
         if (k->machine == object->machine && !strcmp(k->name, name)) return k->found;
     struct known *k = need(calloc(1, sizeof *k));
@@ -342,7 +348,7 @@ struct object **object_family(struct object *object) {
     for (size_t next = 0;; next++) {
         if (n + 2 > room) {
             room = 2 * room + 64;
-            family = need(realloc(family, room * sizeof *family));
+            family = need(realloc(family, room * sizeof(void *)));
         }
         if (n == 0) family[n++] = object;
         if (next == n) break;
@@ -352,7 +358,7 @@ struct object **object_family(struct object *object) {
             found->seen = turn;
             if (n + 2 > room) {
                 room *= 2;
-                family = need(realloc(family, room * sizeof *family));
+                family = need(realloc(family, room * sizeof(void *)));
             }
             family[n++] = found;
         }

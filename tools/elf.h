@@ -7,12 +7,15 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* A file, mapped. */
 struct elf {
     const char *base; /* NULL: not an ELF file */
     size_t size;
     bool wide, swapped; /* 64-bit; the other byte order */
+    dev_t device;
+    ino_t inode;
 };
 
 /* 0, or errno: why it cannot be read. */
@@ -29,6 +32,8 @@ struct object {
     struct object *next;
     const char *path;
     uint32_t machine; /* class, byte order and processor; 0: no ELF file */
+    dev_t device;
+    ino_t inode; /* the same file may have several paths */
     bool program, is_static;
     unsigned calls, defined; /* bits: AIO calls that it imports, or has inside */
     unsigned waits;          /* bits: ways to be told of an end that it imports */

@@ -53,6 +53,7 @@ __attribute__((format(printf, 2, 3))) static void place(char *at, const char *fo
 }
 
 static void locate(void) {
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): so the system hands it over
     const char *name = (const char *)getauxval(AT_EXECFN);
     if (!name || !realpath(name, kaio_place.self)) strcpy(kaio_place.self, "/usr/bin/kaio");
     const char *slash = strrchr(kaio_place.self, '/');
@@ -83,35 +84,44 @@ void kaio_need_library(void) {
 }
 
 #define STATUS_OF_RUN                                                                              \
-    "Exit status: COMMAND's; 125 if kaio itself fails, 126 if COMMAND cannot be run with "         \
-    "libkaio\n"                                                                                    \
-    "(static, setuid, another architecture or libc, not executable), 127 if it is not found.\n"
+    "Exit status: COMMAND's; 125 if kaio itself fails, 126 if COMMAND cannot be run with\n"        \
+    "libkaio (static, setuid, another architecture or libc, not executable), 127 if it is not\n"   \
+    "found.\n"
 
 const struct kaio_command kaio_commands[] = {
     {"run", RUN, kaio_run, "c", "[run] [OPTION ...] [--] COMMAND [ARGUMENT ...]",
      "runs COMMAND with libkaio: POSIX AIO served by the kernel's own AIO",
      "Runs COMMAND with libkaio in front of glibc's AIO, and becomes it: LD_PRELOAD=libkaio.so\n"
      "COMMAND with the mistakes caught. What LD_PRELOAD holds already stays. With --stats or\n"
-     "--stats=FILE it waits for COMMAND and reports, on standard error or to FILE, what all of "
-     "its\n"
-     "processes did, however they ended: as text the sum, as JSON (FILE.json) a line for each.\n",
+     "--stats=FILE it waits for COMMAND and reports, on standard error or to FILE, what all of\n"
+     "its processes did, however they ended: as text the sum, as JSON (FILE.json) a line for\n"
+     "each.\n",
      STATUS_OF_RUN},
     {"ab", AB, kaio_ab, "c", "ab [OPTION ...] [--] COMMAND [ARGUMENT ...]",
      "runs COMMAND in turn without and with libkaio and compares", NULL, NULL},
     {"check", CHECK, kaio_check, "cfdp", "check [COMMAND | PID | PATH ...]",
      "will libkaio help a program, does it serve a process, what can a file do?",
-     "Will libkaio help? Prints a line for each finding: \"ok\", \"warn\" or \"no\", and what to "
+     "Will libkaio help? Prints a line for each finding, \"ok\", \"warn\" or \"no\", and what to\n"
      "do.\n"
      "  always    the kernel, whether io_setup is allowed, the requests that the host has left\n"
-     "  COMMAND   a program, by name or path: can the library be put in front of it, does it or "
-     "one\n"
-     "            of its libraries use POSIX AIO?\n"
+     "  COMMAND   a program, by name or path: can the library be put in front of it, does it\n"
+     "            or one of its libraries use POSIX AIO?\n"
      "  PID       a process: is the library loaded and active?\n"
-     "  PATH      a file, directory or device: which way each kind of access takes there. Nothing "
-     "is\n"
-     "            written to a file; a scratch file without a name is made beside it.\n",
+     "  PATH      a file, directory or device: which way each kind of access takes there.\n"
+     "            Nothing is written to a file; a scratch file without a name is made beside it.\n",
      "Exit status: 0, or 1 if a finding was \"no\", 125 if kaio itself fails.\n"},
-    {"top", TOP, kaio_top, "p", "top [PID] [OPTION ...]\n       kaio top --report FILE ...",
+    {"scan", SCAN, kaio_scan, "dp", "scan [DIRECTORY | PID ...]",
+     "which programs and processes use POSIX AIO, and would it help them?",
+     "Is anything on this host worth it? Lists the programs that import the POSIX AIO calls,\n"
+     "themselves or by a library that they load, and the processes that do; whether libkaio would\n"
+     "help, and in which processes it is active. Files are only read; nothing is run.\n"
+     "  DIRECTORY   programs and libraries below it (without argument: /usr and /opt)\n"
+     "  PID         a process (without argument: all)\n",
+     "CALLS: what it can ask for; WAITS BY: what it imports to wait for the end, as far as that "
+     "shows:\n"
+     "a signal's handler or a thread (SIGEV_THREAD) does not.\n"},
+    {"top", TOP, kaio_top, "p",
+     "top [PID] [OPTION ...]\n       kaio top --report FILE ...",
      "shows what running processes under libkaio do, each second",
      "Shows what programs started with KAIO_STATS=live ask of libkaio.so, and how it is served:\n"
      "each second, until q is pressed. PID: only this process.\n",
@@ -187,10 +197,12 @@ static void shell_variable(const char *before, const char *name, const char *val
 
 /* What of the environment the questions below may have changed. */
 static void shell_environment(void) {
-    for (const struct kaio_option *o = kaio_options; o->commands; o++)
-        if (o->variable && getenv(o->variable))
-            shell_variable("export ", o->variable, getenv(o->variable));
-    if (getenv("ASAN_OPTIONS")) shell_variable("export ", "ASAN_OPTIONS", getenv("ASAN_OPTIONS"));
+    const char *options = getenv("ASAN_OPTIONS");
+    for (const struct kaio_option *o = kaio_options; o->commands; o++) {
+        const char *value = o->variable ? getenv(o->variable) : NULL;
+        if (value) shell_variable("export ", o->variable, value);
+    }
+    if (options) shell_variable("export ", "ASAN_OPTIONS", options);
 }
 
 static int internal(int argc, char *argv[]) {

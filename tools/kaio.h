@@ -19,7 +19,7 @@ extern struct kaio_place {
 void kaio_need_library(void); /* ends if it is not there */
 
 /* kaio.c: one sentence on standard error, then the end. */
-_Noreturn void kaio_fail(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void kaio_fail(int status, const char *format, ...) __attribute__((noreturn, format(printf, 2, 3)));
 
 /* kaio.c: the table of commands. main() gets the command's name as argv[0]. */
 struct kaio_command {
@@ -69,19 +69,25 @@ bool kaio_print_variables(const char *form);
 /* completion.c; false: no such shell */
 bool kaio_print_completion(const char *shell);
 
+/* program.c: is a mapped file the library, of whatever build, or the recorder? */
+enum kaio_part { KAIO_NO_PART, KAIO_LIBRARY, KAIO_RECORDER };
+enum kaio_part kaio_part_of(const char *path);
+
 /* program.c: the program that is meant */
 const char *kaio_in_path(const char *name);          /* NULL: it is not there */
 const char *kaio_find_program(const char *name);     /* ends if it cannot be run with the library */
 const char *kaio_interpreter_of(const char *script); /* NULL: no script */
 const char *kaio_preload(void);                      /* LD_PRELOAD for it */
-/* 0 if LD_PRELOAD reaches it; else the exit status, and why not. */
-int kaio_reach(const char *path, char *why, size_t size);
+/* 0 if LD_PRELOAD reaches it; else the exit status, and why not. ask: may its ld.so be run, if it
+ * is not ours? */
+int kaio_reach(const char *path, bool ask, char *why, size_t size);
 
 /* The commands. */
 int kaio_run(int argc, char *argv[]);
 int kaio_record(int argc, char *argv[]);
 int kaio_ab(int argc, char *argv[]);
 int kaio_check(int argc, char *argv[]);
+int kaio_scan(int argc, char *argv[]);
 int kaio_top(int argc, char *argv[]);
 
 /* stats.c: runs it and reports to WHERE; the exit status */

@@ -38,6 +38,7 @@ struct kaio_option kaio_options[] = {
     OWN(AB, 'j', "json", PATH, "FILE", "all figures, and each run"),
     OWN(AB, 'm', "export-markdown", PATH, "FILE", "the table for a README"),
     OWN(AB, 'v', "svg", PATH, "FILE", "both distributions of completion latency, as a picture"),
+    OWN(SCAN, 'u', "unreadable", FLAG, NULL, "names the files that cannot be read"),
     OWN(TOP, '1', "once", FLAG, NULL, "measure one second, print it, and end"),
     OWN(TOP, 'j', "json", FLAG, NULL,
         "as JSON: an array of processes on a line, each second or once"),

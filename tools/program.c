@@ -21,6 +21,12 @@ static char preload_name[PATH_MAX], musl_name[PATH_MAX];
 static char (*libraries)[PATH_MAX];
 static size_t nlibraries;
 
+enum kaio_part kaio_part_of(const char *path) {
+    const char *slash = strrchr(path, '/'), *name = strstr(slash ? slash : path, "libkaio");
+    if (!name || !strstr(name, ".so")) return KAIO_NO_PART;
+    return strncmp(name, "libkaio-record.so", 17) ? KAIO_LIBRARY : KAIO_RECORDER;
+}
+
 const char *kaio_in_path(const char *name) {
     static char path[2 * PATH_MAX];
     const char *rest = getenv("PATH");
@@ -43,7 +49,7 @@ const char *kaio_find_program(const char *name) {
     if (kaio_stat(program, &st)) kaio_fail(KAIO_MISSING, "%s: no such file", program);
     if (S_ISDIR(st.st_mode)) kaio_fail(KAIO_REFUSED, "%s: is a directory", program);
     if (access(program, X_OK)) kaio_fail(KAIO_REFUSED, "%s: is not executable", program);
-    int status = kaio_reach(program, why, sizeof why);
+    int status = kaio_reach(program, true, why, sizeof why);
     if (status) kaio_fail(status, "%s: %s", program, why);
     return program;
 }
@@ -211,7 +217,7 @@ static int refuse(int status, char *why, size_t size, const char *sentence) {
 }
 
 /* As reach(): of an ELF file. */
-static int reach_elf(const struct elf *elf, const char *path, char *why, size_t size) {
+static int reach_elf(const struct elf *elf, const char *path, bool ask, char *why, size_t size) {
     struct elf own = {0}, library = {0};
     find_libraries();
     for (size_t i = 0;; i++) {
@@ -240,10 +246,11 @@ static int reach_elf(const struct elf *elf, const char *path, char *why, size_t 
     bool same = ours && !strcmp(ours, loader) && elf_same_machine(elf, &own);
     elf_close(&own);
     if (same) return 0;
-    return strstr(loader, "ld-musl") ? reach_musl(why, size) : ask_loader(loader, path, why, size);
+    if (strstr(loader, "ld-musl")) return reach_musl(why, size);
+    return ask ? ask_loader(loader, path, why, size) : 0;
 }
 
-int kaio_reach(const char *path, char *why, size_t size) {
+int kaio_reach(const char *path, bool ask, char *why, size_t size) {
     struct elf elf = {0};
     struct stat st;
     *musl_name = 0;
@@ -256,7 +263,7 @@ int kaio_reach(const char *path, char *why, size_t size) {
     else if (fgetxattr(fd, "security.capability", NULL, 0) > 0)
         err = refuse(KAIO_REFUSED, why, size,
                      "has file capabilities, so the system ignores LD_PRELOAD for it");
-    else if (elf.base) err = reach_elf(&elf, path, why, size);
+    else if (elf.base) err = reach_elf(&elf, path, ask, why, size);
     close(fd); /* not ELF, a script: its interpreter is what will run */
     elf_close(&elf);
     return err;

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
 # What kaio costs: starting a program through it takes at most 1 ms more than by env LD_PRELOAD=..., by the median of
 # pairs; and it starts nothing else.
 # alone: it measures
