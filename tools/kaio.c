@@ -121,14 +121,24 @@ const struct kaio_command kaio_commands[] = {
      "shows:\n"
      "a signal's handler or a thread (SIGEV_THREAD) does not.\n"},
     {"top", TOP, kaio_top, "p",
-     "top [PID] [OPTION ...]\n       kaio top --report FILE ...",
+     "top [PID] [OPTION ...]\n       kaio top --report DIRECTORY|FILE ...",
      "shows what running processes under libkaio do, each second",
      "Shows what programs started with KAIO_STATS=live ask of libkaio.so, and how it is served:\n"
      "each second, until q is pressed. PID: only this process.\n",
      "    KAIO_STATS=live kaio ./app &\n"
      "    kaio top\n\n"
      "    KAIO_STATS=stats/ kaio ./app\n"
-     "    kaio top --report stats/*\n"},
+     "    kaio top --report stats/\n"},
+    {"report", REPORT, kaio_report, "df", "report DIRECTORY|FILE ... [-o FILE]",
+     "makes a page of what processes did: where time went, what to change",
+     "Makes one page of HTML of what processes left in the directory of KAIO_STATS=DIRECTORY: "
+     "what\n"
+     "the job did, where time went, what to change. It holds its pictures, which gnuplot draws, "
+     "and\n"
+     "needs nothing else.\n",
+     "    mkdir stats\n"
+     "    KAIO_STATS=stats kaio ./app\n"
+     "    kaio report stats/ -o report.html\n"},
     {"record", RECORD, kaio_record, "c", "record -o FILE [OPTION ...] [--] COMMAND [ARGUMENT ...]",
      "writes down what COMMAND asks of AIO, for fio to replay",
      "Runs COMMAND with libkaio and, in front of it, libkaio-record, which writes each request "

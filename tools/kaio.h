@@ -88,6 +88,7 @@ int kaio_record(int argc, char *argv[]);
 int kaio_ab(int argc, char *argv[]);
 int kaio_check(int argc, char *argv[]);
 int kaio_scan(int argc, char *argv[]);
+int kaio_report(int argc, char *argv[]);
 int kaio_top(int argc, char *argv[]);
 
 /* stats.c: runs it and reports to WHERE; the exit status */

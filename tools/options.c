@@ -43,9 +43,10 @@ struct kaio_option kaio_options[] = {
     OWN(TOP, 'j', "json", FLAG, NULL,
         "as JSON: an array of processes on a line, each second or once"),
     OWN(TOP, 'r', "report", FLAG, NULL,
-        "what processes left in the directory of KAIO_STATS=DIRECTORY, "
-        "however they ended: a line "
-        "of JSON for each FILE, as kaio --stats=FILE.json writes it"),
+        "what processes left in the directory of KAIO_STATS=DIRECTORY, however they ended: the "
+        "sum, "
+        "then a line for each; or JSON"),
+    OWN(REPORT, 'o', NULL, PATH, "FILE", "the page (default: report.html); it is replaced"),
     OWN(RECORD, 'o', NULL, PATH, "FILE",
         "where to write; a file that is there is replaced. Other "
         "processes that COMMAND starts "

@@ -7,7 +7,9 @@
 
 #include "pages.h"
 #include "printable.h"
+#include "units.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -23,8 +25,9 @@ static struct command {
 } * commands;
 
 static struct kaio_counts sum;
-static size_t ncommands;
+static size_t ncommands, nrows;
 static ull processes, contexts;
+static struct page_row *rows;
 
 bool page_read(int dir, const char *name, const uid_t *owner, struct kaio_counts *page) {
     struct stat st;
@@ -66,6 +69,24 @@ static int by_requests(const void *a, const void *b) {
                                       : (x->requests < y->requests) - (x->requests > y->requests);
 }
 
+static void add_row(const struct kaio_counts *page) {
+    struct page_row *more = realloc(rows, (nrows + 1) * sizeof *more);
+    if (!more) return;
+    rows = more;
+    more += nrows++;
+    *more = (struct page_row){.pid = page->pid,
+                              .mode = page->mode,
+                              .elapsed_us = (double)(page->end_ns - page->start_ns) / 1e3,
+                              .requests = total(page->requests, KAIO_STATS_OPS),
+                              .bytes = page->bytes[0] + page->bytes[1],
+                              .p50_us = (double)kaio_hist_share(&page->latency, 0.5) / 1e3,
+                              .p99_us = (double)kaio_hist_share(&page->latency, 0.99) / 1e3};
+    strcpy(more->command, page->command);
+    for (int lane = 0; lane < KAIO_STATS_LANES; lane++)
+        for (int op = 0; op < KAIO_STATS_OPS; op++)
+            more->lanes[lane] += kaio_hist_count(&page->completion[lane][op]);
+}
+
 void pages_add(const struct kaio_counts *page) {
     kaio_count *to = (kaio_count *)((char *)&sum + KAIO_COUNTS_BEGIN);
     const kaio_count *from = (const kaio_count *)((const char *)page + KAIO_COUNTS_BEGIN);
@@ -75,6 +96,7 @@ void pages_add(const struct kaio_counts *page) {
     if (page->setup < 0) sum.setup = page->setup;
     contexts += page->setup > 0;
     processes++;
+    add_row(page);
     struct command *command = command_of(page->command);
     if (!command) return;
     command->processes++;
@@ -145,4 +167,76 @@ void pages_print(FILE *out, const char *started) {
             (ull)kaio_hist_lower(kaio_hist_index(kaio_hist_share(&sum.depth, 1))));
     put_times(out, "until its end was seen", &sum.latency);
     put_times(out, "inside the calls", &sum.call);
+}
+
+const struct kaio_counts *pages_sum(void) {
+    return &sum;
+}
+
+const struct page_row *pages_rows(size_t *n) {
+    *n = nrows;
+    return rows;
+}
+
+const char *pages_command(void) {
+    qsort(commands, ncommands, sizeof *commands, by_requests);
+    return ncommands ? commands->name : "";
+}
+
+void pages_table(FILE *out) {
+    static const char *const heads[] = {"REQUESTS", "BYTES", "P50", "P99", "KERN", "WORK", "CALL"};
+    static const int widths[] = {9, 8, 7, 7, 4, 4, 4};
+    fprintf(out, "\n%7s %-13s %8s", "PID", "COMMAND", "TIME");
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) put_right(out, heads[i], widths[i]);
+    fputs("\n", out);
+    for (const struct page_row *r = rows; r < rows + nrows; r++) {
+        double done = (double)(r->lanes[0] + r->lanes[1] + r->lanes[2]);
+        fprintf(out, "%7u ", r->pid);
+        int used = printable(out, r->command, 13);
+        fprintf(out, "%*s", 13 - used, "");
+        put_right(out, unit_time(r->elapsed_us), 8);
+        put_right(out, unit_count((double)r->requests), widths[0]);
+        put_right(out, unit_bytes((double)r->bytes), widths[1]);
+        put_right(out, unit_time(r->p50_us), widths[2]);
+        put_right(out, unit_time(r->p99_us), widths[3]);
+        for (int lane = 0; lane < KAIO_STATS_LANES; lane++)
+            fprintf(out, " %3.0f%%", done > 0 ? 100 * (double)r->lanes[lane] / done : 0);
+        fputs("\n", out);
+    }
+}
+
+/* Of the files of a directory those that may be pages. */
+static int is_page(const struct dirent *entry) {
+    return !strncmp(entry->d_name, KAIO_PAGE_PREFIX, sizeof KAIO_PAGE_PREFIX - 1);
+}
+
+/* False: it was no page, and that has been said. */
+static bool read_one(int dir, const char *name, const char *shown,
+                     void (*use)(const struct kaio_counts *)) {
+    static struct kaio_counts page;
+    if (page_read(dir, name, NULL, &page)) return use(&page), true;
+    int err = errno;
+    fputs("kaio: ", stderr);
+    printable(stderr, shown, INT_MAX);
+    fprintf(stderr, err ? ": %s\n" : " holds no figures that this version of libkaio wrote\n",
+            strerror(err));
+    return false;
+}
+
+bool pages_read(const char *path, void (*use)(const struct kaio_counts *)) {
+    struct dirent **names;
+    struct stat st;
+    if (kaio_stat(path, &st) || !S_ISDIR(st.st_mode)) return read_one(AT_FDCWD, path, path, use);
+    int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int n =
+        dir < 0 ? -1 : scandir(path, &names, is_page, versionsort); /* by process, then by time */
+    if (n < 0) return read_one(AT_FDCWD, path, path, use);
+    bool good = true;
+    for (int i = 0; i < n; i++) {
+        good &= read_one(dir, names[i]->d_name, names[i]->d_name, use);
+        free(names[i]);
+    }
+    free(names);
+    close(dir);
+    return good;
 }

@@ -128,19 +128,21 @@ static int fail(const char *what, const char *hint) {
     return 125;
 }
 
-static int report(char *files[]) {
-    static struct kaio_counts page;
+static void put_json(const struct kaio_counts *page) {
+    json_page(stdout, page);
+}
+
+static int report(char *paths[], bool json) {
     int status = 0;
-    for (; *files; files++) {
-        const char *hint = " holds no figures that this version of libkaio wrote";
-        char why[128];
-        if (page_read(AT_FDCWD, *files, NULL, &page)) {
-            json_page(stdout, &page);
-            continue;
-        }
-        snprintf(why, sizeof why, ": %s", strerror(errno));
-        status = fail(*files, errno ? why : hint);
-    }
+    size_t n;
+    if (!*paths)
+        return fail("--report needs a file or directory", ", as KAIO_STATS=DIRECTORY has left it");
+    for (char **path = paths; *path; path++)
+        if (!pages_read(*path, json ? put_json : pages_add)) status = KAIO_FAILED;
+    if (json) return status;
+    pages_print(stdout, "these processes");
+    pages_rows(&n);
+    if (n) pages_table(stdout);
     return status;
 }
 
@@ -158,7 +160,7 @@ int kaio_top(int argc, char *argv[]) {
         if (c == 'j') json = true;
         if (c == 'r') reports = true;
     }
-    if (reports) return report(argv + optind);
+    if (reports) return report(argv + optind, json);
     for (char *end; optind < argc; optind++)
         if ((wanted = (pid_t)strtol(argv[optind], &end, 10)) <= 0 || *end)
             return fail(argv[optind],

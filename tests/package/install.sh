@@ -29,7 +29,7 @@ for page in moved/opt/kaio/share/man/man?/*; do
     [ -z "$(LC_ALL=C.UTF-8 MANROFFSEQ='' MANWIDTH=80 man --warnings -E UTF-8 -l -Tutf8 -Z "$page" 2>&1 >/dev/null)" ] || fail "man: $page"
     mandoc -T lint -W warning "$page" || fail "mandoc: $page"
 done
-for command in run ab check scan top record; do
+for command in run ab check scan top report record; do
     "$kaio" $command --help >help
     grep -q "^usage: kaio .*" help || fail "kaio $command --help"
     grep -Eo '^ +--?[a-z][a-z-]*' help | while read -r option; do
@@ -68,7 +68,7 @@ completes $$ top $$
 touch file.json
 completes file.json ab --json = file
 # each command's completion has each option of its help, in every shell
-for command in run ab check scan top record; do
+for command in run ab check scan top report record; do
     for option in $("$kaio" $command --help | grep -Eo '^ +--?[a-z][a-z-]*' | grep -v -- --mode); do
         completes "$option" $command "$option"
         grep -Eq -- "[' ]$option(=|\+|\[)" moved/opt/kaio/share/zsh/site-functions/_kaio || fail "zsh: no $option"
