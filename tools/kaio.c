@@ -124,7 +124,9 @@ const struct kaio_command kaio_commands[] = {
      "top [PID] [OPTION ...]\n       kaio top --report DIRECTORY|FILE ...",
      "shows what running processes under libkaio do, each second",
      "Shows what programs started with KAIO_STATS=live ask of libkaio.so, and how it is served:\n"
-     "each second, until q is pressed. PID: only this process.\n",
+     "each second, until q is pressed; h lists the keys. PID: only this process. Times run until "
+     "the\n"
+     "program knows of the end (all), or to the end itself (by lane and operation).\n",
      "    KAIO_STATS=live kaio ./app &\n"
      "    kaio top\n\n"
      "    KAIO_STATS=stats/ kaio ./app\n"

@@ -39,9 +39,13 @@ struct kaio_option kaio_options[] = {
     OWN(AB, 'm', "export-markdown", PATH, "FILE", "the table for a README"),
     OWN(AB, 'v', "svg", PATH, "FILE", "both distributions of completion latency, as a picture"),
     OWN(SCAN, 'u', "unreadable", FLAG, NULL, "names the files that cannot be read"),
-    OWN(TOP, '1', "once", FLAG, NULL, "measure one second, print it, and end"),
+    OWN(TOP, 'd', NULL, NUMBER, "SECONDS", "the interval (default: 1)"),
+    OWN(TOP, 'n', NULL, NUMBER, "COUNT", "ends after so many intervals"),
+    OWN(TOP, 's', "sort", CHOICE, "pid|requests|bytes|pending|p99",
+        "what comes first (default: pid)"),
+    OWN(TOP, '1', "once", FLAG, NULL, "measure one interval, print it, and end"),
     OWN(TOP, 'j', "json", FLAG, NULL,
-        "as JSON: an array of processes on a line, each second or once"),
+        "as JSON: an array of processes on a line, each interval or once"),
     OWN(TOP, 'r', "report", FLAG, NULL,
         "what processes left in the directory of KAIO_STATS=DIRECTORY, however they ended: the "
         "sum, "

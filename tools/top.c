@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 static struct process *processes;
+static struct idle *idle;
 
 static uint64_t now_ns(void) {
     struct timespec t;
@@ -121,6 +122,84 @@ static void scan(pid_t wanted) {
     }
 }
 
+static void forget_idle(void) {
+    while (idle) {
+        struct idle *next = idle->next;
+        free(idle);
+        idle = next;
+    }
+}
+
+static bool is_library(const char *line) {
+    const char *path = strchr(line, '/');
+    return path && kaio_part_of(path) == KAIO_LIBRARY;
+}
+
+static bool is_live(const char *variable) {
+    return !strcmp(variable, "KAIO_STATS=live");
+}
+
+/* Is there such a line in the file? They end with `end`. */
+static bool has_line(const char *pid, const char *file, int end, bool (*is)(const char *line)) {
+    char path[64], *line = NULL;
+    size_t size = 0;
+    bool found = false;
+    snprintf(path, sizeof path, "/proc/%.20s/%s", pid, file);
+    FILE *lines = fopen(path, "re");
+    while (lines && !found && getdelim(&line, &size, end, lines) > 0) found = is(line);
+    free(line);
+    if (lines) fclose(lines);
+    return found;
+}
+
+static void look_at_process(const char *pid, struct idle **at) {
+    char path[64];
+    if (!has_line(pid, "maps", '\n', is_library)) return;
+    struct idle *one = calloc(1, sizeof *one);
+    if (!one) exit(KAIO_FAILED);
+    one->pid = (pid_t)atoi(pid);
+    one->why = has_line(pid, "environ", 0, is_live) ? "live, no request yet"
+                                                    : "not live (KAIO_STATS=live)";
+    snprintf(path, sizeof path, "/proc/%.20s/comm", pid);
+    FILE *comm = fopen(path, "re");
+    if (comm && fgets(one->command, sizeof one->command, comm))
+        one->command[strcspn(one->command, "\n")] = 0;
+    if (comm) fclose(comm);
+    *at = one;
+}
+
+static void look_for_idle(void) {
+    struct idle **at = &idle;
+    forget_idle();
+    DIR *proc = opendir("/proc");
+    for (struct dirent *entry; proc && (entry = readdir(proc));) {
+        if (entry->d_name[strspn(entry->d_name, "0123456789")]) continue;
+        look_at_process(entry->d_name, at);
+        if (*at) at = &(*at)->next;
+    }
+    if (proc) closedir(proc);
+}
+
+/* Processes that have the library and do not publish. Looking at all takes a while where there are
+ * thousands: it is done again once a hundred times as long has gone. */
+static void scan_idle(pid_t wanted) {
+    static uint64_t next_ns;
+    uint64_t began = now_ns();
+    if (wanted) return;
+    if (began >= next_ns) {
+        look_for_idle();
+        next_ns = now_ns() + 100 * (now_ns() - began);
+    }
+    for (struct idle **at = &idle, *one; (one = *at);) {
+        if (!find(one->pid)) {
+            at = &one->next;
+            continue;
+        }
+        *at = one->next;
+        free(one);
+    }
+}
+
 static int fail(const char *what, const char *hint) {
     fputs("kaio top: ", stderr);
     printable(stderr, what, INT_MAX);
@@ -148,37 +227,62 @@ static int report(char *paths[], bool json) {
 
 static void print(pid_t wanted, bool json) {
     if (json) top_json(stdout, processes);
-    else top_text(stdout, processes, wanted);
+    else top_text(stdout, processes, idle, wanted);
     fflush(stdout);
+}
+
+static double number(const char *text, double least, double most, const char *what) {
+    char *end;
+    double n = strtod(text, &end);
+    if (end == text || *end || !(n >= least && n <= most))
+        kaio_fail(KAIO_FAILED, "%s takes a number from %g to %g, not '%s'", what, least, most,
+                  text);
+    return n;
+}
+
+static int show(pid_t wanted, bool json, bool screen, long count) {
+    scan(wanted);
+    scan_idle(wanted);
+    if (wanted && !processes)
+        return fail("no such process publishes", "; start it with KAIO_STATS=live kaio COMMAND");
+    if (screen) top_enter();
+    if (screen) top_draw(processes, idle, wanted);
+    while (top_wait(screen)) {
+        bool tick = top_is_tick();
+        if (tick) {
+            scan(wanted);
+            scan_idle(wanted);
+        }
+        if (screen) top_draw(processes, idle, wanted);
+        else print(wanted, json);
+        if ((tick && --count == 0) || (wanted && !processes)) break;
+    }
+    if (screen) top_leave();
+    return 0;
 }
 
 int kaio_top(int argc, char *argv[]) {
     bool once = false, json = false, reports = false;
     pid_t wanted = 0;
+    long count = 0;
     for (int c; (c = kaio_next_option("top", argc, argv)) != -1;) {
         if (c == '1') once = true;
         if (c == 'j') json = true;
         if (c == 'r') reports = true;
+        if (c == 'd') top_view.interval_s = number(optarg, 0.1, 3600, "-d");
+        if (c == 'n') count = (long)number(optarg, 1, 1e9, "-n");
+        if (c == 's' && !top_set_order(optarg))
+            kaio_fail(KAIO_FAILED, "--sort takes pid, requests, bytes, pending or p99, not '%s'",
+                      optarg);
     }
     if (reports) return report(argv + optind, json);
     for (char *end; optind < argc; optind++)
         if ((wanted = (pid_t)strtol(argv[optind], &end, 10)) <= 0 || *end)
             return fail(argv[optind],
                         " is neither an option nor a process; 'kaio top --help' lists them");
-    bool screen = !once && !json;
-    if (screen && !(isatty(0) && isatty(1)))
+    if (once) count = 1;
+    bool terminal = isatty(0) && isatty(1), screen = terminal && !once && !json;
+    if (!terminal && !json && !count)
         return fail("this is no terminal", "; 'kaio top --once' prints one second");
-    scan(wanted);
-    if (wanted && !processes)
-        return fail("no such process publishes", "; start it with KAIO_STATS=live kaio COMMAND");
-    if (screen) top_enter();
-    if (screen) top_draw(processes, wanted);
-    while ((once && !processes) || top_wait(screen)) {
-        if (top_is_tick()) scan(wanted);
-        if (screen) top_draw(processes, wanted);
-        else print(wanted, json);
-        if (once || (wanted && !processes)) break;
-    }
-    if (screen) top_leave();
-    return 0;
+    return show(wanted, json, screen, count);
 }

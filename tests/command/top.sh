@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # kaio top in a real terminal (tmux): shows, resizes, stops and goes on, ends on q, ^C and SIGTERM, and
-# leaves the terminal as it was; --once --json for scripts; what dead processes left is removed.
+# leaves the terminal as it was; keys, -d and -n, the order, a total; nothing vanishes at 60 columns; --once --json for
+# scripts; what dead processes left is removed, and who has the library and does not publish is listed.
 set -eu
 fail() { echo "$1"; exit 1; }
 top=("$TESTS_TOP/build/kaio" top)
@@ -45,6 +46,24 @@ jq -e ".[0] | .pid == $pid and .command == \"watch\" and .mode == \"auto\" and .
     and (.lanes | [.kernel, .worker, .caller | .read.per_s // 0] | add) > 50" out >/dev/null || fail "$(cat out)"
 "${top[@]}" --once >out && grep -q "^ *$pid watch .* auto" out || fail "as text: $(cat out)"
 
+LC_ALL=C.UTF-8 "${top[@]}" --once $pid >out
+grep -Eq '^ +all +[0-9,]+ +[0-9.,]+ ([KM]iB|B) +[0-9.]+ (µs|ms) +[0-9.]+ (µs|ms)$' out || fail "units: $(cat out)"
+! grep -q '^  total' out || fail "a total of one: $(cat out)"
+[ "$("${top[@]}" -n 3 -d 0.2 --json "$pid" | jq -s 'length == 3 and all(.[][0].interval_s; . > 0.15 and . < 0.9)')" = true ] || fail "-n 3 -d 0.2"
+for wrong in "-d 0" "-n 0" "-d x" "--sort name"; do
+    # shellcheck disable=SC2086 # two words
+    if "${top[@]}" $wrong --once 2>errors || [ $? != 125 ] || [ "$(wc -l <errors)" != 1 ]; then fail "$wrong: $(cat errors)"; fi
+done
+LD_PRELOAD=$KAIO_LIB sleep 100 &
+idle=$!
+KAIO_STATS=live LD_PRELOAD=$KAIO_LIB sleep 100 &
+waits=$!
+for process in $idle $waits; do await "the library in $process" grep -qs libkaio "/proc/$process/maps"; done
+sleep 0.1 # past execve()
+"${top[@]}" --once >out
+grep -Eq "^ *$idle sleep +not live \(KAIO_STATS=live\)$" out && grep -Eq "^ *$waits sleep +live, no request yet$" out || fail "not live: $(cat out)"
+kill $idle $waits
+
 # a name: printable in the table and on the screen, UTF-8 in JSON
 name=$(printf 'n\303\251"\033[7m\302\233\377')
 cp "$TESTS_TOP/build/tests/command/watch" "$name"
@@ -57,6 +76,12 @@ LC_ALL=C.UTF-8 "${top[@]}" --once "$named" >out
 LC_ALL=C.UTF-8 grep -q '^ *[0-9]* né"\\x1b\[7m\\xc2  *auto' out || fail "the name, as text: $(cat -v out)"
 LC_ALL=C "${top[@]}" --once "$named" | grep -q '^ *[0-9]* n\\xc3\\xa9"\\x1b\[ *auto' || fail "the name, in ASCII"
 "${top[@]}" --once --json "$named" | grep -qF "$(printf '"n\303\251\\"\\u001b[7m\\u009b\\ufffd"')" || fail "the name, in JSON"
+# two: the order, and a total
+[ "$("${top[@]}" --once --sort pid | grep -Ec "^ *($pid|$named) ")" = 2 ] || fail "two"
+LC_ALL=C "${top[@]}" -d 0.5 --once --sort requests >out
+awk '$1 == "all" && last != "total" { gsub(",", "", $2); if (n++ && $2 + 0 > before) exit 1; before = $2 + 0 } { last = $1 }' out || fail "the order: $(cat out)"
+grep -Eq '^  total 2 processes' out || fail "a total: $(cat out)"
+[ "$(awk '{ print length }' out | sort -n | tail -n 1)" -le 60 ] || fail "more than 60 columns: $(cat out)"
 exec 4>&-
 wait $named
 
@@ -93,8 +118,18 @@ clean() { # WHAT STATUS
 }
 await "a shell" shows '^>'
 begin q
-await "rates" shows 'a second\|kernel *read\|caller *read'
+await "rates" shows 'declined\|kernel *read\|caller *read'
 keys x # means nothing
+keys h
+await "h" shows 'sort by: p PID'
+keys h r
+await "r" shows 'by requests'
+keys -
+await "-" shows ' 0.5 s '
+keys + p
+await "+ p" shows ' 1 s  *by pid'
+"${tmux[@]}" resize-window -x 60 -y 20
+for what in 'h: help$' 'PID COMMAND .*MODE .*PENDING .*WORKERS$' 'LANE .*OPERATION .*REQUEST/S .*BYTES/S .*P50 .*P99$' 'all .* [mun]*s$'; do await "60 columns: $what" shows "$what"; done
 "${tmux[@]}" resize-window -x 50 -y 4
 await "smaller" fits
 "${tmux[@]}" resize-window -x 90 -y 20
