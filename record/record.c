@@ -172,7 +172,7 @@ static bool key_of(int fd, struct key *key) {
 /* Nobody waits here: what is being written, maybe by the thread that this handler has interrupted,
  * is not known. */
 static bool recall(int fd, struct known *known) {
-    unsigned words[WORDS], at = (unsigned)fd % KNOWN;
+    unsigned words[WORDS] = {0}, at = (unsigned)fd % KNOWN;
     /* acquire: pairs with the release that ends remember() */
     unsigned version = atomic_load_explicit(&record.known[at].version, memory_order_acquire);
     for (size_t i = 0; i < WORDS; i++)

@@ -5,7 +5,7 @@
 # malloc() is none of the libraries'. What a forked child finds wiped has pages of its own, whatever their size. A
 # program with more rights than its user (AT_SECURE) does not listen to KAIO_*.
 set -eu
-for file in "$KAIO_LIB" "$TESTS_TOP"/build/{libkaio-record.so,kaio-check,kaio-measure,kaio-stats,kaio-top}; do
+for file in "$KAIO_LIB" "$TESTS_TOP"/build/{libkaio-record.so,kaio,kaio-measure,kaio-record}; do
     echo "$file" # seen if one fails
     readelf -lW "$file" >segments
     readelf -dW "$file" >dynamic
