@@ -451,10 +451,16 @@ EXPORT int fdatasync(int fd) {
     return NEXT(fdatasync)(fd);
 }
 
+/* Numbers that may come to mean other files; in every mode. */
+static void closed(unsigned first, unsigned last) {
+    if (__builtin_expect(kaio_stats_on, false)) kaio_files_closed(first, last);
+}
+
 /* Before libc's close(): waits until no request needs the number any more, and ends those that wait
  * for a stream with ECANCELED. -1: EBADF for a descriptor of the library's own; else libc's result
  * and errors. The wait is no cancellation point. POSIX close(), close(2). Handler: yes. */
 EXPORT int close(int fd) {
+    closed((unsigned)fd, (unsigned)fd);
     if (has_requests()) {
         if (kaio_fd_is_ours(fd)) return answer(-EBADF);
         int saved = errno;
@@ -486,6 +492,7 @@ static int close_others(unsigned first, unsigned last, int flags) {
  * before Linux 5.9. close_range(2); glibc 2.34. Handler: as close(). */
 EXPORT int close_range(unsigned first, unsigned last, int flags) {
     bool closes = first <= last && !(flags & ~(int)CLOSE_RANGE_UNSHARE);
+    if (closes) closed(first, last);
     if (!has_requests() || !closes || getpid() != kaio.pid)
         return close_range_next(first, last, flags);
     int saved = errno;
@@ -510,6 +517,7 @@ EXPORT void closefrom(int low) {
 
 static void make_way(int from, int to) {
     int saved = errno;
+    closed((unsigned)to, (unsigned)to);
     if (!has_requests() || from == to || fcntl(from, F_GETFD) < 0) return;
     kaio_fd_evade(to);
     kaio_close_release(to);

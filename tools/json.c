@@ -2,6 +2,7 @@
 /* json.c - a process's figures as one object on one line: of each page that `kaio top --report` or
  * kaio --stats=FILE.json is shown. The keys are documented in shim/README.md and stay.
  */
+#include "files.h"
 #include "pages.h"
 
 #include <stdbool.h>
@@ -43,9 +44,9 @@ void json_string(FILE *out, const char *text) {
     putc('"', out);
 }
 
-/* {"name":n,...} */
-static void put_counts(FILE *out, const char *key, const char *const names[],
-                       const kaio_count *counts, int n) {
+/* "key":{"name":n,...}, */
+void json_named(FILE *out, const char *key, const char *const names[], const kaio_count counts[],
+                int n) {
     fprintf(out, "\"%s\":{", key);
     for (int i = 0; i < n; i++)
         fprintf(out, "%s\"%s\":%llu", i ? "," : "", names[i], (ull)counts[i]);
@@ -133,11 +134,11 @@ void json_page(FILE *out, const struct kaio_counts *c) {
     json_string(out, c->command);
     fprintf(out, ",\"mode\":\"%s\",\"elapsed_s\":%llu.%03llu,", modes[c->mode],
             THOUSANDTHS((c->end_ns - c->start_ns) / 1000000));
-    put_counts(out, "requests", ops, c->requests, KAIO_STATS_OPS);
-    put_counts(out, "bytes", ops, c->bytes, 2);
+    json_named(out, "requests", ops, c->requests, KAIO_STATS_OPS);
+    json_named(out, "bytes", ops, c->bytes, 2);
     put_sizes(out, c);
     put_lanes(out, c);
-    put_counts(out, "declined", whys, c->whys, KAIO_STATS_WHYS);
+    json_named(out, "declined", whys, c->whys, KAIO_STATS_WHYS);
     put_buckets(out, "depth_histogram", &c->depth, false);
     fprintf(out, ",\"batches\":{\"io_submit\":%llu,\"iocbs\":%llu},\"stream_waits\":%llu,",
             (ull)c->submits, (ull)c->submitted, (ull)c->streams);
@@ -146,5 +147,7 @@ void json_page(FILE *out, const struct kaio_counts *c) {
     putc(',', out);
     put_times(out, "latency_us", &c->latency);
     put_times(out, "call_us", &c->call);
-    fprintf(out, "\"unseen\":%llu,\"in_progress\":%llu}\n", (ull)c->unseen, (ull)c->in_progress);
+    fprintf(out, "\"unseen\":%llu,\"in_progress\":%llu,", (ull)c->unseen, (ull)c->in_progress);
+    files_json(out, c);
+    fputs("}\n", out);
 }

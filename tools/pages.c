@@ -5,6 +5,7 @@
  */
 #include "early.h"
 
+#include "files.h"
 #include "pages.h"
 #include "printable.h"
 #include "units.h"
@@ -25,6 +26,7 @@ static struct command {
 } * commands;
 
 static struct kaio_counts sum;
+static struct files *files;
 static size_t ncommands, nrows;
 static ull processes, contexts;
 static struct page_row *rows;
@@ -94,6 +96,7 @@ void pages_add(const struct kaio_counts *page) {
     for (size_t i = 0; i < KAIO_COUNTS_WORDS; i++) to[i] += from[i];
     sum.worker_peak = peak; /* the largest: they need not have been at the same time */
     if (page->setup < 0) sum.setup = page->setup;
+    files = files_add(files, page);
     contexts += page->setup > 0;
     processes++;
     add_row(page);
@@ -167,6 +170,7 @@ void pages_print(FILE *out, const char *started) {
             (ull)kaio_hist_lower(kaio_hist_index(kaio_hist_share(&sum.depth, 1))));
     put_times(out, "until its end was seen", &sum.latency);
     put_times(out, "inside the calls", &sum.call);
+    files_print(out, files, INT_MAX);
 }
 
 const struct kaio_counts *pages_sum(void) {

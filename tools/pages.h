@@ -32,5 +32,7 @@ void pages_print(FILE *out, const char *started); /* the sum; started: what was 
 /* json.c */
 void json_page(FILE *out, const struct kaio_counts *page);
 void json_string(FILE *out, const char *text);
+void json_named(FILE *out, const char *key, const char *const names[], const kaio_count counts[],
+                int n);
 
 #endif

@@ -66,7 +66,7 @@ void kaio_complete(struct kaio_batch *b, struct kaio_req *req, long res) {
     kaio_req_move(req, KAIO_DONE);
     enum kaio_lane by = req->lane < KAIO_LANES ? req->lane : KAIO_BY_WORKER; /* a blocker */
     if (__builtin_expect(kaio_stats_on, false))
-        kaio_stats_complete(by, req->op, req->start_ns, res);
+        kaio_stats_complete(by, req->op, req->start_ns, req->counts_for, res);
     KAIO_PROBE(complete, req->cb, by, res);
     req->answer.res = publish(req, res);
     kaio_thread_wake_waiter(req->waiter);

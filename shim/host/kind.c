@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 /* Filters of containers may know fstat(), but not statx(); nor do kernels before 4.11. errno stays.
@@ -14,7 +15,7 @@ static bool look_at(int fd, struct statx *st) {
     int saved = errno;
     static atomic_bool missing; /* relaxed: at worst it is asked for once more */
     const long flags = AT_EMPTY_PATH | AT_STATX_DONT_SYNC;
-    const long what = STATX_TYPE | STATX_SIZE | STATX_BTIME;
+    const long what = STATX_TYPE | STATX_SIZE | STATX_INO | STATX_BTIME;
     if (!atomic_load_explicit(&missing, memory_order_relaxed)) {
         if (!syscall(SYS_statx, fd, "", flags, what, st)) return true;
         if (errno == ENOSYS) atomic_store_explicit(&missing, true, memory_order_relaxed);
@@ -25,6 +26,9 @@ static bool look_at(int fd, struct statx *st) {
     st->stx_mask = 0; /* no STATX_BTIME */
     st->stx_mode = (uint16_t)found.st_mode;
     st->stx_size = (uint64_t)found.st_size;
+    st->stx_ino = found.st_ino;
+    st->stx_dev_major = major(found.st_dev);
+    st->stx_dev_minor = minor(found.st_dev);
     return true;
 }
 

@@ -159,7 +159,7 @@ bool kaio_copy_read(struct aiocb *cb) {
     errno = saved;
     if (res != (long)n) return false;
     KAIO_PROBE(submit, cb, KAIO_READ, cb->aio_fildes, cb->aio_offset, n);
-    if (__builtin_expect(kaio_stats_on, false)) kaio_stats_copied(n);
+    if (__builtin_expect(kaio_stats_on, false)) kaio_stats_copied(cb->aio_fildes, n);
     KAIO_PROBE(complete, cb, KAIO_BY_CALLER, res);
     __atomic_store_n(&cb->__return_value, res, __ATOMIC_RELAXED);
     /* release: pairs with the acquire in aio_error(), like the status store in finish.c */

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* stats.c - counting inside the library, for KAIO_STATS.
  *
- * kaio_stats_complete() and kaio_stats_update() are called under the lock, kaio_stats_copied()
- * anywhere; all only if kaio_stats_on.
+ * kaio_stats_copied() is called anywhere, the rest under the lock; all only if kaio_stats_on.
  */
 #include "observe/watch.h"
 #include "observe/stats.h"
@@ -21,15 +20,22 @@ static void set(kaio_count *count, uint64_t n) {
     atomic_store_explicit(count, n, memory_order_relaxed);
 }
 
-void kaio_stats_complete(enum kaio_lane lane, enum kaio_op op, uint64_t start_ns, long res) {
+void kaio_stats_complete(enum kaio_lane lane, enum kaio_op op, uint64_t start_ns, uint32_t file,
+                         long res) {
     if (lane == KAIO_NOBODY || op == KAIO_INVALID || op == KAIO_BARRIER) return;
     struct kaio_counts *c = kaio_watch_counts();
     kaio_watch_time(&c->completion[lane - 1][kaio_watch_op(op)], kaio_now_ns() - start_ns);
     if (res > 0) add(&c->lane_bytes[lane - 1], (uint64_t)res);
+    kaio_files_ended(c, file, lane);
 }
 
-void kaio_stats_copied(size_t nbytes) {
-    kaio_stats_complete(KAIO_BY_CALLER, KAIO_READ, kaio_call_start_ns, (long)nbytes);
+void kaio_stats_copied(int fd, size_t nbytes) {
+    kaio_stats_complete(KAIO_BY_CALLER, KAIO_READ, kaio_call_start_ns, kaio_files_id(fd),
+                        (long)nbytes);
+}
+
+void kaio_stats_declined(uint32_t file, enum kaio_reason reason) {
+    kaio_files_declined(kaio_watch_counts(), file, reason);
 }
 
 void kaio_stats_update(void) {

@@ -33,6 +33,8 @@ struct place {
 static struct {
     struct kaio_counts own; /* where nothing is published */
     struct place table[TABLE_SIZE];
+    uint32_t files[TABLE_SIZE]; /* of the same request: files.c. Not in the place, for a window
+                                 * would have more cache lines */
 } __attribute__((aligned(4096))) watch; /* whole pages: nothing else is wiped with it */
 
 bool kaio_stats_on;
@@ -55,6 +57,7 @@ void kaio_watch_load(void) {
     if (!kaio_stats_on) return;
     identify();
     madvise(&watch, sizeof watch, MADV_WIPEONFORK);
+    kaio_files_load();
     kaio_share_load();
 }
 
@@ -93,12 +96,14 @@ static struct place *claim(uintptr_t key, uintptr_t wanted) {
     return NULL;
 }
 
-static void fill(struct place *place, uintptr_t key, uint64_t start_ns) {
+static void fill(struct place *place, uintptr_t key, uint32_t file, uint64_t start_ns) {
+    watch.files[place - watch.table] = file;
     place->start_ns = start_ns;
     atomic_store_explicit(&place->key, key, memory_order_release);
 }
 
-static void insert(struct kaio_counts *c, const struct aiocb *cb, uint64_t start_ns) {
+static void insert(struct kaio_counts *c, const struct aiocb *cb, uint32_t file,
+                   uint64_t start_ns) {
     uintptr_t key = (uintptr_t)cb;
     struct place *place = claim(key, key); /* made again before its end was seen */
     if (place) {
@@ -110,13 +115,15 @@ static void insert(struct kaio_counts *c, const struct aiocb *cb, uint64_t start
     } else {
         add(&c->unseen, 1);
     }
-    if (place) fill(place, key, start_ns);
+    if (place) fill(place, key, file, start_ns);
 }
 
-/* True, and when it began: it was in progress as far as the program knew. */
-static bool take_out(struct kaio_counts *c, const struct aiocb *cb, uint64_t *start_ns) {
+/* True, and when it began, on what file: it was in progress as far as the program knew. */
+static bool take_out(struct kaio_counts *c, const struct aiocb *cb, uint32_t *file,
+                     uint64_t *start_ns) {
     struct place *place = claim((uintptr_t)cb, (uintptr_t)cb);
     if (!place) return false;
+    *file = watch.files[place - watch.table];
     *start_ns = place->start_ns;
     atomic_store_explicit(&place->key, 0, memory_order_release);
     add(&c->in_progress, (uint64_t)-1);
@@ -161,8 +168,9 @@ uint64_t kaio_watch_begin(struct aiocb *const list[], int n, int op) {
     for (int i = 0; i < n; i++) {
         enum kaio_op one;
         if (!operation(list[i], op, &one)) continue;
-        count(c, list[i], kaio_watch_op(one), 1);
-        insert(c, list[i], now);
+        unsigned counted = kaio_watch_op(one);
+        count(c, list[i], counted, 1);
+        insert(c, list[i], kaio_files_add(c, list[i], counted), now);
     }
     kaio_call_start_ns = now;
     errno = saved;
@@ -174,15 +182,20 @@ void kaio_watch_end(struct aiocb *const list[], int op, uint64_t start_ns, int r
     struct kaio_counts *c = kaio_watch_counts();
     if (op != KAIO_WATCH_WAIT) kaio_watch_time(&c->call, kaio_now_ns() - start_ns);
     if (res == 0 || op >= KAIO_WATCH_LIST) return;
-    count(c, list[0], kaio_watch_op((enum kaio_op)op), (uint64_t)-1);
-    take_out(c, list[0], &start_ns);
+    unsigned counted = kaio_watch_op((enum kaio_op)op);
+    uint32_t file;
+    count(c, list[0], counted, (uint64_t)-1);
+    kaio_files_take_back(c, list[0], counted);
+    take_out(c, list[0], &file, &start_ns);
 }
 
 void kaio_watch_seen(const struct aiocb *cb) {
     struct kaio_counts *c = kaio_watch_counts();
     uint64_t start_ns;
-    if (!take_out(c, cb, &start_ns)) return;
+    uint32_t file;
+    if (!take_out(c, cb, &file, &start_ns)) return;
     uint64_t now = kaio_now_ns();
     kaio_watch_time(&c->latency, now - start_ns);
+    kaio_files_seen(c, file, now - start_ns);
     ends(c, now);
 }

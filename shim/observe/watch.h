@@ -39,9 +39,21 @@ struct kaio_counted {
 };
 extern struct kaio_counted kaio_counted GUARDED;
 /* If kaio_stats_on. */
-void kaio_stats_complete(enum kaio_lane lane, enum kaio_op op, uint64_t start_ns, long res);
-void kaio_stats_copied(size_t nbytes);
+void kaio_stats_complete(enum kaio_lane lane, enum kaio_op op, uint64_t start_ns, uint32_t file,
+                         long res);
+void kaio_stats_copied(int fd, size_t nbytes);
+void kaio_stats_declined(uint32_t file, enum kaio_reason reason);
 LOCKED void kaio_stats_update(void); /* under the lock: what others count there */
+
+/* files.c: figures of single files, if kaio_stats_on. 0 stands for none. */
+void kaio_files_load(void);
+uint32_t kaio_files_add(struct kaio_counts *c, const struct aiocb *cb, unsigned op);
+void kaio_files_take_back(struct kaio_counts *c, const struct aiocb *cb, unsigned op);
+uint32_t kaio_files_id(int fd); /* after kaio_files_add() of a request on it */
+void kaio_files_ended(struct kaio_counts *c, uint32_t id, enum kaio_lane lane);
+void kaio_files_seen(struct kaio_counts *c, uint32_t id, uint64_t took_ns);
+void kaio_files_declined(struct kaio_counts *c, uint32_t id, enum kaio_reason reason);
+void kaio_files_closed(unsigned first, unsigned last); /* the numbers may mean others now */
 
 /* share.c */
 void kaio_share_load(void);

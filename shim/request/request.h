@@ -59,7 +59,8 @@ struct kaio_req {
     bool told;  /* (L) by aio_cancel(), as it was just being offered: ends instead of waiting */
     bool joins; /* (L) others in a batch: a read that RWF_NOWAIT begins, if its data is not
                    in memory; a write with O_APPEND */
-    uint32_t index; /* (c) in the pool; also left in cb->__abs_prio */
+    uint32_t counts_for; /* (L) a file's id in observe/files.c; only if kaio_stats_on */
+    uint32_t index;      /* (c) in the pool; also left in cb->__abs_prio */
     /* (L), but stored whole, as kaio_req_glance() and is_soon() in wait.c look without it: */
     struct aiocb *cb; /* NULL once cancelled; untouched after the status store */
     struct kaio_file *file;
