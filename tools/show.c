@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* show.c - what kaio top shows: as text, as JSON, on the screen. */
 #include "printable.h"
+#include "files.h"
 #include "pages.h"
 #include "top.h"
 #include "units.h"
@@ -301,7 +302,15 @@ void top_leave(void) {
 }
 
 static const char help[] = "  q quit      h this help      + - interval, twice or half\n"
-                           "  sort by: p PID, r requests, b bytes, w pending, t P99\n";
+                           "  sort by: p PID, r requests, b bytes, w pending, t P99\n"
+                           "  f the files with the most requests, since their process began\n";
+
+static void put_files(FILE *out, const struct process *processes, int columns) {
+    struct files *sum = NULL;
+    for (const struct process *p = processes; p; p = p->next) sum = files_add(sum, &p->now);
+    files_print(out, sum, columns);
+    files_free(sum);
+}
 
 void top_draw(const struct process *processes, const struct idle *idle, pid_t wanted) {
     struct winsize size = {.ws_row = 24, .ws_col = 80};
@@ -313,9 +322,10 @@ void top_draw(const struct process *processes, const struct idle *idle, pid_t wa
     strftime(clock, sizeof clock, "%H:%M:%S", localtime(&now));
     fprintf(out, "kaio top   %s   %g s   by %s   h: help\n%s\n", clock, top_view.interval_s,
             orders[top_view.order], top_view.help ? help : "");
-    top_text(out, processes, idle, wanted);
-    fclose(out);
     ioctl(1, TIOCGWINSZ, &size);
+    if (top_view.files) put_files(out, processes, size.ws_col ? size.ws_col : 80);
+    else top_text(out, processes, idle, wanted);
+    fclose(out);
     if (!text || !(out = open_memstream(&screen, &m))) goto done;
     fputs("\033[H", out);
     int rows = size.ws_row ? size.ws_row : 24, columns = size.ws_col ? size.ws_col : 80;
@@ -347,6 +357,7 @@ static bool press(char key) {
     const char *order = key ? strchr(order_keys, key) : NULL;
     if (order) top_view.order = (enum top_order)(order - order_keys);
     if (key == 'h' || key == '?') top_view.help = !top_view.help;
+    if (key == 'f') top_view.files = !top_view.files;
     if (key == '+' && top_view.interval_s < 60) top_view.interval_s *= 2;
     if (key == '-' && top_view.interval_s > 0.2) top_view.interval_s /= 2;
     return key != 'q' && key != 'Q';

@@ -30,7 +30,7 @@ enum top_order { BY_PID, BY_REQUESTS, BY_BYTES, BY_PENDING, BY_P99 };
 extern struct top_view {
     enum top_order order;
     double interval_s;
-    bool help;
+    bool help, files;
 } top_view;
 bool top_set_order(const char *name); /* pid, requests, bytes, pending or p99 */
 

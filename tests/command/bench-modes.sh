@@ -12,7 +12,9 @@ measure() { # ARGUMENT...
     "$bench" --quick --dir files --out out "$@" >table 2>log || fail "bench $*: $(cat log)"
 }
 mkdir files
-touch stamp
+BENCH_MEMORY=$(mktemp -d /dev/shm/kaio-tests.XXXXXX)
+export BENCH_MEMORY
+trap 'rm -rf "$BENCH_MEMORY"' EXIT
 
 measure --busy --cells ': tmpfs direct randread 4k d32'
 ways='["64 processes", "busy loops", "half a CPU", "one CPU"]'
@@ -57,5 +59,5 @@ for wrong in '--busy --growth' '--patterns --cells nosuch' '--growth --cells nos
     "$bench" --quick --dir files --out out $wrong >table 2>log || status=$?
     [ $status = 2 ] && [ "$(wc -l <log)" = 1 ] || fail "bench $wrong: $status $(cat log)"
 done
-left=$(find files /dev/shm -maxdepth 1 -name 'kaio-bench.*' -newer stamp)
+left=$(find files "$BENCH_MEMORY" -mindepth 1 -maxdepth 1 -name 'kaio-bench.*')
 [ -z "$left" ] || fail "left behind: $left"

@@ -9,8 +9,10 @@ has() { # FILTER, over results.json
     jq -e "$1" out/results.json >/dev/null || fail "results.json: not $1: $(head -c 600 out/results.json)"
 }
 mkdir files
-left() { find files /dev/shm -maxdepth 1 -name 'kaio-bench.*' -newer stamp; }
-touch stamp
+BENCH_MEMORY=$(mktemp -d /dev/shm/kaio-tests.XXXXXX)
+export BENCH_MEMORY
+trap 'rm -rf "$BENCH_MEMORY"' EXIT
+left() { find files "$BENCH_MEMORY" -mindepth 1 -maxdepth 1 -name 'kaio-bench.*'; }
 
 "$bench" --quick --dir files --cells tmpfs --out out >table 2>log || fail "tmpfs: $(cat log)"
 has '.about | .machine and .kernel and .fio and .date and .pairs == 1 and (.command | test("tmpfs"))'
@@ -72,7 +74,7 @@ command -p timeout --foreground -s INT 2 "$bench" --quick --dir files --cells 'r
 [ -z "$(left)" ] || fail "left behind: $(left)"
 # in the middle of a run of fio
 "$bench" --quick --dir files --cells 'randread 4k d1' --out out >table 2>log &
-until compgen -G '/dev/shm/kaio-bench.*/startup' >/dev/null; do sleep 0.01; done
+until compgen -G "$BENCH_MEMORY/kaio-bench.*/startup" >/dev/null; do sleep 0.01; done
 kill -TERM $!
 wait $! && fail "terminated, but exit 0"
 [ -z "$(left)" ] || fail "left behind: $(left)"

@@ -13,7 +13,7 @@ counted() {
     mkdir pages work
     (cd work && KAIO_MODE=$1 KAIO_STATS=../pages LD_PRELOAD=$KAIO_LIB "$files" "$2") >out 2>&1 || fail "$1 $2: $(cat out)"
     [ ! -s out ] || fail "$1 $2: output: $(cat out)"
-    find pages -type f | sort -t . -k 2n | xargs "$TESTS_TOP/build/kaio-top" --report >report.json
+    find pages -type f | sort -t . -k 2n | xargs "$TESTS_TOP/build/kaio" top --json --report >report.json
     mode=$1
 }
 # holds FILTER: true; file("NAME") is the one whose path ends so
@@ -64,12 +64,12 @@ counted auto forked # under glibc the child hangs
 jq -es 'map(.files[0].requests.read) == [10, 5]' report.json >/dev/null || fail "forked: $(cat report.json)"
 
 # the table: the same file of two processes is one
-(cd work && "$TESTS_TOP/build/kaio-stats" ../report "$KAIO_LIB" "$files" forked)
+(cd work && "$TESTS_TOP/build/kaio" --internal stats ../report "$KAIO_LIB" "$files" forked)
 grep -A 2 'reads write syncs bytes size order' report | tail -n 2 >rows
 [ "$(head -n 1 rows)" = "  $PWD/work/shared" ] && grep -q '^    15     0     0   60K   4K ' rows || fail "forked: $(cat report)"
 rm -rf work
 mkdir work
-(cd work && KAIO_MODE=worker "$TESTS_TOP/build/kaio-stats" ../report.text "$KAIO_LIB" "$files" kinds)
+(cd work && KAIO_MODE=worker "$TESTS_TOP/build/kaio" --internal stats ../report.text "$KAIO_LIB" "$files" kinds)
 row() { grep -A 1 "$1" report.text | tail -n 1 | grep -qE "$2" || fail "$1: $(cat report.text)"; }
 time='[0-9.]+[mnu]?s'
 row /work/sequential "^    64     0     0  256K   4K sequential worker     no context      +$time +$time$"

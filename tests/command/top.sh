@@ -124,6 +124,10 @@ keys h
 await "h" shows 'sort by: p PID'
 keys h r
 await "r" shows 'by requests'
+keys f
+await "f" shows 'reads write syncs bytes'
+keys f
+await "f again" shows WORKERS
 keys -
 await "-" shows ' 0.5 s '
 keys + p

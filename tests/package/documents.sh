@@ -145,7 +145,7 @@ mount -t tmpfs none layers
 copy base
 tar -C "$TESTS_TOP" --exclude ./build/deb --exclude ./build/rpm --exclude ./build/analyze --exclude ./build/?san -cf tree.tar .
 rm -rf "layers/base$TESTS_TOP"
-mkdir "layers/base$TESTS_TOP"
+mkdir -p "layers/base$TESTS_TOP"
 tar -C "layers/base$TESTS_TOP" -xf tree.tar
 cp app "layers/base$TESTS_TOP"
 printf '#!/bin/sh\nexec sleep 5\n' >"layers/base$TESTS_TOP/server"

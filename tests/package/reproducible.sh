@@ -6,7 +6,7 @@ set -eu
 fail() { echo "$1"; exit 1; }
 unset SOURCE_DATE_EPOCH                                   # debian/changelog has one
 export CFLAGS='-O1 -g' DEB_CFLAGS_SET='-O1 -g' WERROR='' # faster; and the Makefile by itself, without dpkg's flags
-goals=all wanted=8
+goals=all wanted=10
 if command -v rpmbuild >/dev/null; then goals+=' rpm' wanted=$((wanted + 2)); else echo "skipped, make rpm: no rpmbuild"; fi
 if command -v dh >/dev/null; then
     goals+=' deb' wanted=$((wanted + 4)) # with those of debugging symbols
@@ -24,7 +24,7 @@ for tree in one link; do
     (cd $tree && make -s -j2 $goals) >log 2>&1 || fail "make $goals in $tree: $(tail log)"
 done
 find one another ! -path 'one/build*' ! -path '*/place/build*' | sort | diff before - || fail "make $goals leaves files"
-(cd one/build && find . -maxdepth 2 \( -name '*.so' -o -name 'kaio-*' -o -path './man/*' -o -name '*.rpm' -o -name '*.deb' \) -type f | sort) >built
+(cd one/build && find . -maxdepth 2 \( -name '*.so' -o -name kaio -o -name 'kaio-*' -o -path './man/*' -o -path './completion/*' -o -name '*.rpm' -o -name '*.deb' \) -type f | sort) >built
 [ "$(wc -l <built)" = $wanted ] || fail "built: $(cat built)"
 while read -r file; do
     cmp "one/build/$file" "link/build/$file" || fail "$file depends on where it is built"
