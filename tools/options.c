@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* options.c - the one table of options: those of the commands, and those of the library, which are
- * shim/host/options.def and record/options.def. It drives parsing, --help, completion, README and
- * the manual. (Those of ab are parsed by ab.sh.)
+ * shim/host/options.def and record/options.def. It drives parsing, --help, completion, the manual
+ * and docs/usage.md. (Those of ab are parsed by ab.sh.)
  */
 #include "early.h"
 
