@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
 # What scripts/bench measures beside cells, in its shortest form: a busy host, patterns of programs,
-# growth, the lock. It runs, its results have what they should have, and nothing is left behind.
+# growth; with TEST_LONG all the ways to be busy, and the lock. It runs, its results have what they should have, and
+# nothing is left behind.
 set -eu
 bench=$TESTS_TOP/scripts/bench
 fail() { echo "$1"; exit 1; }
@@ -16,14 +17,17 @@ BENCH_MEMORY=$(mktemp -d /dev/shm/kaio-tests.XXXXXX)
 export BENCH_MEMORY
 trap 'rm -rf "$BENCH_MEMORY"' EXIT
 
-measure --busy --cells ': tmpfs direct randread 4k d32'
-ways='["64 processes", "busy loops", "half a CPU", "one CPU"]'
-if grep '^half a CPU: left out' log; then ways='["64 processes", "busy loops", "one CPU"]'; fi
+cells=': tmpfs direct randread 4k d32'
+[ "${TEST_LONG-}" ] || cells=CPU$cells
+measure --busy --cells "$cells"
+ways='["half a CPU", "one CPU"]'
+[ -z "${TEST_LONG-}" ] || ways='["64 processes", "busy loops", "half a CPU", "one CPU"]'
+if grep '^half a CPU: left out' log; then ways=${ways/'"half a CPU", '/}; fi
 has "(.busy | map(.way) | sort) == $ways and .cells == []"
 has '.busy | all(.ratio.median > 0 and .cpu_ratio.median > 0 and .native == {})'
-has '.summary.busy | .count > 2 and has("cpu_above")'
+has '.summary.busy | .count > 0 and has("cpu_above")'
 grep -q '^| one CPU: tmpfs direct randread 4k d32 |' table || fail "no row: $(cat table)"
-grep -q '^[34] cells on a busy host: .* × glibc; [0-4] with more than 1.1 × its CPU time' table || fail "$(cat table)"
+grep -Eq '^[1-4] cells? on a busy host: .* × glibc; [0-4] with more than 1.1 × its CPU time' table || fail "$(cat table)"
 ! compgen -G '/sys/fs/cgroup/cpu/kaio-bench.*' && ! compgen -G '/sys/fs/cgroup/kaio-bench.*' || fail "a control group is left"
 
 measure --patterns
@@ -47,11 +51,13 @@ while IFS=$'\t' read -r axis _; do
 done <axes
 rm files/bench.data
 
-measure --locks --cells 'locks write to memory'
-has '.locks | length == 1 and .[0].name == "write to memory"'
-has '.locks[0] | .points | length == 5 and all(.one.holds > 0.9 and .one.held_ns >= .add_ns and .gain > 0)'
-has '.locks[0] | .serial > 0 and .lock_limit > 0 and .coherence >= 0 and .rates["256"] > 0'
-grep -q '^| write to memory | .* |' table || fail "$(cat table)"
+if [ "${TEST_LONG-}" ]; then # it builds the library anew
+    measure --locks --cells 'locks write to memory'
+    has '.locks | length == 1 and .[0].name == "write to memory"'
+    has '.locks[0] | .points | length == 5 and all(.one.holds > 0.9 and .one.held_ns >= .add_ns and .gain > 0)'
+    has '.locks[0] | .serial > 0 and .lock_limit > 0 and .coherence >= 0 and .rates["256"] > 0'
+    grep -q '^| write to memory | .* |' table || fail "$(cat table)"
+fi
 
 for wrong in '--busy --growth' '--patterns --cells nosuch' '--growth --cells nosuch' '--locks --cells nosuch' '--busy --cells nosuch'; do
     status=0
