@@ -127,7 +127,7 @@ env --default-signal=INT timeout -s INT 2 "$kaio" ab --cleanup 'echo >cleaned' -
 # with the library only: a bug (stubs in its place)
 mkdir -p copy/build
 cp -r "$TESTS_TOP/scripts" copy/
-cp "$TESTS_TOP"/build/{kaio-*,libkaio-record.so} copy/build/
+cp "$TESTS_TOP"/build/{kaio,kaio-*,libkaio-record.so} copy/build/
 printf '%s\n' '#include <unistd.h>' '__attribute__((constructor)) static void loaded(void) { _exit(9); }' >stub.c
 gcc -shared -fPIC -o copy/build/libkaio.so stub.c
 kaio=$PWD/copy/scripts/kaio

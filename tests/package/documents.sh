@@ -24,6 +24,7 @@ excluded() {
     *:"make analyze") echo "package/analyze does" ;;
     *:"tests/run package/style") echo "it is a test" ;;
     *:scripts/bench*) echo "it takes minutes; command/bench does, with --quick" ;;
+    *"kaio ab --setup"*--load*) echo "command/kaio-ab-load does, with a server" ;;
     *"kaio top") echo "it is for a terminal; command/top has one" ;;
     *:bpftrace* | *:"perf "*) echo "it needs a kernel with uprobes; command/stats looks for the probes" ;;
     *) return 1 ;;
