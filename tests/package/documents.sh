@@ -158,7 +158,7 @@ mkdir -p layers/base/srv/data
 within base bash -ec 'dpkg -P kaio libkaio; make -s install' >log 2>&1 || fail "cannot be installed: $(tail log)"
 umount -R -l layers/base
 
-documents=$(cd "$TESTS_TOP" && printf '%s\n' ./*.md docs/*.md tests/*.md shim/*.md man/* | sed 's|^\./||')
+documents=$(cd "$TESTS_TOP" && printf '%s\n' ./*.md docs/*.md tests/*.md shim/*.md man/* | sed 's|^\./||' | grep -vx docs/usage.md) # usage.sh has that
 for name in ${DOCUMENT:-$documents}; do
     [ -z "$(lost "$name")" ] || fail "$name refers to what is not there: $(lost "$name")"
     mkdir -p "blocks/$name"
