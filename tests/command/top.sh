@@ -80,7 +80,8 @@ LC_ALL=C "${top[@]}" --once "$named" | grep -q '^ *[0-9]* n\\xc3\\xa9"\\x1b\[ *a
 [ "$("${top[@]}" --once --sort pid | grep -Ec "^ *($pid|$named) ")" = 2 ] || fail "two"
 LC_ALL=C "${top[@]}" -d 0.5 --once --sort requests >out
 awk '$1 == "all" && last != "total" { gsub(",", "", $2); if (n++ && $2 + 0 > before) exit 1; before = $2 + 0 } { last = $1 }' out || fail "the order: $(cat out)"
-grep -Eq '^  total 2 processes' out || fail "a total: $(cat out)"
+grep -Eq '^  total [2-9] processes' out || # root sees those of other tests, too
+    fail "a total: $(cat out)"
 [ "$(awk '{ print length }' out | sort -n | tail -n 1)" -le 60 ] || fail "more than 60 columns: $(cat out)"
 exec 4>&-
 wait $named
@@ -88,7 +89,8 @@ wait $named
 touch "run/libkaio-$(id -u)-$$"    # alive, but it is not this process's
 touch "run/libkaio-$(id -u)-99999999" # more than pid_max
 ln -s /etc/passwd "run/libkaio-$(id -u)-$PPID"
-"${top[@]}" --once --json | jq -e 'length == 1' >/dev/null || fail "stale files are shown"
+"${top[@]}" --once --json | jq -e --argjson pid "$pid" 'any(.pid == $pid) and all(.pid != 99999999 and .pid != '"$$"' and .pid != '"$PPID"')' \
+    >/dev/null || fail "stale files are shown"
 [ "$(ls run)" = "libkaio-$(id -u)-$pid" ] || fail "stale files stay: $(ls run)"
 
 "${tmux[@]}" new-session -d -x 90 -y 20 "env -i TERM=screen PATH=$PATH XDG_RUNTIME_DIR=$XDG_RUNTIME_DIR PS1='> ' bash --norc --noprofile"
