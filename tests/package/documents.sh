@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
+# alone: it builds and measures, and takes a minute
 # Each command of README, the other documents and the manual is run as it stands, on a copy of this machine that is
 # thrown away: an overlay, with the library installed, and with ./app, a program that uses POSIX AIO. What is not on
 # a machine of tests has a stand-in in documents.d.
@@ -158,7 +159,7 @@ mkdir -p layers/base/srv/data
 within base bash -ec 'dpkg -P kaio libkaio; make -s install' >log 2>&1 || fail "cannot be installed: $(tail log)"
 umount -R -l layers/base
 
-documents=$(cd "$TESTS_TOP" && printf '%s\n' ./*.md docs/*.md tests/*.md shim/*.md man/* | sed 's|^\./||' | grep -vx docs/usage.md) # usage.sh has that
+documents=$(cd "$TESTS_TOP" && printf '%s\n' ./*.md docs/*.md tests/*.md shim/*.md man/* | sed 's|^\./||' | grep -vxE 'docs/(usage|deploy)\.md') # these have tests of their own
 for name in ${DOCUMENT:-$documents}; do
     [ -z "$(lost "$name")" ] || fail "$name refers to what is not there: $(lost "$name")"
     mkdir -p "blocks/$name"
