@@ -82,6 +82,10 @@ const char *kaio_preload(void);                      /* LD_PRELOAD for it */
  * is not ours? */
 int kaio_reach(const char *path, bool ask, char *why, size_t size);
 
+/* process.c: is there such a line in /proc/PID/FILE? They end with `end`. False, too: it cannot be
+ * read. */
+bool kaio_process_has(const char *pid, const char *file, int end, bool (*is)(const char *line));
+
 /* The commands. */
 int kaio_run(int argc, char *argv[]);
 int kaio_record(int argc, char *argv[]);

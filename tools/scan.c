@@ -197,17 +197,8 @@ static const struct object *mapped_object(const char *id, const char *pid, const
     return (*at = m)->object;
 }
 
-static bool is_off(const char *pid) {
-    char path[64], *variable = NULL;
-    size_t size = 0;
-    bool off = false;
-    snprintf(path, sizeof path, "/proc/%s/environ", pid);
-    FILE *environment = fopen(path, "re");
-    while (environment && getdelim(&variable, &size, 0, environment) > 0)
-        if (!strncmp(variable, "KAIO_MODE=", 10)) off = !strcmp(variable + 10, "off");
-    free(variable);
-    if (environment) fclose(environment);
-    return off;
+static bool is_off(const char *variable) {
+    return !strcmp(variable, "KAIO_MODE=off");
 }
 
 static void scan_process(const char *pid) {
@@ -253,7 +244,9 @@ static void scan_process(const char *pid) {
     shown->calls = user.calls;
     shown->waits = user.waits;
     if (*through && !own) shown->through = copy(through);
-    shown->why = !has_library ? "no" : is_off(pid) ? "off" : "active";
+    shown->why = !has_library                                  ? "no"
+                 : kaio_process_has(pid, "environ", 0, is_off) ? "off"
+                                                               : "active";
 }
 
 static void scan_processes(void) {

@@ -86,19 +86,9 @@ static bool set_environment(const char *preload) {
     return setenv("KAIO_STATS", where, 1) == 0 && setenv("LD_PRELOAD", preload, 1) == 0;
 }
 
-/* Has the process our directory in its environment? */
-static bool counts_here(const char *pid) {
-    char path[64], *variable = NULL;
-    size_t size = 0;
-    bool found = false;
-    snprintf(path, sizeof path, "/proc/%.20s/environ", pid);
-    FILE *environment = fopen(path, "re");
-    while (environment && !found && getdelim(&variable, &size, 0, environment) > 0)
-        found = !strncmp(variable, "KAIO_STATS=", 11) &&
-                !strncmp(variable + 11, directory, strlen(directory));
-    free(variable);
-    if (environment) fclose(environment);
-    return found;
+static bool counts_here(const char *variable) {
+    return !strncmp(variable, "KAIO_STATS=", 11) &&
+           !strncmp(variable + 11, directory, strlen(directory));
 }
 
 /* How many processes go on. */
@@ -107,7 +97,8 @@ static int still_running(void) {
     DIR *proc = opendir("/proc");
     if (!proc) return 0;
     for (struct dirent *entry; (entry = readdir(proc));)
-        if (*entry->d_name >= '1' && *entry->d_name <= '9') n += counts_here(entry->d_name);
+        if (*entry->d_name >= '1' && *entry->d_name <= '9')
+            n += kaio_process_has(entry->d_name, "environ", 0, counts_here);
     closedir(proc);
     return n;
 }

@@ -139,27 +139,14 @@ static bool is_live(const char *variable) {
     return !strcmp(variable, "KAIO_STATS=live");
 }
 
-/* Is there such a line in the file? They end with `end`. */
-static bool has_line(const char *pid, const char *file, int end, bool (*is)(const char *line)) {
-    char path[64], *line = NULL;
-    size_t size = 0;
-    bool found = false;
-    snprintf(path, sizeof path, "/proc/%.20s/%s", pid, file);
-    FILE *lines = fopen(path, "re");
-    while (lines && !found && getdelim(&line, &size, end, lines) > 0) found = is(line);
-    free(line);
-    if (lines) fclose(lines);
-    return found;
-}
-
 static void look_at_process(const char *pid, struct idle **at) {
     char path[64];
-    if (!has_line(pid, "maps", '\n', is_library)) return;
+    if (!kaio_process_has(pid, "maps", '\n', is_library)) return;
     struct idle *one = calloc(1, sizeof *one);
     if (!one) exit(KAIO_FAILED);
     one->pid = (pid_t)atoi(pid);
-    one->why = has_line(pid, "environ", 0, is_live) ? "live, no request yet"
-                                                    : "not live (KAIO_STATS=live)";
+    one->why = kaio_process_has(pid, "environ", 0, is_live) ? "live, no request yet"
+                                                            : "not live (KAIO_STATS=live)";
     snprintf(path, sizeof path, "/proc/%.20s/comm", pid);
     FILE *comm = fopen(path, "re");
     if (comm && fgets(one->command, sizeof one->command, comm))

@@ -77,13 +77,17 @@ static int cached_list(struct self *self) {
 static void open_direct(struct self *self) {
     self->fd = data_file(O_RDONLY | O_DIRECT);
 }
-static int direct_read(struct self *self) {
+/* As many as there are, at once. */
+static int all(struct self *self, int opcode) {
     for (int i = 0; i < DEPTH; i++) {
-        make(self, i, LIO_READ);
+        make(self, i, opcode);
         start(&self->cbs[i]);
     }
     for (int i = 0; i < DEPTH; i++) finish(&self->cbs[i]);
     return DEPTH;
+}
+static int direct_read(struct self *self) {
+    return all(self, LIO_READ);
 }
 
 static void open_own(struct self *self) {
@@ -95,12 +99,7 @@ static void open_own(struct self *self) {
         need(pwrite(self->fd, self->data, BLOCK, i * BLOCK) == BLOCK, name);
 }
 static int buffered_write(struct self *self) {
-    for (int i = 0; i < DEPTH; i++) {
-        make(self, i, LIO_WRITE);
-        start(&self->cbs[i]);
-    }
-    for (int i = 0; i < DEPTH; i++) finish(&self->cbs[i]);
-    return DEPTH;
+    return all(self, LIO_WRITE);
 }
 
 static void open_socket(struct self *self) {

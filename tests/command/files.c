@@ -2,6 +2,7 @@
 /* Requests for files whose figures are known, for files.sh: files WHAT, in an empty directory. */
 #define _GNU_SOURCE
 #include "../../shim/observe/stats.h"
+#include "plain.h"
 
 #include <aio.h>
 #include <errno.h>
@@ -30,16 +31,8 @@ static int make(const char *name) {
     return fd;
 }
 
-static struct aiocb request(int fd, char *buf, size_t n, off_t offset) {
-    struct aiocb cb = {.aio_fildes = fd, .aio_buf = buf, .aio_nbytes = n, .aio_offset = offset};
-    cb.aio_sigevent.sigev_notify = SIGEV_NONE;
-    return cb;
-}
-
 static void finish(struct aiocb *cb) {
-    const struct aiocb *list[] = {cb};
-    while (aio_error(cb) == EINPROGRESS) aio_suspend(list, 1, NULL);
-    need(aio_error(cb) == 0 && aio_return(cb) == (ssize_t)cb->aio_nbytes, "a request");
+    need(ended(cb) == 0 && aio_return(cb) == (ssize_t)cb->aio_nbytes, "a request");
 }
 
 static void read_at(int fd, size_t n, off_t offset) {

@@ -2,6 +2,8 @@
 /* One request of each kind that reaches the kernel, and a list of 64; for kernel.sh. No shim, no
  * test.h: what strace sees is what is counted. Argument: a file of at least 1 MiB. */
 #define _GNU_SOURCE
+#include "plain.h"
+
 #include <aio.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -9,16 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
-static struct aiocb request(int fd, void *buf, size_t n, off_t offset) {
-    struct aiocb cb = {.aio_fildes = fd, .aio_buf = buf, .aio_nbytes = n, .aio_offset = offset};
-    cb.aio_sigevent.sigev_notify = SIGEV_NONE;
-    return cb;
-}
-
 static void finish(struct aiocb *cb) {
-    const struct aiocb *list[] = {cb};
-    while (aio_error(cb) == EINPROGRESS) aio_suspend(list, 1, NULL);
-    if (aio_error(cb)) exit(2);
+    if (ended(cb)) exit(2);
 }
 
 int main(int argc, char *argv[]) {

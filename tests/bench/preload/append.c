@@ -15,27 +15,14 @@ static int with_append(const char *path, int flags) {
     return n >= suffix && strcmp(path + n - suffix, FILE_NAME) == 0 ? flags | O_APPEND : flags;
 }
 
-static int open_by(const char *name, const char *path, int flags, mode_t mode) {
-    int (*libc)(const char *, int, ...) = (int (*)(const char *, int, ...))dlsym(RTLD_NEXT, name);
-    return libc(path, with_append(path, flags), mode);
-}
-
-static mode_t mode_of(va_list list, int flags) {
-    return flags & (O_CREAT | __O_TMPFILE) ? va_arg(list, mode_t) : 0;
-}
+/* off_t has 64 bits, so the other name means the same. */
+int open64(const char *path, int flags, ...) __attribute__((alias("open")));
 
 int open(const char *path, int flags, ...) {
+    int (*libc)(const char *, int, ...) = (int (*)(const char *, int, ...))dlsym(RTLD_NEXT, "open");
     va_list list;
     va_start(list, flags);
-    mode_t mode = mode_of(list, flags);
+    mode_t mode = flags & (O_CREAT | __O_TMPFILE) ? va_arg(list, mode_t) : 0;
     va_end(list);
-    return open_by("open", path, flags, mode);
-}
-
-int open64(const char *path, int flags, ...) {
-    va_list list;
-    va_start(list, flags);
-    mode_t mode = mode_of(list, flags);
-    va_end(list);
-    return open_by("open64", path, flags, mode);
+    return libc(path, with_append(path, flags), mode);
 }
