@@ -2,13 +2,14 @@
 # chroot.sh - rows chroot/SUITE.
 # shellcheck shell=bash disable=SC2154 # $top, $dir: matrix
 
-# made SUITE: makes the chroot $root; with a compiler where programs that are built here do not run
+# made SUITE [PACKAGES [MACHINE]]: makes the chroot $root, with these packages, of another machine that this one can run
 made() {
     [ ! -d "$root" ] || return 0
-    needs mmdebstrap
+    needs mmdebstrap ${3:+arch-test}
     rm -rf "$root.new"
     mkdir -p "$dir/chroot"
-    mmdebstrap --quiet --variant=minbase --aptopt="$(expired)" ${compiler:+--include=$compiler} "$1" "$root.new" http://deb.debian.org/debian ||
+    mmdebstrap --quiet --variant=minbase --aptopt="$(expired)" ${2:+"--include=$2"} ${3:+"--architectures=$3"} \
+        "$1" "$root.new" http://deb.debian.org/debian ||
         cannot "mmdebstrap could not make a chroot of $1"
     mv "$root.new" "$root"
 }
@@ -44,14 +45,15 @@ package() {
     inside dpkg -P kaio libkaio >/dev/null 2>&1
 }
 
-# Programs that were built for glibc 2.36 run on later ones; what is tried with them is then old programs, too.
+# Programs that were built for glibc 2.36 run on later ones; what is tried with them is then old programs, too. Earlier ones
+# get a compiler.
 row() {
     local compiler='' test programs
     root=$dir/chroot/$1 build=$dir/build/$1
     [ "$1" != bullseye ] || compiler=gcc,libc6-dev,make
     needs build-essential debhelper libaio-dev systemtap-sdt-dev
     make -s -j2 all deb build-debug || { echo "FAIL build"; exit 1; }
-    made "$1"
+    made "$1" "$compiler"
     rm -rf "$build"
     mkdir -p "$build/debug" "$build/tests/api"
     cp build/libkaio.so "$build"

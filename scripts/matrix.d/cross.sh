@@ -51,6 +51,29 @@ i386() {
         tried api/basic api/files api/offsets api/suspend | sed "s| api/| $name/|"
     done
     echo "what: basic, files, offsets and suspend also with _FILE_OFFSET_BITS=64 and _TIME_BITS=64"
+    verified
+}
+
+# fio's own package for i386 reads back what it has written, direct and buffered.
+verified() {
+    local root=$dir/chroot/i386 build=$top/$base direct
+    # shellcheck source=/dev/null
+    . "$top/scripts/matrix.d/chroot.sh"
+    made bookworm fio i386
+    for direct in 0 1; do
+        # shellcheck disable=SC2016 # inside
+        if inside sh -euc 'cd "$(mktemp -d -p /var/tmp)"
+            trap "rm -rf \"$PWD\"" EXIT
+            LD_PRELOAD=/build/libkaio.so KAIO_LOG=1 fio --name=verify --ioengine=posixaio --thread --filename=data --size=64m \
+                --rw=randwrite --bs=4k --iodepth=32 --direct='$direct' --verify=crc32c >said 2>&1 || { cat said; false; }
+            grep -q "libkaio.*: active" said || { cat said; false; }' >"$build/fio.log" 2>&1; then
+            echo "ok   fio verify direct=$direct"
+        else
+            echo "FAIL fio verify direct=$direct"
+            sed 's/^/     | /' "$build/fio.log"
+        fi
+    done
+    echo "what: fio's i386 package verifies 64 MiB, buffered and direct"
 }
 
 row() {
