@@ -91,4 +91,8 @@ if quota /sys/fs/cgroup/cpu cpu.cfs_quota_us 50000 || quota /sys/fs/cgroup cpu.m
 else
     echo "skipped, half a CPU: no control group can be made here"
 fi
-[ $failures = 0 ]
+[ $failures = 0 ] || {
+    [ "${TEST_SLOW:-1}" -lt 4 ] && exit 1
+    echo "no verdict beside other work, which makes this machine $TEST_SLOW times as slow: $failures slower than glibc"
+    exit 77
+}

@@ -54,7 +54,7 @@ echo "127.0.0.1 localhost $(hostname)" >"$root/etc/hosts" # what installers writ
 inside() {
     # shellcheck disable=SC2016 # for the shell in the namespace
     unshare -m bash -c 'mount --bind "$0" "$0"; for place in proc sys dev; do mount --rbind "/$place" "$0/$place"; done
-        exec chroot "$0" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root bash -c "cd /libkaio && $1"' "$root" "$1" >log 2>&1 ||
+        exec chroot "$0" env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root bash -c "cd /libkaio && $1"' "$root" "$1" >log 2>&1 ||
         fail "$1: $(grep ^FAIL log) $(grep -A 9 ^FAIL log || tail -n 40 log)"
 }
 inside scripts/demo
