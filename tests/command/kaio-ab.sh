@@ -138,7 +138,7 @@ jq -e '(.figures | map({key: .name, value: .}) | from_entries) as $f
     | [$f[] | .glibc.median, .libkaio.median] as $all
     | [$f.threads.glibc.median, $f.threads.libkaio.median] == [5, 5]
     and $f.user_s.glibc.median + $f.system_s.glibc.median >= 0.19 and $f.wall_s.glibc.median >= 0.21
-    and $f.user_s.glibc.median > 0.05 and $f.system_s.glibc.median < 0.2
+    and $f.user_s.glibc.median > 0.02 and $f.system_s.glibc.median < 0.2
     and $f.max_rss_kib.libkaio.median > 65536 and $f.max_rss_kib.libkaio.median < 90000
     and $f.voluntary_switches.glibc.median >= 30 and ($all | length) == 14' json >/dev/null || fail "figures: $(jq -c .figures json)"
 
