@@ -54,10 +54,22 @@ static void *sleeper(void *arg) {
     return NULL;
 }
 
+/* gcc 12's ASan does not see that a cancelled thread has left its frames: what is called next would
+ * find their marks in its own. */
+static void frames_are_left(void *frame) {
+#ifdef __SANITIZE_ADDRESS__
+    extern void __asan_unpoison_memory_region(const void *, size_t);
+    __asan_unpoison_memory_region((char *)frame - 32768, 32768);
+#endif
+    (void)frame;
+}
+
 static void *leaver(void *arg) {
     for (int i = 0; i < n; i++) need(aio_read(&cbs[i]) == 0, "read");
     pthread_barrier_wait(&submitted);
+    pthread_cleanup_push(frames_are_left, __builtin_frame_address(0));
     wait_for_share(arg);
+    pthread_cleanup_pop(0);
     return NULL;
 }
 
