@@ -61,7 +61,7 @@ export TEST_LIMIT=1
 # beside other work that begins with a test: it fails, and is tried again
 cat >tree/tests/room/slows.sh <<'S'
 [ ! -e "$TESTS_TOP/slows" ] || exit 0
-for _ in $(seq $((20 * $(nproc)))); do
+for _ in $(seq $((10 * $(nproc)))); do
     setsid sh -c 'while :; do :; done' &
     echo $! >>"$TESTS_TOP/slows"
 done
