@@ -178,6 +178,7 @@ static int reach_musl(char *why, size_t size) {
 
 /* Another ld.so than that of our own is asked: another class, another glibc. */
 static int ask_loader(const char *loader, const char *path, char *why, size_t size) {
+    static const char failed[] = "kaio: exec: ";
     static char text[65536];
     char variable[2 * PATH_MAX];
     size_t n = 0;
@@ -191,6 +192,8 @@ static int ask_loader(const char *loader, const char *path, char *why, size_t si
         close(ends[0]);
         setenv("LD_PRELOAD", variable, 1);
         execl(loader, loader, "--list", path, NULL);
+        dprintf(1, "%s%s", failed,
+                errno == ENOEXEC ? "this kernel runs no programs of its kind" : strerror(errno));
         _exit(KAIO_MISSING);
     }
     close(ends[1]);
@@ -200,7 +203,9 @@ static int ask_loader(const char *loader, const char *path, char *why, size_t si
     while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR) continue;
     text[n] = 0;
     const char *missing = strstr(text, "not found (required by ");
-    if (missing && strstr(missing, "libkaio"))
+    if (!strncmp(text, failed, strlen(failed)))
+        snprintf(why, size, "its ld.so (%s) cannot be run: %s", loader, text + strlen(failed));
+    else if (missing && strstr(missing, "libkaio"))
         snprintf(why, size, "its glibc is older than 2.17, which libkaio needs");
     else if (strstr(text, "/libkaio.so (0x")) return 0;
     else
