@@ -38,6 +38,7 @@ i386() {
     local root=/usr/i686-linux-gnu/lib base=build/i386 way name flags
     local libs="-Wl,--dynamic-linker=$root/ld-linux.so.2 -Wl,--disable-new-dtags,-rpath,$root"
     compiled i386 i686-linux-gnu "TEST_LIBS=$libs"
+    (cd "$dir" && "$top/tests/lib/runs_i386") || cannot "this kernel runs no 32-bit programs"
     echo "what: api as i386, glibc 2.36, Linux $(uname -r)"
     # shellcheck disable=SC2046 # several words
     tried $(wanted api/)

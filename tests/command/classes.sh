@@ -35,6 +35,12 @@ gcc -nostdlib -nostartfiles -e main -o old/program main.c -Wl,--no-as-needed old
 refused 'older than 2.17' old/program
 gcc -o own main.c "-Wl,--dynamic-linker=$PWD/ld.so"
 timeout 20 "$kaio" ./own || fail "an ld.so of its own: $?"
+# an ld.so that is not there, one that no kernel runs
+gcc -o alien main.c "-Wl,--dynamic-linker=$PWD/alien.so"
+refused "its ld.so ($PWD/alien.so) cannot be run: No such file or directory" ./alien
+printf '\177ELF, but of no machine' >alien.so
+chmod +x alien.so
+refused "its ld.so ($PWD/alien.so) cannot be run: this kernel runs no programs of its kind" ./alien
 
 command -v i686-linux-gnu-gcc >/dev/null || { echo "skipped, 32-bit programs: no gcc-i686-linux-gnu"; exit 0; }
 cross=/usr/i686-linux-gnu/lib
@@ -47,6 +53,7 @@ dd if=/dev/zero of=data bs=1M count=1 status=none
 [ "$(LD_PRELOAD='' "$kaio" sh -c 'echo "$LD_PRELOAD"')" = "$native/libkaio.so" ] || fail "one class: LD_PRELOAD"
 refused 'another architecture (32-bit x86).*32-BIT PROGRAMS' ./watch32 quits data
 "$kaio" check ./watch32 | grep -q '^no .*32-BIT PROGRAMS' || fail "one class: check"
+"$TESTS_TOP/tests/lib/runs_i386" || { echo "skipped, both classes: this kernel runs no 32-bit programs"; exit 0; }
 install_ install-library ARCH=i386 LIBDIR=/lib32 # where this ld.so does not look
 refused 'does not load.*32-BIT PROGRAMS' ./watch32 quits data
 install_ uninstall-library ARCH=i386 LIBDIR=/lib32
