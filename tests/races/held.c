@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* How long the library holds its lock, whatever the program asks for: for races.sh. The lock is a
  * mutex, whose functions the loader finds here first; CPU time counts, so other programs do not,
- * but interrupts do: what is long each time is the library's.
+ * but interrupts do, and what a busy host takes from a virtual machine unsaid: what is long each
+ * time is the library's.
  * Lists, cancellations, close(), syncs and waits with very many requests, in one go and pending. */
 #include "test.h"
 #include "replace.h"
@@ -68,7 +69,8 @@ static long at_call(const struct call *call) {
 static void judge(const char *what) {
     uint64_t us = worst / 1000;
     note("%s: %llu us", what, (unsigned long long)us);
-    if (us > MOST_US) say("%s: the lock was held for %llu us", what, (unsigned long long)us);
+    if (us > quiet_us(MOST_US))
+        say("%s: the lock was held for %llu us", what, (unsigned long long)us);
     if (worst > worst_of_all) worst_of_all = worst;
     worst = 0;
 }
@@ -156,7 +158,7 @@ static void test(void) {
         of_stream();
         of_direct();
         of_syncs();
-        if (worst_of_all / 1000 <= MOST_US) return;
+        if (worst_of_all / 1000 <= quiet_us(MOST_US)) return;
     }
     exit(1);
 }
