@@ -102,6 +102,27 @@ static int as_eventfd(enum use use) {
     return bad;
 }
 
+/* Writes of a byte, all pending at once: each is the stream's, and in turn. */
+static int as_written(enum use use, bool socket) {
+    static struct aiocb cbs[2 * ROUNDS];
+    char text[2 * ROUNDS + 1] = "", found[2 * ROUNDS + 1] = "";
+    int ends[2], bad = 0;
+    prepare(use);
+    if (socket) need(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0, "socketpair");
+    else need(pipe(ends) == 0, "pipe");
+    become(ends[1]);
+    for (int i = 0; i < 2 * ROUNDS; i++) {
+        text[i] = (char)('a' + i);
+        cbs[i] = request(NUMBER, &text[i], 1, 0);
+        bad += aio_write(&cbs[i]) != 0;
+    }
+    for (int i = 0; i < 2 * ROUNDS; i++) bad += finish(&cbs[i]) != 0 || aio_return(&cbs[i]) != 1;
+    if (!bad) bad += read(ends[0], found, sizeof found - 1) < 0 || strcmp(found, text) != 0;
+    close(ends[0]);
+    syscall(SYS_close, NUMBER);
+    return bad;
+}
+
 /* A pipe without a reader, of packets (O_DIRECT) or not: EPIPE, and no signal. */
 static int as_broken_pipe(enum use use, int flags) {
     int ends[2], before = signals;
@@ -185,6 +206,8 @@ static void test(void) {
             say("%s, then a pipe: %d bad", uses[use], as_pipe(use, false));
             say("%s, then a socket: %d bad", uses[use], as_pipe(use, true));
             say("%s, then an eventfd: %d bad", uses[use], as_eventfd(use));
+            say("%s, then a pipe's end for writes: %d bad", uses[use], as_written(use, false));
+            say("%s, then a socket for writes: %d bad", uses[use], as_written(use, true));
             say("%s, then a broken pipe: %d bad", uses[use], as_broken_pipe(use, 0));
             say("%s, then a broken pipe of packets: %d bad", uses[use],
                 as_broken_pipe(use, O_DIRECT));
