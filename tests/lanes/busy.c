@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The wall and the CPU time of small cached requests, for busy.sh: writes, or with READS=1 three
  * reads to a write, DEPTH of them at once, waited for by aio_suspend(). Prints the nanoseconds of a
- * request.
+ * request. DEPTH=0: the microseconds of a system call.
  */
 #include "test.h"
 
@@ -40,8 +40,16 @@ static void run(int fd, char *data, int depth, bool reads, int n) {
 }
 
 static void test(void) {
-    int depth = atoi(getenv("DEPTH")), n = atoi(getenv("REQUESTS"));
+    int depth = atoi(getenv("DEPTH"));
+    if (depth == 0) {
+        enum { CALLS = 100000 };
+        uint64_t since = now_us();
+        for (int i = 0; i < CALLS; i++) syscall(SYS_getppid);
+        printf("%.3f\n", (double)(now_us() - since) / CALLS);
+        return;
+    }
     bool reads = atoi(getenv("READS"));
+    int n = atoi(getenv("REQUESTS"));
     int fd = scratch(O_RDWR, (size_t)BLOCKS * BLOCK);
     char *data = pages(MOST * BLOCK);
     uint64_t cpu = cpu_ns(), wall = now_us();

