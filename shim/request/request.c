@@ -12,8 +12,8 @@
 #include <string.h>
 
 static struct {
-    struct kaio_req *chunks[KAIO_POOL_CHUNKS];
-    uint32_t nreqs; /* atomic: with kaio_req_glance() */
+    struct kaio_req *chunks[KAIO_POOL_CHUNKS + 1]; /* the last: none */
+    uint32_t nreqs;                                /* atomic: with kaio_req_glance() */
     struct kaio_reqs free;
     struct kaio_lios free_lios;
     uint64_t lists, serial; /* lists, requests made so far */
@@ -37,25 +37,29 @@ UNLOCKED struct kaio_req *kaio_req_at(uint32_t index) {
     return &pool.chunks[index / KAIO_POOL_CHUNK][index % KAIO_POOL_CHUNK];
 }
 
+/* Memory for some more. They are begun one by one, as a page that is touched for the first time
+ * takes as long as several requests, and the lock is held. */
 LOCKED static bool pool_grow(void) {
     if (pool.nreqs == KAIO_POOL_CHUNK * KAIO_POOL_CHUNKS) return false;
     struct kaio_req *chunk = kaio_alloc(KAIO_POOL_CHUNK * sizeof *chunk);
-    if (!chunk) return false;
     pool.chunks[pool.nreqs / KAIO_POOL_CHUNK] = chunk;
-    for (int i = 0; i < KAIO_POOL_CHUNK; i++) {
-        chunk[i].index = pool.nreqs + (uint32_t)i;
-        TAILQ_INSERT_TAIL(&pool.free, &chunk[i], link);
-    }
+    return chunk != NULL;
+}
+
+LOCKED static struct kaio_req *pool_begin_one(void) {
+    struct kaio_req *req = kaio_req_at(pool.nreqs);
+    req->index = pool.nreqs;
     /* release: pairs with the acquire in kaio_req_glance(), which then finds the chunk */
-    __atomic_store_n(&pool.nreqs, pool.nreqs + KAIO_POOL_CHUNK, __ATOMIC_RELEASE);
-    return true;
+    __atomic_store_n(&pool.nreqs, pool.nreqs + 1, __ATOMIC_RELEASE);
+    return req;
 }
 
 /* All zeros, but for what others may be looking at. */
 struct kaio_req *kaio_req_take(void) {
     struct kaio_req *req = TAILQ_FIRST(&pool.free);
-    if (!req) return NULL;
-    TAILQ_REMOVE(&pool.free, req, link);
+    if (req) TAILQ_REMOVE(&pool.free, req, link);
+    else if (pool.chunks[pool.nreqs / KAIO_POOL_CHUNK]) req = pool_begin_one();
+    else return NULL;
     memset(req, 0, offsetof(struct kaio_req, index));
     return req;
 }

@@ -441,7 +441,7 @@ RECORD = ("host/thread.c", "kaio_thread_record", "->taken, true")
 GIVEN_BACK = ("host/thread.c", "kaio_thread_give_back", "->taken")
 WIPED = ("host/memory.c", "kaio_memory_wipe", r"store\w*\(&kaio_memory_owner")
 publication("the pool has grown",
-            ("request/request.c", "pool_grow", "pool.nreqs, pool"),
+            ("request/request.c", "pool_begin_one", "pool.nreqs, pool"),
             ("request/request.c", "kaio_req_glance", "&pool.nreqs"))
 publication("a number has a record",
             ("request/file.c", "kaio_file_get", r"store\w*\(number"),

@@ -2,20 +2,22 @@
 /* How long the library holds its lock, whatever the program asks for: for races.sh. The lock is a
  * mutex, whose functions the loader finds here first; CPU time counts, so other programs do not,
  * but interrupts do, and what a busy host takes from a virtual machine unsaid: what is long each
- * time is the library's.
+ * time is the library's. So nine holds in ten are to be short, and the longest of a try is not to
+ * be long each time.
  * Lists, cancellations, close(), syncs and waits with very many requests, in one go and pending. */
 #include "test.h"
 #include "replace.h"
 
 #include <stdatomic.h>
 
-enum { MANY = 20000, SYNCS = 4000, BLOCK = 4096, MOST_US = 1000, TRIES = 3 };
+enum { MANY = 20000, SYNCS = 4000, BLOCK = 4096, SHORT_US = 50, MOST_US = 1000, TRIES = 3 };
 
 static int (*next_lock)(pthread_mutex_t *), (*next_trylock)(pthread_mutex_t *),
     (*next_unlock)(pthread_mutex_t *);
 static __thread uint64_t since;
-static _Atomic uint64_t worst, worst_of_all;
+static _Atomic uint64_t holds, longer, worst;
 static atomic_bool held, inside;
+static bool bad;
 static struct aiocb *cbs, **list;
 static char data[BLOCK];
 
@@ -53,6 +55,8 @@ int pthread_mutex_trylock(pthread_mutex_t *mutex) {
 
 int pthread_mutex_unlock(pthread_mutex_t *mutex) {
     uint64_t ns = since ? cpu_ns() - since : 0, most = worst;
+    holds += since > 0;
+    longer += ns > quiet_us(SHORT_US) * 1000;
     since = 0;
     while (ns > most && !atomic_compare_exchange_weak(&worst, &most, ns)) continue;
     look_up();
@@ -68,11 +72,15 @@ static long at_call(const struct call *call) {
 
 static void judge(const char *what) {
     uint64_t us = worst / 1000;
-    note("%s: %llu us", what, (unsigned long long)us);
-    if (us > quiet_us(MOST_US))
-        say("%s: the lock was held for %llu us", what, (unsigned long long)us);
-    if (worst > worst_of_all) worst_of_all = worst;
-    worst = 0;
+    bool is_long = us > quiet_us(MOST_US) || longer > holds / 10 + 10;
+    char text[200];
+    snprintf(text, sizeof text, "%s: %llu holds, %llu over %d us, %llu us at worst", what,
+             (unsigned long long)holds, (unsigned long long)longer, SHORT_US,
+             (unsigned long long)us);
+    if (is_long) say("the lock was held long: %s", text);
+    else note("%s", text);
+    bad |= is_long;
+    holds = longer = worst = 0;
 }
 
 static void make_list(int fd) {
@@ -115,7 +123,7 @@ static void of_direct(void) {
     char *buf = pages(BLOCK);
     need(pipe(ends) == 0, "pipe");
     make_list(ends[0]);
-    worst = 0;
+    holds = longer = worst = 0;
     for (int i = 0; i < 100; i++) {
         struct aiocb cb = request(fd, buf, BLOCK, 0), sync = request(fd, NULL, 0, 0);
         need(aio_read(&cb) == 0 && aio_fsync(O_DSYNC, &sync) == 0, "requests");
@@ -128,7 +136,7 @@ static void of_direct(void) {
     close(ends[0]);
     close(ends[1]);
     for (int i = 0; i < MANY; i++) finish(&cbs[i]);
-    worst = 0;
+    holds = longer = worst = 0;
 }
 
 static void of_syncs(void) {
@@ -154,11 +162,11 @@ static void test(void) {
     cbs = calloc(MANY, sizeof *cbs);
     list = calloc(MANY, sizeof *list);
     for (int i = 0; i < TRIES; i++) {
-        worst_of_all = 0;
+        bad = false;
         of_stream();
         of_direct();
         of_syncs();
-        if (worst_of_all / 1000 <= quiet_us(MOST_US)) return;
+        if (!bad) return;
     }
     exit(1);
 }
