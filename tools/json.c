@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* json.c - a process's figures as one object on one line: of each page that `kaio top --report` or
- * kaio --stats=FILE.json is shown. The keys are documented in shim/README.md and stay.
+ * kaio --stats=FILE.json is shown. The keys are documented in docs/statistics.md and stay.
  */
 #include "files.h"
 #include "pages.h"
