@@ -13,7 +13,7 @@ struct epoll_event;
 enum kaio_short { KAIO_SHORT_NOT, KAIO_SHORT_REFUSED, KAIO_SHORT_DECLINED, KAIO_SHORT_DONE };
 enum kaio_short kaio_direct_submit(struct aiocb *cb, enum kaio_op op); /* without the lock */
 LOCKED void kaio_direct_take_back(struct kaio_thread *self);
-void kaio_direct_stock(struct kaio_thread *self);
+LOCKED void kaio_direct_stock(struct kaio_thread *self);
 void kaio_direct_forget(struct kaio_thread *thread); /* in a child */
 
 /* kernel.c */

@@ -149,8 +149,8 @@ void kaio_req_fill(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, stru
 LOCKED struct kaio_req *
 kaio_req_find(const struct aiocb *cb); /* NULL: not one of ours in progress */
 struct kaio_req *
-kaio_req_glance(const struct aiocb *cb); /* without the lock: it may just have ended */
-struct kaio_req *kaio_req_take(void);    /* a free one; NULL: none */
+kaio_req_glance(const struct aiocb *cb);     /* without the lock: it may just have ended */
+LOCKED struct kaio_req *kaio_req_take(void); /* a free one; NULL: none */
 bool kaio_req_is_offered(const struct kaio_req *req);
 void kaio_req_advance(struct kaio_req *req, size_t n); /* n bytes have been transferred */
 void kaio_req_prepare(struct kaio_req *req);           /* its iocb, for io_submit() */
