@@ -137,7 +137,7 @@ static bool bad_priority(const struct aiocb *cb) {
     return cb->aio_reqprio < 0 || cb->aio_reqprio > PRIORITY_MAX;
 }
 
-static int submit(struct aiocb *cb, enum kaio_op op) {
+static int submit_one(struct aiocb *cb, enum kaio_op op) {
     struct kaio_batch b;
     int saved = errno;
     touch(cb);
@@ -165,7 +165,7 @@ static bool submit_short(struct aiocb *cb, enum kaio_op op) {
 static int read_one(struct aiocb *cb, int opcode) {
     if (bad_priority(cb)) return reject(cb, EINVAL);
     cb->aio_lio_opcode = opcode; /* as in glibc, here and below: it may be used in a list next */
-    return kaio_copy_read(cb) || submit_short(cb, KAIO_READ) ? 0 : submit(cb, KAIO_READ);
+    return kaio_copy_read(cb) || submit_short(cb, KAIO_READ) ? 0 : submit_one(cb, KAIO_READ);
 }
 
 static int read_any(struct aiocb *cb, int opcode) {
@@ -185,7 +185,7 @@ EXPORT_PLAIN(aio_read, read_any(cb, LIO_READ))
 static int write_one(struct aiocb *cb, int opcode) {
     if (bad_priority(cb)) return reject(cb, EINVAL);
     cb->aio_lio_opcode = opcode;
-    return submit_short(cb, KAIO_WRITE) ? 0 : submit(cb, KAIO_WRITE);
+    return submit_short(cb, KAIO_WRITE) ? 0 : submit_one(cb, KAIO_WRITE);
 }
 
 static int write_any(struct aiocb *cb, int opcode) {
@@ -205,7 +205,7 @@ static int sync_one(int op, struct aiocb *cb) {
     if (fcntl(cb->aio_fildes, F_GETFL) < 0) return answer(-EBADF);
     cb->aio_reqprio = 0;
     cb->aio_lio_opcode = op == O_SYNC ? LIO_SYNC : LIO_DSYNC;
-    return submit(cb, op == O_SYNC ? KAIO_FSYNC : KAIO_FDSYNC);
+    return submit_one(cb, op == O_SYNC ? KAIO_FSYNC : KAIO_FDSYNC);
 }
 
 /* Begins fsync() (op O_SYNC) or fdatasync() (O_DSYNC) of what was asked for on cb->aio_fildes
@@ -223,7 +223,7 @@ EXPORT_64(aio_fsync);
  * status than EINPROGRESS may change while kaio_is_sending(), so it is loaded again once that is
  * false.
  */
-static int look(const struct aiocb *cb) {
+static int settled_status(const struct aiocb *cb) {
     for (bool polled = false;; polled = true) {
         bool pending = kaio_status(cb) == EINPROGRESS;
         if (pending && (polled || !kaio_context_pending())) return EINPROGRESS;
@@ -237,7 +237,7 @@ static int look(const struct aiocb *cb) {
 }
 
 static int error_of(const struct aiocb *cb) {
-    return is_off() ? NEXT(aio_error)(cb) : look(cb);
+    return is_off() ? NEXT(aio_error)(cb) : settled_status(cb);
 }
 
 /* The program is about to learn that it has ended. */
@@ -261,7 +261,7 @@ EXPORT_64(aio_error);
 EXPORT ssize_t aio_return(struct aiocb *cb) {
     if (__builtin_expect(kaio_stats_on, false)) error_seen(cb);
     if (is_off()) return NEXT(aio_return)(cb);
-    look(cb); /* relaxed: too early, if at all */
+    settled_status(cb); /* relaxed: too early, if at all */
     return __atomic_load_n(&cb->__return_value, __ATOMIC_RELAXED);
 }
 EXPORT_64(aio_return);

@@ -64,7 +64,7 @@ bool kaio_reaper_has(void) {
 
 /* Without the lock: pthread_create() takes locks of libc's, which a thread may hold that is in a
  * signal handler and waits for ours. If it fails, what was to wait for the reaper is refused; what
- * others are to submit meanwhile waits (submit() in engine.c). */
+ * others are to submit meanwhile waits (submit_offered() in engine.c). */
 bool kaio_reaper_start(struct kaio_batch *b) {
     if (b->careful) return false;
     if (!kaio_reaper.thread && kaio_reaper_has() && !b->alone) kaio_reaper_ready(false);

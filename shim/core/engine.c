@@ -44,13 +44,14 @@ __attribute__((no_sanitize_thread)) static void child_clean(void) {
     kaio_is_ours = false;
 }
 
-/* A handler that comes before this one may have made requests already; then begin() has cleaned. */
+/* A handler that comes before this one may have made requests already; then begin_process() has
+ * cleaned. */
 void kaio_engine_forked(void) {
     if (kaio_memory_is_inherited()) kaio_memory_wipe();
     if (!kaio.started) child_clean();
 }
 
-static void begin(void) {
+static void begin_process(void) {
     child_clean(); /* after _Fork(), which runs no handlers */
     kaio.pid = getpid();
     kaio_context.load = kaio_load_of(kaio.pid);
@@ -88,7 +89,7 @@ void kaio_enter(struct kaio_batch *b) {
     /* relaxed: at worst it is marked once more */
     if (!atomic_load_explicit(&kaio.started, memory_order_relaxed)) kaio_memory_mark();
     kaio_lock();
-    if (!kaio.started) begin();
+    if (!kaio.started) begin_process();
     bool first = !kaio_self;
     b->self = kaio_thread_self();
     if (first) kaio_level_abandon(b->self); /* of the record's owner before */
@@ -151,7 +152,7 @@ LOCKED static void await_start(void) {
     kaio_lock();
 }
 
-LOCKED static bool submit(struct kaio_batch *b) {
+LOCKED static bool submit_offered(struct kaio_batch *b) {
     if (TAILQ_EMPTY(&b->offer)) return false;
     if (atomic_load(&kaio_reaper.runs)) kaio_kernel_submit(b);
     else if (kaio_reaper.thread && !kaio_reaper.due) await_start();
@@ -159,7 +160,7 @@ LOCKED static bool submit(struct kaio_batch *b) {
     return true;
 }
 
-LOCKED static bool copy(struct kaio_batch *b) {
+LOCKED static bool copy_batch(struct kaio_batch *b) {
     struct kaio_req *batch[KAIO_BATCH];
     long res[KAIO_BATCH];
     int n = kaio_copy_take(b, batch);
@@ -189,8 +190,8 @@ void kaio_leave(struct kaio_batch *b) {
         if (more) kaio_stand_aside();
         kaio_kernel_backlog(b);
         if (kaio_reaper.owed && !kaio_reaper.watching && kaio_reaper.thread) kaio_reaper_watch();
-    } while (kaio_decide(b) || kaio_reaper_start(b) || submit(b) || wake() || notify(b) ||
-             kaio_blocker_create(b) || kaio_worker_call(b) || end_covered(b) || copy(b) ||
+    } while (kaio_decide(b) || kaio_reaper_start(b) || submit_offered(b) || wake() || notify(b) ||
+             kaio_blocker_create(b) || kaio_worker_call(b) || end_covered(b) || copy_batch(b) ||
              kaio_decide(b) || more);
     KAIO_ASSERT(TAILQ_EMPTY(&b->answers) && TAILQ_EMPTY(&b->begin) && TAILQ_EMPTY(&b->offer) &&
                 TAILQ_EMPTY(&b->copy));

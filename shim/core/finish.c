@@ -19,7 +19,7 @@ atomic_bool kaio_sending KAIO_WIPED;
 static long publish(struct kaio_req *req, long res) {
     struct aiocb *cb = req->cb;
     if (!cb) return res; /* fsync()'s: only its list is waited for */
-    /* release: pairs with the acquire in look() in api.c, which the signal may lead to */
+    /* release: pairs with the acquire in settled_status() in api.c, which the signal may lead to */
     atomic_store_explicit(&kaio_sending, true, memory_order_release);
     /* relaxed: aio_return() may be called too early */
     __atomic_store_n(&cb->__return_value, res < 0 ? -1 : res, __ATOMIC_RELAXED);

@@ -69,7 +69,7 @@ static atomic_bool lost KAIO_WIPED; /* the log has said so */
 
 /* The program may take its attributes back as soon as the thread runs, when pthread_create() still
  * looks at them (glibc: an assertion). So it is given a copy. */
-static bool start(const struct sigevent *sigev, void *(*callback)(void *), void *arg) {
+static bool start_thread(const struct sigevent *sigev, void *(*callback)(void *), void *arg) {
     pthread_attr_t detached, attr;
     pthread_t thread;
     KAIO_PROBE(notify, sigev->sigev_notify, 0);
@@ -85,9 +85,9 @@ static bool start(const struct sigevent *sigev, void *(*callback)(void *), void 
 }
 
 bool kaio_notify_request(struct kaio_req *req) {
-    return start(&req->sigev, request_callback, req);
+    return start_thread(&req->sigev, request_callback, req);
 }
 
 bool kaio_notify_list(struct kaio_lio *lio) {
-    return start(&lio->sigev, list_callback, lio);
+    return start_thread(&lio->sigev, list_callback, lio);
 }

@@ -22,7 +22,7 @@ bool kaio_order_is_barrier(const struct kaio_req *req) {
     return req->op >= KAIO_FSYNC || kaio_config.order;
 }
 
-LOCKED static void start(struct kaio_batch *b, struct kaio_req *req) {
+LOCKED static void start_request(struct kaio_batch *b, struct kaio_req *req) {
     kaio_file_count(req);
     kaio_begin(b, req);
 }
@@ -62,7 +62,7 @@ LOCKED static void release(struct kaio_batch *b, struct kaio_file *file) {
             kaio_rank_remove(&file->held, req);
             file->covers = is_sync(req) && file->active[file->epoch] == 0 ? kaio_req_serial() : 0;
             file->covers_op = req->op;
-            start(b, req);
+            start_request(b, req);
         }
     }
 }
@@ -92,7 +92,7 @@ bool kaio_order_end_covered(struct kaio_batch *b) {
 
 void kaio_order_start(struct kaio_batch *b, struct kaio_req *req) {
     if (!kaio_order_is_barrier(req)) {
-        start(b, req);
+        start_request(b, req);
         return;
     }
     kaio_flight_count_all(req->file);

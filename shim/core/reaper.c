@@ -17,8 +17,8 @@
 #define LOOK_MS 1 /* where some eventfd is not in the set, or not to be had */
 
 /* Nothing in the kernel, nothing owed: it goes, or the process would not end with its last thread.
- * seq_cst: either take() in lanes/direct.c, which has no lock, sees that it does not run any more,
- * or what that has counted in the kernel is seen here. */
+ * seq_cst: either take_from_stock() in lanes/direct.c, which has no lock, sees that it does not run
+ * any more, or what that has counted in the kernel is seen here. */
 static bool retire(void) {
     struct kaio_batch b;
     kaio_enter(&b);

@@ -67,7 +67,7 @@ static bool is_over(const struct wait *w) {
 
 /* Has the thread left the wait whose variables were at frame? On one stack, which grows down, a
  * wait that goes on has its variables above those of the waits in its handlers. */
-static bool is_gone(uintptr_t frame, uintptr_t here) {
+static bool is_frame_left(uintptr_t frame, uintptr_t here) {
     stack_t other;
     if (sigaltstack(NULL, &other)) return false;
     bool on_other = other.ss_flags & SS_ONSTACK;
@@ -91,7 +91,7 @@ static void push_first(struct wait *w, struct kaio_thread *self) {
 /* Under the lock: on top of those that go on. */
 LOCKED static void push(struct wait *w, struct kaio_thread *self) {
     unsigned n = self->levels;
-    while (n > 0 && is_gone(self->level[n - 1].frame, (uintptr_t)w)) n--;
+    while (n > 0 && is_frame_left(self->level[n - 1].frame, (uintptr_t)w)) n--;
     if (n < self->levels) kaio_level_drop(self, n);
     if (n == KAIO_LEVELS || self == &kaio_nobody) return;
     struct kaio_level *below = n > 0 ? &self->level[n - 1] : NULL;
@@ -195,7 +195,7 @@ LOCKED static bool arm_any(struct wait *w) {
 }
 
 /* Under the lock: whoever ends one from now on wakes this thread. False: no need to sleep. */
-LOCKED static bool arm(struct wait *w) {
+LOCKED static bool arm_locked(struct wait *w) {
     set_foreign(w, false);
     w->worker_has_it = false;
     if (!w->list && is_over(w)) return false; /* of a list each is looked at below */
@@ -307,7 +307,7 @@ static bool arm_any_of(struct wait *w) {
     if (arm_own(w)) return true;
     struct kaio_batch b;
     wait_begin(&b, w);
-    bool armed = arm(w);
+    bool armed = arm_locked(w);
     kaio_leave(&b);
     return armed;
 }
@@ -354,7 +354,7 @@ LOCKS static int wait_locked(struct kaio_batch *b, struct wait *w, bool interrup
     int res = 0;
     wait_begin(b, w);
     while (!is_over(w) && (res == 0 || !interruptible)) {
-        bool armed = arm(w);
+        bool armed = arm_locked(w);
         kaio_leave(b);
         if (armed && !is_over(w)) res = sleep_on(w);
         wake_up(w);

@@ -16,7 +16,7 @@
 
 #define IDLE_S 1
 
-static bool is_ready(const void *unused) {
+static bool has_work(const void *unused) {
     (void)unused;
     return kaio_queue_has();
 }
@@ -44,7 +44,7 @@ LOCKED static bool wait_for_work(struct kaio_batch *b, bool quick) {
     bool spins = quick && kaio_workers.looking == 0;
     kaio_workers.looking++;
     kaio_leave(b);
-    if (spins) kaio_spin(&spin, is_ready, NULL);
+    if (spins) kaio_spin(&spin, has_work, NULL);
     kaio_enter(b);
     kaio_workers.looking--;
     while (!kaio_queue_next() && sleep_for_work()) continue;

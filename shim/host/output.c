@@ -58,7 +58,7 @@ void kaio_output_end(struct kaio_output *o, int err) {
     errno = o->saved;
 }
 
-static bool is_ready(int fd) {
+static bool has_room(int fd) {
     struct pollfd poll = {.fd = fd, .events = POLLOUT};
     return kaio_poll_fds(&poll, 1, 0) == 1;
 }
@@ -70,7 +70,7 @@ static long put_stream(int fd, const char *text, size_t n) {
     long r = syscall(SYS_pwritev2, fd, &iov, 1ul, -1l, -1l, RWF_NOWAIT);
     if (r >= 0 || errno == EAGAIN || errno == EPIPE) return r;
     errno = EAGAIN;
-    if (!is_ready(fd)) return -1;
+    if (!has_room(fd)) return -1;
     return syscall(SYS_write, fd, text, n < PIPE_BUF ? n : PIPE_BUF);
 }
 

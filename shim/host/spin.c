@@ -48,8 +48,8 @@ static void lost(struct kaio_bet *bet, uint64_t now, uint64_t cost_ns) {
     atomic_store_explicit(&bet->not_before_ns, now + (cost_ns << doubt), memory_order_relaxed);
 }
 
-static bool look(struct kaio_bet *bet, bool (*is_found)(const void *), const void *arg,
-                 uint64_t begin) {
+static bool look_around(struct kaio_bet *bet, bool (*is_found)(const void *), const void *arg,
+                        uint64_t begin) {
     bool found = false;
     uint64_t now = begin;
     for (int i = 1; i <= LOOKS && !found && now < begin + MOMENT_NS; i++) {
@@ -81,7 +81,7 @@ static void yield(struct kaio_bet *bet, bool (*is_found)(const void *), const vo
 void kaio_spin(struct kaio_spin *spin, bool (*is_found)(const void *), const void *arg) {
     uint64_t now = kaio_now_ns();
     if (is_due(&spin->look, now)) {
-        if (look(&spin->look, is_found, arg, now)) return;
+        if (look_around(&spin->look, is_found, arg, now)) return;
         now = kaio_now_ns();
     }
     if (is_due(&spin->yield, now)) yield(&spin->yield, is_found, arg);

@@ -86,7 +86,7 @@ static struct kaio_thread *thread_new(void) {
 }
 
 /* Has it ended unseen? Another may have its number by now; that one ends, too. */
-static bool is_gone(const struct kaio_thread *thread) {
+static bool has_ended_unseen(const struct kaio_thread *thread) {
     bool unseen = atomic_load_explicit(&thread->unseen, memory_order_relaxed);
     if (!unseen || thread == kaio_self) return false;
     return thread->tid == kaio_gettid() ||
@@ -95,7 +95,7 @@ static bool is_gone(const struct kaio_thread *thread) {
 
 static struct kaio_thread *first_gone(void) {
     struct kaio_thread *thread = kaio_threads;
-    while (thread && !is_gone(thread)) thread = thread->next;
+    while (thread && !has_ended_unseen(thread)) thread = thread->next;
     return thread;
 }
 

@@ -56,7 +56,7 @@ static long copy_all(enum kaio_op op, int fd, const struct iovec *iov, int n, of
     return r < 0 ? -errno : r;
 }
 
-static long copy(enum kaio_op op, int fd, void *buf, size_t n, off_t offset, bool memory) {
+static long copy_one(enum kaio_op op, int fd, void *buf, size_t n, off_t offset, bool memory) {
     return copy_all(op, fd, &(struct iovec){buf, n}, 1, offset, memory);
 }
 
@@ -69,7 +69,7 @@ void kaio_copy_offer(struct kaio_batch *b, struct kaio_req *req) {
 /* Offset -1 stands for none. */
 long kaio_copy_stream(struct kaio_req *req) {
     const struct io_iocb_common *rest = &req->iocb.u.c;
-    return copy(req->op, req->iocb.aio_fildes, rest->buf, rest->nbytes, -1, false);
+    return copy_one(req->op, req->iocb.aio_fildes, rest->buf, rest->nbytes, -1, false);
 }
 
 /* Some of a list, or what one call asks for: 0: there is none. */
@@ -133,7 +133,8 @@ void kaio_copy(struct kaio_req *batch[], long res[], int n) {
 /* What is in memory is copied; for the rest the kernel begins to read before it declines. */
 void kaio_copy_begin(struct kaio_req *req) {
     const struct io_iocb_common *rest = &req->iocb.u.c;
-    long res = copy(KAIO_READ, req->iocb.aio_fildes, rest->buf, rest->nbytes, rest->offset, false);
+    long res =
+        copy_one(KAIO_READ, req->iocb.aio_fildes, rest->buf, rest->nbytes, rest->offset, false);
     if (res > 0) kaio_req_advance(req, (size_t)res);
 }
 
@@ -153,7 +154,7 @@ bool kaio_copy_read(struct aiocb *cb) {
         return false; /* the long way looks whether it still is */
     int saved = errno;
     uint64_t begin = kaio_now_ns();
-    long res = copy(KAIO_READ, cb->aio_fildes, (void *)cb->aio_buf, n, cb->aio_offset, memory);
+    long res = copy_one(KAIO_READ, cb->aio_fildes, (void *)cb->aio_buf, n, cb->aio_offset, memory);
     if (!kaio_copy_is_quick(n, kaio_now_ns() - begin))
         atomic_store_explicit(&file->hot, false, memory_order_relaxed);
     errno = saved;

@@ -101,7 +101,7 @@ static void end_calling(pid_t pid, uint64_t what) {
 }
 
 /* In a child the stock has become empty. The reaper may just go: see retire() in core/reaper.c. */
-static struct kaio_req *take(struct kaio_thread *self, pid_t pid) {
+static struct kaio_req *take_from_stock(struct kaio_thread *self, pid_t pid) {
     unsigned n = self->nstock;
     if (n == 0 || !enter_kernel(pid)) return NULL;
     if (atomic_load(&kaio_reaper.runs) && atomic_compare_exchange_strong(&self->nstock, &n, n - 1))
@@ -110,8 +110,8 @@ static struct kaio_req *take(struct kaio_thread *self, pid_t pid) {
     return NULL;
 }
 
-static void begin(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, struct kaio_file *file,
-                  int efd) {
+static void prepare_short(struct kaio_req *req, struct aiocb *cb, enum kaio_op op,
+                          struct kaio_file *file, int efd) {
     kaio_req_fill(req, cb, op, file, cb->aio_fildes);
     kaio_req_prepare(req);
     io_set_eventfd(&req->iocb, efd);
@@ -131,13 +131,13 @@ void kaio_direct_take_back(struct kaio_thread *self) {
     kaio_req_free(req);
 }
 
-static enum kaio_short submit(struct kaio_thread *self, struct aiocb *cb, enum kaio_op op,
-                              struct kaio_file *file, pid_t pid) {
-    struct kaio_req *req = take(self, pid);
+static enum kaio_short submit_alone(struct kaio_thread *self, struct aiocb *cb, enum kaio_op op,
+                                    struct kaio_file *file, pid_t pid) {
+    struct kaio_req *req = take_from_stock(self, pid);
     if (!req) return KAIO_SHORT_NOT;
     atomic_store_explicit(&self->submitting, req, memory_order_relaxed);
     if (!kaio_flight_place(req)) return KAIO_SHORT_NOT;
-    begin(req, cb, op, file, self->efd);
+    prepare_short(req, cb, op, file, self->efd);
     struct iocb *iocb = &req->iocb;
     unsigned tail = kaio_context_tail();
     atomic_signal_fence(memory_order_seq_cst);
@@ -161,10 +161,11 @@ enum kaio_short kaio_direct_submit(struct aiocb *cb, enum kaio_op op) {
     }
     pid_t pid = kaio.pid;
     self->before = __atomic_load_n(&cb->__error_code, __ATOMIC_RELAXED);
-    /* Read by this thread's handlers and, under the lock, by others, to whom begin() releases it */
+    /* Read by this thread's handlers and, under the lock, by others, to whom prepare_short()
+     * releases it */
     atomic_store_explicit(&self->calling, cb, memory_order_relaxed);
     atomic_signal_fence(memory_order_seq_cst);
-    enum kaio_short done = submit(self, cb, op, file, pid);
+    enum kaio_short done = submit_alone(self, cb, op, file, pid);
     atomic_signal_fence(memory_order_seq_cst);
     if (done != KAIO_SHORT_REFUSED)
         atomic_store_explicit(&self->calling, NULL, memory_order_relaxed);

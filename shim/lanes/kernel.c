@@ -192,7 +192,7 @@ LOCKED static void refused(struct kaio_batch *b, struct kaio_req *req, int err) 
     }
 }
 
-static int submit(long n, struct iocb **iocbs) {
+static int submit_iocbs(long n, struct iocb **iocbs) {
     return kaio_context_call(SYS_io_submit, (long)kaio_context.ctx, n, (long)iocbs, 0, 0);
 }
 
@@ -229,7 +229,7 @@ struct call {
     unsigned long length; /* of the last vector */
 };
 
-static bool joins(const struct call *c, const struct kaio_req *req) {
+static bool joins_vector(const struct call *c, const struct kaio_req *req) {
     return c->joins && c->last && c->length < KAIO_BATCH && req->op <= KAIO_WRITE &&
            req->owner == c->last->owner && req->iocb.u.c.flags == c->last->iocb.u.c.flags &&
            kaio_req_continues(c->last, req);
@@ -244,9 +244,9 @@ static void start_vector(struct call *c) {
 }
 
 /* io_submit() copies iocbs and vectors, so they may be the caller's. */
-LOCKED static void add(struct call *c, struct kaio_req *req) {
+LOCKED static void add_iocb(struct call *c, struct kaio_req *req) {
     TAILQ_NEXT(req, link) = NULL;
-    if (joins(c, req)) {
+    if (joins_vector(c, req)) {
         if (c->length == 1) start_vector(c);
         c->iocbs[c->n - 1]->u.c.nbytes = ++c->length;
         TAILQ_NEXT(c->last, link) = req;
@@ -287,13 +287,13 @@ void kaio_kernel_submit(struct kaio_batch *b) {
         if (req->op == KAIO_WRITE) kaio_raised_before(&b->raised, &b->mask);
         renumber(req);
         kaio_file_unsubmitted(req->file, 1);
-        add(&c, req);
+        add_iocb(&c, req);
     }
     if (c.n == 0) return;
     kaio_counted.submits++;
     kaio_counted.submitted += (uint64_t)c.n;
     kaio_unlock();
-    while (taken < c.n && (r = submit(c.n - taken, iocbs + taken)) > 0) taken += r;
+    while (taken < c.n && (r = submit_iocbs(c.n - taken, iocbs + taken)) > 0) taken += r;
     kaio_lock();
     for (long i = 0; i < c.n_reqs; i++) kaio_file_unsubmitted(files[i], -1);
     for (long i = taken; i < c.n; i++)

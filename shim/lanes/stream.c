@@ -86,7 +86,7 @@ static unsigned wanted(const struct kaio_req *req) {
 /* One entry for both directions of a descriptor, which each event disarms. It stays in the set when
  * its requests have ended: then it brings one event at most that concerns nobody. 0 or -errno;
  * ENOENT: there is no entry. */
-static int arm(int call, struct kaio_file *file, int fd) {
+static int arm_entry(int call, struct kaio_file *file, int fd) {
     struct epoll_event ev = {.data.ptr = file, .events = EPOLLONESHOT};
     for (int op = KAIO_READ; op <= KAIO_WRITE; op++) ev.events |= wanted(file->served[op]);
     return epoll_ctl(kaio_epoll_set(), call, fd, &ev) ? -errno : 0;
@@ -111,8 +111,8 @@ void kaio_stream_block(struct kaio_batch *b, struct kaio_req *req) {
 
 LOCKED static bool poll_it(const struct kaio_batch *b, struct kaio_req *req) {
     if (!kaio_reaper_ready(b->careful)) return false;
-    int err = arm(EPOLL_CTL_MOD, req->file, req->iocb.aio_fildes);
-    if (err == -ENOENT) err = arm(EPOLL_CTL_ADD, req->file, req->iocb.aio_fildes);
+    int err = arm_entry(EPOLL_CTL_MOD, req->file, req->iocb.aio_fildes);
+    if (err == -ENOENT) err = arm_entry(EPOLL_CTL_ADD, req->file, req->iocb.aio_fildes);
     if (err) return false;
     waits.epolled++;
     kaio_counted.streams++;
@@ -139,7 +139,7 @@ LOCKED static void answer_ready(struct kaio_batch *b, struct kaio_req *req, unsi
 /* Of a request in the set. If that has no entry of it any more, its number has been closed unseen
  * (fclose(), raw system calls), and is another file's. */
 LOCKED static void arm_again(struct kaio_batch *b, struct kaio_req *req) {
-    int err = arm(EPOLL_CTL_MOD, req->file, req->iocb.aio_fildes);
+    int err = arm_entry(EPOLL_CTL_MOD, req->file, req->iocb.aio_fildes);
     if (err == -ENOENT) kaio_file_detach(req->file, req->iocb.aio_fildes);
     if (err) answer_ready(b, req, 0);
 }
@@ -198,7 +198,7 @@ int kaio_stream_ms_until(uint64_t end) {
     return end == 0 ? -1 : left < INT_MAX ? (int)left : INT_MAX;
 }
 
-static bool is_ready(const struct kaio_req *req) {
+static bool can_transfer(const struct kaio_req *req) {
     struct pollfd fd = {.fd = req->iocb.aio_fildes};
     fd.events = req->op == KAIO_READ ? POLLIN : POLLOUT;
     return kaio_poll_fds(&fd, 1, 0) > 0;
@@ -298,7 +298,7 @@ bool kaio_stream_must_wait(struct kaio_req *req, long res, short ready) {
     if (flags >= 0 && flags & O_NONBLOCK) return false;
     if (res > 0) return req->op == KAIO_WRITE && req->iocb.u.c.nbytes > 0;
     bool terminal = res == -EOPNOTSUPP && !is_for_read(req) && !ready;
-    return res == -EAGAIN || (terminal && !poll_misleads(req, flags) && !is_ready(req));
+    return res == -EAGAIN || (terminal && !poll_misleads(req, flags) && !can_transfer(req));
 }
 
 struct kaio_req *kaio_stream_next_blocker(void) {

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 /* A stream, seen only now, is not waited for here: see kaio_worker_finish(). errno stays ESPIPE. */
-static bool has_become_stream(const struct kaio_req *req) {
+static bool is_stream_after_all(const struct kaio_req *req) {
     return !req->in_line && kaio_kind_is_stream(req->iocb.aio_fildes);
 }
 
@@ -78,13 +78,13 @@ long kaio_worker_run(struct kaio_req *req) {
         case KAIO_READ:
             r = by_offset ? syscall(SYS_pread64, fd, buf, rest, KAIO_AT(at))
                           : syscall(SYS_read, fd, buf, rest);
-            if (r < 0 && errno == ESPIPE && !has_become_stream(req))
+            if (r < 0 && errno == ESPIPE && !is_stream_after_all(req))
                 r = syscall(SYS_read, fd, buf, rest);
             break;
         case KAIO_WRITE:
             r = by_offset ? syscall(SYS_pwrite64, fd, buf, rest, KAIO_AT(at))
                           : syscall(SYS_write, fd, buf, rest);
-            if (r < 0 && errno == ESPIPE && !has_become_stream(req))
+            if (r < 0 && errno == ESPIPE && !is_stream_after_all(req))
                 r = syscall(SYS_write, fd, buf, rest);
             break;
         case KAIO_FSYNC: r = syscall(SYS_fsync, fd); break;

@@ -44,23 +44,15 @@ void kaio_files_load(void) {
     madvise(&numbers, sizeof numbers, MADV_WIPEONFORK);
 }
 
-static void add(kaio_count *count, uint64_t n) {
-    atomic_fetch_add_explicit(count, n, memory_order_relaxed);
-}
-
 static uint64_t get(const kaio_count *count) {
     return atomic_load_explicit(count, memory_order_relaxed);
-}
-
-static void set(kaio_count *count, uint64_t n) {
-    atomic_store_explicit(count, n, memory_order_relaxed);
 }
 
 static uint64_t make_entry(int fd, uint32_t id) {
     return (uint64_t)id << 32 | (uint64_t)((unsigned)fd / NUMBERS) << 8 | TRUST;
 }
 
-static unsigned number_of(uint64_t entry, unsigned slot) {
+static unsigned fd_of_entry(uint64_t entry, unsigned slot) {
     return (unsigned)(entry >> 8 & 0xfffff) * NUMBERS + slot;
 }
 
@@ -71,7 +63,7 @@ static _Atomic uint64_t *slot_of(int fd) {
 /* 0: the number has none. */
 static uint64_t entry_of(int fd) {
     uint64_t entry = atomic_load_explicit(slot_of(fd), memory_order_relaxed);
-    bool own = entry && number_of(entry, (unsigned)fd % NUMBERS) == (unsigned)fd;
+    bool own = entry && fd_of_entry(entry, (unsigned)fd % NUMBERS) == (unsigned)fd;
     return own ? entry : 0;
 }
 
@@ -139,9 +131,9 @@ static unsigned choose(const struct kaio_counts *c) {
 /* `before` takes what is lost. */
 static void clear(struct kaio_file_counts *place) {
     kaio_count *words = (kaio_count *)((char *)place + KAIO_FILE_BEGIN);
-    set(&place->before, get(&place->before) + requests_of(place));
-    for (int i = 0; i < 2; i++) set(&place->next[i], 0);
-    for (size_t i = 0; i < KAIO_FILE_WORDS; i++) set(&words[i], 0);
+    kaio_count_set(&place->before, get(&place->before) + requests_of(place));
+    for (int i = 0; i < 2; i++) kaio_count_set(&place->next[i], 0);
+    for (size_t i = 0; i < KAIO_FILE_WORDS; i++) kaio_count_set(&words[i], 0);
 }
 
 /* A raw call, as what it names may be replaced. A path that is longer ends with dots. */
@@ -168,10 +160,10 @@ static uint32_t describe(struct kaio_counts *c, int fd, const struct statx *st, 
     } while (!atomic_compare_exchange_weak_explicit(&place->id, &id, BUSY, memory_order_acquire,
                                                     memory_order_relaxed));
     clear(place);
-    set(&place->stream, stream);
-    set(&place->device, device_of(st));
-    set(&place->inode, st->stx_ino);
-    set(&place->born_ns, born_ns_of(st));
+    kaio_count_set(&place->stream, stream);
+    kaio_count_set(&place->device, device_of(st));
+    kaio_count_set(&place->inode, st->stx_ino);
+    kaio_count_set(&place->born_ns, born_ns_of(st));
     find_path(place->path, sizeof place->path, fd);
     id = atomic_fetch_add_explicit(&numbers.last, 1, memory_order_relaxed);
     id = (id % (UINT32_MAX / KAIO_STATS_FILES) + 1) * KAIO_STATS_FILES + chosen;
@@ -181,7 +173,7 @@ static uint32_t describe(struct kaio_counts *c, int fd, const struct statx *st, 
 }
 
 /* What the number means, by statx(). */
-static uint32_t look(struct kaio_counts *c, int fd) {
+static uint32_t look_up(struct kaio_counts *c, int fd) {
     struct statx st;
     enum kaio_kind kind = kaio_kind_of(fd, &st);
     if (kind == KAIO_UNKNOWN) return 0;
@@ -201,22 +193,19 @@ static struct kaio_file_counts *place_at(struct kaio_counts *c, int fd) {
     uint32_t id = (uint32_t)(entry >> 32);
     bool trusts = entry & 0xff && is_there(c, id);
     if (trusts) atomic_store_explicit(slot_of(fd), entry - 1, memory_order_relaxed);
-    return place_of(c, trusts ? id : look(c, fd));
-}
-
-static unsigned size_index(size_t nbytes) {
-    unsigned i = nbytes <= 1 ? 0 : 64u - (unsigned)__builtin_clzll(nbytes - 1);
-    return i < KAIO_FILE_SIZES ? i : KAIO_FILE_SIZES - 1;
+    return place_of(c, trusts ? id : look_up(c, fd));
 }
 
 /* n: 1 or -1 */
-static void count(struct kaio_file_counts *place, const struct aiocb *cb, unsigned op, uint64_t n) {
+static void count_request(struct kaio_file_counts *place, const struct aiocb *cb, unsigned op,
+                          uint64_t n) {
     if (op > 1) {
-        add(&place->syncs[op - 2], n);
+        kaio_count_add(&place->syncs[op - 2], n);
         return;
     }
-    add(&place->bytes[op], n * cb->aio_nbytes);
-    add(&place->sizes[op][was_sequential][size_index(cb->aio_nbytes)], n);
+    kaio_count_add(&place->bytes[op], n * cb->aio_nbytes);
+    kaio_count_add(
+        &place->sizes[op][was_sequential][kaio_size_index(cb->aio_nbytes, KAIO_FILE_SIZES)], n);
 }
 
 uint32_t kaio_files_add(struct kaio_counts *c, const struct aiocb *cb, unsigned op) {
@@ -225,9 +214,9 @@ uint32_t kaio_files_add(struct kaio_counts *c, const struct aiocb *cb, unsigned 
     if (op <= 1) {
         uint64_t offset = (uint64_t)cb->aio_offset;
         was_sequential = !get(&place->stream) && get(&place->next[op]) == offset;
-        set(&place->next[op], offset + cb->aio_nbytes);
+        kaio_count_set(&place->next[op], offset + cb->aio_nbytes);
     }
-    count(place, cb, op, 1);
+    count_request(place, cb, op, 1);
     return id_of(place);
 }
 
@@ -235,24 +224,24 @@ uint32_t kaio_files_add(struct kaio_counts *c, const struct aiocb *cb, unsigned 
 void kaio_files_take_back(struct kaio_counts *c, const struct aiocb *cb, unsigned op) {
     struct kaio_file_counts *place = place_of(c, kaio_files_id(cb->aio_fildes));
     if (!place) return;
-    count(place, cb, op, (uint64_t)-1);
-    if (op <= 1 && was_sequential) set(&place->next[op], (uint64_t)cb->aio_offset);
+    count_request(place, cb, op, (uint64_t)-1);
+    if (op <= 1 && was_sequential) kaio_count_set(&place->next[op], (uint64_t)cb->aio_offset);
 }
 
 void kaio_files_ended(struct kaio_counts *c, uint32_t id, enum kaio_lane lane) {
     struct kaio_file_counts *place = place_of(c, id);
-    if (place) add(&place->lanes[lane - 1], 1);
+    if (place) kaio_count_add(&place->lanes[lane - 1], 1);
 }
 
 void kaio_files_declined(struct kaio_counts *c, uint32_t id, enum kaio_reason reason) {
     struct kaio_file_counts *place = place_of(c, id);
-    if (place) add(&place->whys[reason], 1);
+    if (place) kaio_count_add(&place->whys[reason], 1);
 }
 
 void kaio_files_seen(struct kaio_counts *c, uint32_t id, uint64_t took_ns) {
     struct kaio_file_counts *place = place_of(c, id);
     unsigned i = kaio_step_index(took_ns, 2);
-    if (place) add(&place->latency[i < KAIO_FILE_TIMES ? i : KAIO_FILE_TIMES - 1], 1);
+    if (place) kaio_count_add(&place->latency[i < KAIO_FILE_TIMES ? i : KAIO_FILE_TIMES - 1], 1);
 }
 
 /* Before libc closes them. */
@@ -260,7 +249,7 @@ void kaio_files_closed(unsigned first, unsigned last) {
     for (unsigned i = 0; i < NUMBERS && first + i >= first && first + i <= last; i++) {
         unsigned slot = (first + i) % NUMBERS;
         uint64_t entry = atomic_load_explicit(&numbers.entry[slot], memory_order_relaxed);
-        unsigned number = number_of(entry, slot);
+        unsigned number = fd_of_entry(entry, slot);
         if (entry && number >= first && number <= last)
             atomic_store_explicit(&numbers.entry[slot], 0, memory_order_relaxed);
     }

@@ -75,7 +75,8 @@ static void name_file(void) {
 static int make_file(const struct kaio_counts *own) {
     int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
     if (live) unlink(share.path); /* of one that was us before execve(), or is gone */
-    int fd = kaio_fd_raise((int)syscall(SYS_openat, AT_FDCWD, share.path, flags | O_LARGEFILE, 0600));
+    int fd =
+        kaio_fd_raise((int)syscall(SYS_openat, AT_FDCWD, share.path, flags | O_LARGEFILE, 0600));
     if (fd < 0) return fd;
     long n = syscall(SYS_write, fd, own, sizeof *own);
     if (n == (long)sizeof *own) return fd;
@@ -87,7 +88,7 @@ static int make_file(const struct kaio_counts *own) {
 }
 
 /* 0 or -errno */
-static int publish(const struct kaio_counts *own) {
+static int publish_page(const struct kaio_counts *own) {
     size_t size = sizeof(struct kaio_counts);
     name_file();
     int fd = make_file(own);
@@ -123,7 +124,7 @@ void kaio_share_begin(const struct kaio_counts *own) {
     if (atomic_compare_exchange_strong_explicit(&share.state, &state, BEGUN, memory_order_relaxed,
                                                 memory_order_relaxed)) {
         if (live) sweep();
-        err = publish(own);
+        err = publish_page(own);
         /* release: pairs with both acquires */
         atomic_store_explicit(&share.state, DONE, memory_order_release);
     }

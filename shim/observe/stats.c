@@ -12,20 +12,12 @@ _Static_assert(KAIO_OFF + 1 == KAIO_STATS_MODES, "stats.h has another number of 
 
 struct kaio_counted kaio_counted KAIO_WIPED;
 
-static void add(kaio_count *count, uint64_t n) {
-    atomic_fetch_add_explicit(count, n, memory_order_relaxed);
-}
-
-static void set(kaio_count *count, uint64_t n) {
-    atomic_store_explicit(count, n, memory_order_relaxed);
-}
-
 void kaio_stats_complete(enum kaio_lane lane, enum kaio_op op, uint64_t start_ns, uint32_t file,
                          long res) {
     if (lane == KAIO_NOBODY || op == KAIO_INVALID || op == KAIO_BARRIER) return;
     struct kaio_counts *c = kaio_watch_counts();
     kaio_watch_time(&c->completion[lane - 1][kaio_watch_op(op)], kaio_now_ns() - start_ns);
-    if (res > 0) add(&c->lane_bytes[lane - 1], (uint64_t)res);
+    if (res > 0) kaio_count_add(&c->lane_bytes[lane - 1], (uint64_t)res);
     kaio_files_ended(c, file, lane);
 }
 
@@ -40,12 +32,12 @@ void kaio_stats_declined(uint32_t file, enum kaio_reason reason) {
 
 void kaio_stats_update(void) {
     struct kaio_counts *c = kaio_watch_counts();
-    for (int i = 0; i < KAIO_REASONS; i++) set(&c->whys[i], kaio_counted.declined[i]);
-    set(&c->workers, kaio_counted.workers);
-    set(&c->worker_peak, kaio_counted.worker_peak);
-    set(&c->submits, kaio_counted.submits);
-    set(&c->submitted, kaio_counted.submitted);
-    set(&c->streams, kaio_counted.streams);
+    for (int i = 0; i < KAIO_REASONS; i++) kaio_count_set(&c->whys[i], kaio_counted.declined[i]);
+    kaio_count_set(&c->workers, kaio_counted.workers);
+    kaio_count_set(&c->worker_peak, kaio_counted.worker_peak);
+    kaio_count_set(&c->submits, kaio_counted.submits);
+    kaio_count_set(&c->submitted, kaio_counted.submitted);
+    kaio_count_set(&c->streams, kaio_counted.streams);
     atomic_store_explicit(&c->setup, kaio_context.ctx ? 1 : kaio_context.setup_error,
                           memory_order_relaxed);
 }

@@ -30,6 +30,20 @@
 
 typedef _Atomic uint64_t kaio_count;
 
+static inline void kaio_count_add(kaio_count *count, uint64_t n) {
+    atomic_fetch_add_explicit(count, n, memory_order_relaxed);
+}
+
+static inline void kaio_count_set(kaio_count *count, uint64_t n) {
+    atomic_store_explicit(count, n, memory_order_relaxed);
+}
+
+/* The bucket of a size among so many: powers of two, the last takes more. */
+static inline unsigned kaio_size_index(uint64_t nbytes, unsigned buckets) {
+    unsigned i = nbytes <= 1 ? 0 : 64u - (unsigned)__builtin_clzll(nbytes - 1);
+    return i < buckets ? i : buckets - 1;
+}
+
 struct kaio_hist {
     kaio_count bucket[KAIO_HIST_BUCKETS];
 };

@@ -66,19 +66,15 @@ struct kaio_counts *kaio_watch_counts(void) {
     return shared ? shared : &watch.own;
 }
 
-static void add(kaio_count *count, uint64_t n) {
-    atomic_fetch_add_explicit(count, n, memory_order_relaxed);
-}
-
 static void ends(struct kaio_counts *c, uint64_t now) {
     atomic_store_explicit(&c->end_ns, now, memory_order_relaxed);
 }
 
 void kaio_watch_time(struct kaio_hist *hist, uint64_t value) {
-    add(&hist->bucket[kaio_hist_index(value)], 1);
+    kaio_count_add(&hist->bucket[kaio_hist_index(value)], 1);
 }
 
-static struct place *place_of(uintptr_t key, unsigned i) {
+static struct place *nth_place(uintptr_t key, unsigned i) {
     uint64_t hash = (uint64_t)(key >> 3) * 0x9e3779b97f4a7c15u;
     return &watch.table[((hash >> (64 - TABLE_BITS)) + i) % TABLE_SIZE];
 }
@@ -86,7 +82,7 @@ static struct place *place_of(uintptr_t key, unsigned i) {
 /* Claims the place that has this key; acquire: pairs with the release of fill(). NULL: none. */
 static struct place *claim(uintptr_t key, uintptr_t wanted) {
     for (unsigned i = 0; i < WINDOW; i++) {
-        struct place *place = place_of(key, i);
+        struct place *place = nth_place(key, i);
         uintptr_t found = wanted;
         if (atomic_load_explicit(&place->key, memory_order_relaxed) != wanted) continue;
         if (atomic_compare_exchange_strong_explicit(&place->key, &found, BUSY, memory_order_acquire,
@@ -107,13 +103,13 @@ static void insert(struct kaio_counts *c, const struct aiocb *cb, uint32_t file,
     uintptr_t key = (uintptr_t)cb;
     struct place *place = claim(key, key); /* made again before its end was seen */
     if (place) {
-        add(&c->unseen, 1);
+        kaio_count_add(&c->unseen, 1);
         kaio_watch_time(&c->depth, c->in_progress);
     } else if ((place = claim(key, 0))) {
-        add(&c->in_progress, 1);
+        kaio_count_add(&c->in_progress, 1);
         kaio_watch_time(&c->depth, c->in_progress);
     } else {
-        add(&c->unseen, 1);
+        kaio_count_add(&c->unseen, 1);
     }
     if (place) fill(place, key, file, start_ns);
 }
@@ -126,21 +122,16 @@ static bool take_out(struct kaio_counts *c, const struct aiocb *cb, uint32_t *fi
     *file = watch.files[place - watch.table];
     *start_ns = place->start_ns;
     atomic_store_explicit(&place->key, 0, memory_order_release);
-    add(&c->in_progress, (uint64_t)-1);
+    kaio_count_add(&c->in_progress, (uint64_t)-1);
     return true;
 }
 
-static unsigned size_index(size_t nbytes) {
-    unsigned i = nbytes <= 1 ? 0 : 64u - (unsigned)__builtin_clzl(nbytes - 1);
-    return i < KAIO_SIZE_BUCKETS ? i : KAIO_SIZE_BUCKETS - 1;
-}
-
 /* n: 1 or -1 */
-static void count(struct kaio_counts *c, const struct aiocb *cb, unsigned op, uint64_t n) {
-    add(&c->requests[op], n);
+static void count_call(struct kaio_counts *c, const struct aiocb *cb, unsigned op, uint64_t n) {
+    kaio_count_add(&c->requests[op], n);
     if (op > 1) return;
-    add(&c->bytes[op], n * cb->aio_nbytes);
-    add(&c->sizes[size_index(cb->aio_nbytes)], n);
+    kaio_count_add(&c->bytes[op], n * cb->aio_nbytes);
+    kaio_count_add(&c->sizes[kaio_size_index(cb->aio_nbytes, KAIO_SIZE_BUCKETS)], n);
 }
 
 /* What one request of a call asks for; false: nothing, it is a list's empty place. */
@@ -169,7 +160,7 @@ uint64_t kaio_watch_begin(struct aiocb *const list[], int n, int op) {
         enum kaio_op one;
         if (!operation(list[i], op, &one)) continue;
         unsigned counted = kaio_watch_op(one);
-        count(c, list[i], counted, 1);
+        count_call(c, list[i], counted, 1);
         insert(c, list[i], kaio_files_add(c, list[i], counted), now);
     }
     kaio_call_start_ns = now;
@@ -184,7 +175,7 @@ void kaio_watch_end(struct aiocb *const list[], int op, uint64_t start_ns, int r
     if (res == 0 || op >= KAIO_WATCH_LIST) return;
     unsigned counted = kaio_watch_op((enum kaio_op)op);
     uint32_t file;
-    count(c, list[0], counted, (uint64_t)-1);
+    count_call(c, list[0], counted, (uint64_t)-1);
     kaio_files_take_back(c, list[0], counted);
     take_out(c, list[0], &file, &start_ns);
 }

@@ -49,8 +49,8 @@ void kaio_flight_count(struct kaio_req *req) {
     kaio_file_count(req);
 }
 
-/* Those in flight. acquire: pairs with the release in begin() in direct.c; then its other members
- * are there, too */
+/* Those in flight. acquire: pairs with the release in prepare_short() in direct.c; then its other
+ * members are there, too */
 static struct kaio_req *flight(unsigned i) {
     struct kaio_req *req = atomic_load_explicit(&flights.places[i], memory_order_relaxed);
     bool submitted = req && __atomic_load_n(&req->state, __ATOMIC_ACQUIRE) == KAIO_SUBMITTED;

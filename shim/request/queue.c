@@ -78,7 +78,7 @@ struct kaio_file *kaio_queue_next(void) {
     return file;
 }
 
-static struct kaio_req *take(struct kaio_file *file, bool write) {
+static struct kaio_req *take_first(struct kaio_file *file, bool write) {
     struct kaio_reqs *queue = write ? &file->writes : &file->reads;
     struct kaio_req *req = TAILQ_FIRST(queue);
     TAILQ_REMOVE(queue, req, link);
@@ -90,7 +90,7 @@ static struct kaio_req *take(struct kaio_file *file, bool write) {
 /* Of a file that is ready, reads and writes in turn; then others' turn. */
 struct kaio_req *kaio_queue_take(struct kaio_file *file) {
     struct kaio_req *req =
-        take(file, can_write(file) && (file->has_read || TAILQ_EMPTY(&file->reads)));
+        take_first(file, can_write(file) && (file->has_read || TAILQ_EMPTY(&file->reads)));
     make_ready(file);
     return req;
 }
@@ -100,7 +100,7 @@ static bool starts_thread(const struct kaio_req *req) {
            (req->lio && req->lio->sigev.sigev_notify == SIGEV_THREAD);
 }
 
-static bool joins(const struct kaio_req *last, const struct kaio_req *req) {
+static bool joins_batch(const struct kaio_req *last, const struct kaio_req *req) {
     if (!req || starts_thread(last) || starts_thread(req)) return false;
     return req->op == KAIO_WRITE ? kaio_req_continues(last, req) : last->joins && req->joins;
 }
@@ -115,10 +115,10 @@ int kaio_queue_take_batch(struct kaio_file *file, struct kaio_req *batch[KAIO_BA
     bool write = batch[0]->op == KAIO_WRITE;
     const struct kaio_reqs *queue = write ? &file->writes : &file->reads;
     size_t bytes = batch[0]->iocb.u.c.nbytes;
-    while (n < KAIO_BATCH && joins(batch[n - 1], TAILQ_FIRST(queue))) {
+    while (n < KAIO_BATCH && joins_batch(batch[n - 1], TAILQ_FIRST(queue))) {
         bytes += TAILQ_FIRST(queue)->iocb.u.c.nbytes;
         if (write && bytes > KAIO_BATCH_BYTES) break;
-        batch[n++] = take(file, write);
+        batch[n++] = take_first(file, write);
     }
     for (int i = 0; i < n; i++) kaio_req_move(batch[i], KAIO_RUNNING);
     if (n > 1) make_ready(file);
@@ -130,7 +130,7 @@ static unsigned batches_of(const struct kaio_file *file, unsigned limit) {
     unsigned n = can_write(file);
     int length = 0;
     TAILQ_FOREACH(req, &file->reads, link) {
-        if (first && joins(first, req) && ++length < KAIO_BATCH) continue;
+        if (first && joins_batch(first, req) && ++length < KAIO_BATCH) continue;
         if (++n > limit) break;
         first = req;
         length = 0;

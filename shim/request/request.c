@@ -178,7 +178,7 @@ bool kaio_req_is_offered(const struct kaio_req *req) {
 #define TO(state) (1u << KAIO_##state)
 /* What may follow each state. */
 static const unsigned next_states[] = {
-    [KAIO_FREE] = TO(OFFERED) | TO(HELD), /* and SUBMITTED, by begin() in lanes/direct.c */
+    [KAIO_FREE] = TO(OFFERED) | TO(HELD), /* and SUBMITTED, by prepare_short() in lanes/direct.c */
     [KAIO_HELD] = TO(OFFERED) | TO(DONE),
     [KAIO_BACKLOG] = TO(OFFERED) | TO(BACKLOG) | TO(DONE),
     [KAIO_OFFERED] = TO(OFFERED) | TO(BACKLOG) | TO(SUBMITTED) | TO(POLLING) | TO(LINED) |

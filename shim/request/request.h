@@ -7,7 +7,7 @@
 #include "observe/watch.h"
 
 /* Where a request is. kaio_req_move() changes it, under the lock; and
- * begin() in lanes/direct.c, of a request that nobody else knows. */
+ * prepare_short() in lanes/direct.c, of a request that nobody else knows. */
 enum kaio_state {
     KAIO_FREE,    /* in the pool; belongs to nobody */
     KAIO_HELD,    /* in file->held: waits for earlier requests of its descriptor */

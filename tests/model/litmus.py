@@ -366,11 +366,11 @@ race("a number is taken away while its thread falls asleep there",
 race("the reaper goes while a short way begins",
      {"runs": True, "load": 0},
      {"enter_kernel() load": order("lanes/direct.c", "enter_kernel", r"compare_exchange"),
-      "take() runs": order("lanes/direct.c", "take", "kaio_reaper.runs"),
+      "take_from_stock() runs": order("lanes/direct.c", "take_from_stock", "kaio_reaper.runs"),
       "retire() runs": order("core/reaper.c", "retire", "kaio_reaper.runs, false"),
       "retire() load": order("core/reaper.c", "retire", "kaio_context.load")},
      lambda o: [[("rmw", "old", "load", lambda old: old + 1, o["enter_kernel() load"]),
-                 ("load", "runs", "runs", o["take() runs"])],
+                 ("load", "runs", "runs", o["take_from_stock() runs"])],
                 [("lock",),
                  ("store", "runs", False, o["retire() runs"]),
                  ("load", "load", "load", o["retire() load"]),
@@ -380,13 +380,13 @@ race("the reaper goes while a short way begins",
 for name, file in (("event", "lanes/kernel.c"), ("flight", "request/flight.c"), ("kaio_req_find", "request/request.c")):
     race(f"a request of the short way is seen by {name}()",
          {"state": 0, "member": 0, "place": 0, "calling": 0},
-         {"begin() state": order("lanes/direct.c", "begin", "->state"),
+         {"prepare_short() state": order("lanes/direct.c", "prepare_short", "->state"),
           f"{name}() state": order(file, name, "->state")},
          lambda o, name=name: [
              [("store", "calling", 1, order("lanes/direct.c", "kaio_direct_submit", "->calling, cb")),
               ("rmw", "free", "place", lambda old: 1, order("request/flight.c", "kaio_flight_place", "exchange")),
               ("store", "member", 1, PLAIN),
-              ("store", "state", 1, o["begin() state"])],
+              ("store", "state", 1, o["prepare_short() state"])],
              [("lock",),
               ("load", "state", "state", o[f"{name}() state"]),
               ("unless", lambda r: r["state"] == 1),
@@ -462,7 +462,7 @@ publication("a child's counts have an owner",
 publication("a watched request's time",
             ("observe/watch.c", "fill", "->key"), ("observe/watch.c", "claim", "compare_exchange"))
 publication("a page is mapped",
-            ("observe/share.c", "publish", "&share.page"), ("observe/share.c", "kaio_share_page", "&share.page"))
+            ("observe/share.c", "publish_page", "&share.page"), ("observe/share.c", "kaio_share_page", "&share.page"))
 publication("a page is done", ("observe/share.c", "kaio_share_begin", "share.state, DONE"),
             ("observe/share.c", "kaio_share_begin", r"load\w*\(&share.state"))
 

@@ -2,7 +2,7 @@
 /* waiting.pml - waiting and reaping: shim/core/wait.c, finish.c, kaio_leave(), host/epoll.c's watching.
  *
  * Request 0 is in the kernel, under thread 0's eventfd; request 1 is a worker's. Thread 0 has made
- * both and waits without the lock (arm_own()), thread 1 waits under the lock (arm()), a third only
+ * both and waits without the lock (arm_own()), thread 1 waits under the lock (arm_locked()), a third only
  * looks (aio_error()). With HANDLER=1 thread 0 waits beside the one that looks, with HANDLER=2
  * thread 1, and is interrupted once: by a handler that looks or waits, too, or by a time-out. With
  * HANDLER=0 both wait. The reaper reaps for what is foreign. Whoever sleeps for ever is an invalid end state.
@@ -255,7 +255,7 @@ armed:
         :: BREAK != WAITER_FENCE -> fence()
         :: else
         fi
-    :: else -> /* arm() */
+    :: else -> /* arm_locked() */
         atomic {
             lock();
             if
