@@ -30,6 +30,21 @@ TEST_LIMIT=100 TEST_SLOW=1 tree/tests/run tells >out 2>&1 && fail "timeout ends 
 TEST_SLOW=4 ./slow >/dev/null || fail "alarm()"
 { TEST_SLOW=1 ./slow >/dev/null; } 2>/dev/null && fail "alarm() ends nothing"
 
+# ended, with something mounted: nothing is left
+if unshare -m true 2>/dev/null; then
+    # shellcheck disable=SC2016 # for the script
+    printf '%s\n' 'mkdir at; mount -t tmpfs none at; mkdir at/below; mount -t tmpfs none at/below' \
+        ': >at/file; : >"$TESTS_TOP/mounted"; exec sleep 1000' >tree/tests/room/mounts.sh
+    mkdir scratch
+    TMPDIR=$PWD/scratch TEST_LIMIT=100 setsid tree/tests/run mounts >out 2>&1 &
+    until [ -e tree/mounted ]; do sleep 0.1; done
+    kill -- -$!
+    wait $! || true
+    [ -z "$(ls scratch)" ] && ! grep -q "$PWD/scratch" /proc/mounts || fail "left: $(find scratch; grep scratch /proc/mounts)"
+else
+    echo "skipped, what a test that is ended leaves mounted: nothing can be mounted here"
+fi
+
 # cases: one alone, one that is none, and a difference or an end names where it shows
 cat >tree/tests/api/odd.c <<'C'
 #include "test.h"
@@ -46,6 +61,9 @@ cp "$KAIO_LIB" tree/build
 cp "$TESTS_TOP/build/debug/libkaio.so" tree/build/debug
 export TEST_LIMIT=100 TEST_SLOW=1
 tree/tests/run api/odd:same >out 2>&1 && grep -q '^5 passed, 0 failed' out || fail "one case: $(cat out)"
+TEST_SETTINGS="auto shallow" tree/tests/run api/odd:same >out 2>&1 && grep -q '^2 passed, 0 failed' out || fail "settings: $(cat out)"
+TEST_SETTINGS="auto other" tree/tests/run api/odd:same >out 2>&1 && fail "no such setting: $(cat out)"
+grep -q 'no setting is called other; there are: auto warm shallow worker fd-order' out || fail "no such setting: $(cat out)"
 tree/tests/run api/odd:other >out 2>&1 && fail "no such case: $(cat out)"
 grep -q 'no case other; there are: same differs dies after' out || fail "no such case: $(cat out)"
 tree/tests/run api/odd:differs >out 2>&1 && fail "a difference: $(cat out)"
