@@ -363,7 +363,7 @@ static int submit_list(struct kaio_lio *lio, struct aiocb *const list[], int n) 
     struct list_call c = {.lio = lio, .list = list};
     bool last;
     do {
-        int some = n < KAIO_SUBMIT_MAX ? n : KAIO_SUBMIT_MAX;
+        int some = n < KAIO_SIGNALS ? n : KAIO_SIGNALS;
         last = some == n;
         touch_list(c.list, some);
         submit_some(&c, some, last);

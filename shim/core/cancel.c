@@ -69,15 +69,17 @@ static struct kaio_req *last_of_file(const struct kaio_file *file, uint64_t seri
     return req ? req : last_of(&file->backlog, serial);
 }
 
-/* Those made before the call, some at a time; then others have the lock. What is still in progress
- * of the file then could not be cancelled. */
+/* Those made before the call, some at a time; then others have the lock, or handlers come. What is
+ * still in progress of the file then could not be cancelled. */
 LOCKED static int cancel_all(struct kaio_batch *b, struct kaio_file *file, int fd,
                              uint64_t serial) {
     int answer = AIO_ALLDONE;
     struct kaio_req *req;
     for (int n = 1; (req = last_of_file(file, serial)); n++) {
         answer = worse(answer, cancel_one(b, req));
-        if (n % KAIO_HOLD == 0) {
+        if (n % KAIO_SIGNALS == 0) {
+            kaio_enter_again(b);
+        } else if (n % KAIO_HOLD == 0) {
             kaio_decide(b);
             kaio_stand_aside();
         }

@@ -77,6 +77,8 @@ void kaio_reaper_take(struct kaio_batch *b); /* or takes them over */
 LOCKS void kaio_enter(struct kaio_batch *b);         /* blocks signals, takes the lock */
 LOCKS void kaio_enter_careful(struct kaio_batch *b); /* the same, maybe in a signal handler */
 UNLOCKS void kaio_leave(struct kaio_batch *b);       /* carries out b and gives both back */
+/* Both, so that signals are let in: in the middle of a long walk. */
+LOCKED void kaio_enter_again(struct kaio_batch *b);
 void kaio_poll(void);                        /* reaps what is in the ring; async-signal-safe */
 LOCKED void kaio_reap(struct kaio_batch *b); /* some of it, under the lock */
 void kaio_engine_forked(void);               /* in a child */

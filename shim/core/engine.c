@@ -5,7 +5,8 @@
  * thread that holds it, which is what makes aio_error(), aio_return() and aio_suspend() safe to
  * call from handlers. kaio_leave() carries out what was decided, dropping the lock around
  * everything that makes a system call of any length, until nothing is left; then it gives both
- * back.
+ * back. If that takes long, and at some items of a long walk, signals are let in: a handler then
+ * finds all as it is between two calls.
  *
  * Fork: the state (KAIO_WIPED) lies in pages of its own that the kernel replaces by zeros in a
  * child (MADV_WIPEONFORK, Linux 4.14), however the child was made, so it starts clean and unlocked.
@@ -73,16 +74,15 @@ static void batch_init(struct kaio_batch *b) {
     TAILQ_INIT(&b->copy);
     TAILQ_INIT(&b->notify);
     TAILQ_INIT(&b->lists);
-    b->checked = NULL;
     b->careful = false;
     b->cb = NULL;
     b->list = 0;
     b->no_thread = b->alone = false;
-    b->raised.writes = false;
 }
 
-void kaio_enter(struct kaio_batch *b) {
-    batch_init(b);
+LOCKS static void take(struct kaio_batch *b) {
+    b->checked = NULL;
+    b->raised.writes = false;
     sigset_t all;
     sigfillset(&all);
     if (!kaio_is_ours) pthread_sigmask(SIG_SETMASK, &all, &b->mask);
@@ -93,6 +93,11 @@ void kaio_enter(struct kaio_batch *b) {
     bool first = !kaio_self;
     b->self = kaio_thread_self();
     if (first) kaio_level_abandon(b->self); /* of the record's owner before */
+}
+
+void kaio_enter(struct kaio_batch *b) {
+    batch_init(b);
+    take(b);
 }
 
 void kaio_enter_careful(struct kaio_batch *b) {
@@ -182,19 +187,26 @@ LOCKED static bool end_covered(struct kaio_batch *b) {
     return true;
 }
 
-void kaio_leave(struct kaio_batch *b) {
-    bool more;
-    do {
-        more = kaio_kernel_reap(b);
-        kaio_decide(b);
-        if (more) kaio_stand_aside();
-        kaio_kernel_backlog(b);
-        if (kaio_reaper.owed && !kaio_reaper.watching && kaio_reaper.thread) kaio_reaper_watch();
-    } while (kaio_decide(b) || kaio_reaper_start(b) || submit_offered(b) || wake() || notify(b) ||
-             kaio_blocker_create(b) || kaio_worker_call(b) || end_covered(b) || copy_batch(b) ||
-             kaio_decide(b) || more);
-    KAIO_ASSERT(TAILQ_EMPTY(&b->answers) && TAILQ_EMPTY(&b->begin) && TAILQ_EMPTY(&b->offer) &&
-                TAILQ_EMPTY(&b->copy));
+/* One round; false: nothing is left. */
+LOCKED static bool carry_out(struct kaio_batch *b) {
+    bool more = kaio_kernel_reap(b);
+    kaio_decide(b);
+    if (more) kaio_stand_aside();
+    kaio_kernel_backlog(b);
+    if (kaio_reaper.owed && !kaio_reaper.watching && kaio_reaper.thread) kaio_reaper_watch();
+    return kaio_decide(b) || kaio_reaper_start(b) || submit_offered(b) || wake() || notify(b) ||
+           kaio_blocker_create(b) || kaio_worker_call(b) || end_covered(b) || copy_batch(b) ||
+           kaio_decide(b) || more;
+}
+
+/* What is still to do is no request of b's: a handler that waits waits for nothing that lies here.
+ */
+static bool is_carried_out(const struct kaio_batch *b) {
+    return TAILQ_EMPTY(&b->answers) && TAILQ_EMPTY(&b->begin) && TAILQ_EMPTY(&b->offer) &&
+           TAILQ_EMPTY(&b->copy) && TAILQ_EMPTY(&b->notify) && TAILQ_EMPTY(&b->lists);
+}
+
+UNLOCKS static void give_back(struct kaio_batch *b) {
     bool raised = kaio_raised_since(&b->raised);
     if (__builtin_expect(kaio_stats_on, false)) kaio_stats_update();
     kaio_direct_stock(b->self);
@@ -202,6 +214,22 @@ void kaio_leave(struct kaio_batch *b) {
     if (b->self->unseen) kaio_thread_watch(b->self, b->careful);
     if (b->raised.writes) kaio_raised_after(&b->raised, raised);
     if (!kaio_is_ours) pthread_sigmask(SIG_SETMASK, &b->mask, NULL);
+}
+
+void kaio_leave(struct kaio_batch *b) {
+    for (int n = 1; carry_out(b); n++) {
+        if (n < KAIO_SIGNALS / KAIO_HOLD || kaio_is_ours || !is_carried_out(b)) continue;
+        give_back(b);
+        take(b);
+        n = 0;
+    }
+    KAIO_ASSERT(is_carried_out(b));
+    give_back(b);
+}
+
+void kaio_enter_again(struct kaio_batch *b) {
+    kaio_leave(b);
+    take(b);
 }
 
 void kaio_poll(void) {

@@ -181,11 +181,12 @@ static void arm_list(struct wait *w) {
     w->worker_has_it |= w->lio->last && is_soon(w->lio->last);
 }
 
-/* Many at a time, then others have the lock: whoever ends one finds this thread asleep. False: one
- * has ended, or is none of ours. */
-LOCKED static bool arm_any(struct wait *w) {
+/* Many at a time, then others have the lock, or handlers come: whoever ends one finds this thread
+ * asleep, as in the sleep itself. False: one has ended, or is none of ours. */
+LOCKED static bool arm_any(struct kaio_batch *b, struct wait *w) {
     for (int i = 0; w->list && i < w->n; i++) {
-        if (i % KAIO_HOLD == KAIO_HOLD - 1) kaio_stand_aside();
+        if (i % KAIO_SIGNALS == KAIO_SIGNALS - 1) kaio_enter_again(b);
+        else if (i % KAIO_HOLD == KAIO_HOLD - 1) kaio_stand_aside();
         if (!w->list[i]) continue;
         struct kaio_req *req = in_progress(w->list[i]) ? kaio_req_find(w->list[i]) : NULL;
         if (!req) return false;
@@ -195,7 +196,7 @@ LOCKED static bool arm_any(struct wait *w) {
 }
 
 /* Under the lock: whoever ends one from now on wakes this thread. False: no need to sleep. */
-LOCKED static bool arm_locked(struct wait *w) {
+LOCKED static bool arm_locked(struct kaio_batch *b, struct wait *w) {
     set_foreign(w, false);
     w->worker_has_it = false;
     if (!w->list && is_over(w)) return false; /* of a list each is looked at below */
@@ -204,8 +205,7 @@ LOCKED static bool arm_locked(struct wait *w) {
     if (w->file) kaio_thread_add_waiter(&w->file->waiter, w->self);
     fall_asleep(w);
     if (w->lio) arm_list(w);
-    if (!arm_any(w)) return false;
-    return true;
+    return arm_any(b, w);
 }
 
 /* Without the lock, if all of the list are this very thread's: whoever ends one from here on sees
@@ -307,7 +307,7 @@ static bool arm_any_of(struct wait *w) {
     if (arm_own(w)) return true;
     struct kaio_batch b;
     wait_begin(&b, w);
-    bool armed = arm_locked(w);
+    bool armed = arm_locked(&b, w);
     kaio_leave(&b);
     return armed;
 }
@@ -354,7 +354,7 @@ LOCKS static int wait_locked(struct kaio_batch *b, struct wait *w, bool interrup
     int res = 0;
     wait_begin(b, w);
     while (!is_over(w) && (res == 0 || !interruptible)) {
-        bool armed = arm_locked(w);
+        bool armed = arm_locked(b, w);
         kaio_leave(b);
         if (armed && !is_over(w)) res = sleep_on(w);
         wake_up(w);

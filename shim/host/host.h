@@ -31,18 +31,18 @@
 #define KAIO_POOL_CHUNKS  4096 /* 262,144 outstanding requests; the next one gets EAGAIN */
 #define KAIO_FILE_CHUNK   512  /* descriptors whose table is allocated together; a page */
 #define KAIO_FILE_CHUNKS  2048 /* 2^20 descriptors, the kernel's default fs.nr_open */
-#define KAIO_SUBMIT_MAX   256  /* of a list, between which signals are open */
 #define KAIO_SUBMIT_MANY  64   /* requests in one io_submit() */
 #define KAIO_SUBMIT_FEW   32   /* the same, on a stack that may be small */
 #define KAIO_FEW          64   /* requests that workers serve before a context is made */
 #define KAIO_BATCH        8    /* reads that one worker begins together, writes that it joins, */
 #define KAIO_BATCH_BYTES  (128 << 10) /* of so many bytes at most */
 #define KAIO_SPARE        20          /* workers beyond KAIO_WORKERS; glibc's aio_threads */
-#define KAIO_STOCK        16 /* requests that a thread keeps for the short way of direct.c */
-#define KAIO_EFDS         32 /* threads that have an eventfd of their own, at most */
-#define KAIO_EFDS_SHARE   32 /* and one in so many of RLIMIT_NOFILE */
-#define KAIO_HOLD         8  /* requests dealt with before others may have the lock */
-#define KAIO_LEVELS       8  /* waits of one thread on top of each other, in handlers */
+#define KAIO_STOCK        16  /* requests that a thread keeps for the short way of direct.c */
+#define KAIO_EFDS         32  /* threads that have an eventfd of their own, at most */
+#define KAIO_EFDS_SHARE   32  /* and one in so many of RLIMIT_NOFILE */
+#define KAIO_HOLD         8   /* requests dealt with before others may have the lock, */
+#define KAIO_SIGNALS      128 /* and before signals are let in */
+#define KAIO_LEVELS       8   /* waits of one thread on top of each other, in handlers */
 #define KAIO_LARGE_BYTES  (512 << 10) /* buffered requests from here on are never copied inline */
 #define KAIO_TRANSFER_MAX 0x7ffff000  /* MAX_RW_COUNT: what one call transfers at most */
 #define KAIO_SIGSET       8           /* bytes of the kernel's sigset_t */

@@ -151,7 +151,7 @@ bool kaio_kernel_unclog(struct kaio_batch *b) {
 
 void kaio_kernel_backlog(struct kaio_batch *b) {
     struct kaio_req *req;
-    for (int n = 0; n < KAIO_SUBMIT_MAX && kaio_in_kernel() < kaio_context.depth; n++) {
+    for (int n = 0; n < KAIO_SIGNALS && kaio_in_kernel() < kaio_context.depth; n++) {
         if (!(req = waiting())) break;
         kaio_kernel_unqueue(req);
         enqueue(b, req);
