@@ -65,8 +65,7 @@ void kaio_complete(struct kaio_batch *b, struct kaio_req *req, long res) {
     if (res < 0 && req->done > 0) res = (long)req->done;
     kaio_req_move(req, KAIO_DONE);
     enum kaio_lane by = req->lane < KAIO_LANES ? req->lane : KAIO_BY_WORKER; /* a blocker */
-    if (__builtin_expect(kaio_stats_on, false))
-        kaio_stats_complete(by, req->op, req->start_ns, req->counts_for, res);
+    if (__builtin_expect(kaio_stats_on, false)) kaio_stats_complete(by, req->op, &req->stamp, res);
     KAIO_PROBE(complete, req->cb, by, res);
     req->answer.res = publish(req, res);
     kaio_thread_wake_waiter(req->waiter);

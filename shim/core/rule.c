@@ -62,7 +62,7 @@ LOCKED static bool has_become_stream(struct kaio_batch *b, struct kaio_req *req)
 
 LOCKED static void declined(struct kaio_batch *b, struct kaio_req *req, enum kaio_reason reason) {
     kaio_counted.declined[reason]++;
-    if (__builtin_expect(kaio_stats_on, false)) kaio_stats_declined(req->counts_for, reason);
+    if (__builtin_expect(kaio_stats_on, false)) kaio_stats_declined(&req->stamp, reason);
     KAIO_PROBE(decline, req->cb, reason);
     if (req->in_line) {
         stream_wait(b, req, reason == KAIO_R_AGAIN || reason == KAIO_R_SHORT);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* stats.c - counting inside the library, for KAIO_STATS.
  *
- * kaio_stats_copied() is called anywhere, the rest under the lock; all only if kaio_stats_on.
+ * kaio_stats_copied() and kaio_stats_stamp() are called anywhere, the rest under the lock; all only
+ * if kaio_stats_on.
  */
 #include "observe/watch.h"
 #include "observe/stats.h"
@@ -12,22 +13,26 @@ _Static_assert(KAIO_OFF + 1 == KAIO_STATS_MODES, "stats.h has another number of 
 
 struct kaio_counted kaio_counted KAIO_WIPED;
 
-void kaio_stats_complete(enum kaio_lane lane, enum kaio_op op, uint64_t start_ns, uint32_t file,
+struct kaio_stamp kaio_stats_stamp(int fd) {
+    return (struct kaio_stamp){kaio_call_start_ns, kaio_files_id(fd)};
+}
+
+void kaio_stats_complete(enum kaio_lane lane, enum kaio_op op, const struct kaio_stamp *stamp,
                          long res) {
     if (lane == KAIO_NOBODY || op == KAIO_INVALID || op == KAIO_BARRIER) return;
     struct kaio_counts *c = kaio_watch_counts();
-    kaio_watch_time(&c->completion[lane - 1][kaio_watch_op(op)], kaio_now_ns() - start_ns);
+    kaio_watch_time(&c->completion[lane - 1][kaio_watch_op(op)], kaio_now_ns() - stamp->start_ns);
     if (res > 0) kaio_count_add(&c->lane_bytes[lane - 1], (uint64_t)res);
-    kaio_files_ended(c, file, lane);
+    kaio_files_ended(c, stamp->file, lane);
 }
 
 void kaio_stats_copied(int fd, size_t nbytes) {
-    kaio_stats_complete(KAIO_BY_CALLER, KAIO_READ, kaio_call_start_ns, kaio_files_id(fd),
-                        (long)nbytes);
+    struct kaio_stamp stamp = kaio_stats_stamp(fd);
+    kaio_stats_complete(KAIO_BY_CALLER, KAIO_READ, &stamp, (long)nbytes);
 }
 
-void kaio_stats_declined(uint32_t file, enum kaio_reason reason) {
-    kaio_files_declined(kaio_watch_counts(), file, reason);
+void kaio_stats_declined(const struct kaio_stamp *stamp, enum kaio_reason reason) {
+    kaio_files_declined(kaio_watch_counts(), stamp->file, reason);
 }
 
 void kaio_stats_update(void) {

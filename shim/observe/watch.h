@@ -39,10 +39,15 @@ struct kaio_counted {
 };
 extern struct kaio_counted kaio_counted GUARDED;
 /* If kaio_stats_on. */
-void kaio_stats_complete(enum kaio_lane lane, enum kaio_op op, uint64_t start_ns, uint32_t file,
+struct kaio_stamp {
+    uint64_t start_ns; /* of the call that made the request */
+    uint32_t file;     /* its id in files.c */
+};
+struct kaio_stamp kaio_stats_stamp(int fd); /* of one that the thread's call makes now */
+void kaio_stats_complete(enum kaio_lane lane, enum kaio_op op, const struct kaio_stamp *stamp,
                          long res);
 void kaio_stats_copied(int fd, size_t nbytes);
-void kaio_stats_declined(uint32_t file, enum kaio_reason reason);
+void kaio_stats_declined(const struct kaio_stamp *stamp, enum kaio_reason reason);
 LOCKED void kaio_stats_update(void); /* under the lock: what others count there */
 
 /* files.c: figures of single files, if kaio_stats_on. 0 stands for none. */

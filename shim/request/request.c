@@ -126,10 +126,7 @@ void kaio_req_fill(struct kaio_req *req, struct aiocb *cb, enum kaio_op op, stru
         req->iocb.u.c.nbytes = cb->aio_nbytes;
         req->iocb.u.c.offset = cb->aio_offset;
     }
-    if (__builtin_expect(kaio_stats_on, false)) {
-        req->start_ns = kaio_call_start_ns;
-        req->counts_for = kaio_files_id(fd);
-    }
+    if (__builtin_expect(kaio_stats_on, false)) req->stamp = kaio_stats_stamp(fd);
     KAIO_PROBE(submit, cb, op, fd, req->iocb.u.c.offset, req->iocb.u.c.nbytes);
 }
 

@@ -52,15 +52,14 @@ struct kaio_req {
     struct kaio_run run;        /* (L) rank.c: if it is the last of its rank where it queues */
     size_t done;                /* (l) bytes transferred so far */
     uint64_t serial;            /* (L) of all requests, as they were made */
-    uint64_t start_ns;          /* (L) of the call that made it; only if kaio_stats_on */
+    struct kaio_stamp stamp;    /* (L) only if kaio_stats_on */
     struct kaio_answer answer;  /* (L) a lane's last; once DONE, the result */
     uint8_t op, lane;           /* (l) enum kaio_op, kaio_lane */
     uint8_t epoch;              /* (L) counts in file->active[epoch - 1]; 0: in neither */
-    bool told;  /* (L) by aio_cancel(), as it was just being offered: ends instead of waiting */
-    bool joins; /* (L) others in a batch: a read that RWF_NOWAIT begins, if its data is not
-                   in memory; a write with O_APPEND */
-    uint32_t counts_for; /* (L) a file's id in observe/files.c; only if kaio_stats_on */
-    uint32_t index;      /* (c) in the pool; also left in cb->__abs_prio */
+    bool told;      /* (L) by aio_cancel(), as it was just being offered: ends instead of waiting */
+    bool joins;     /* (L) others in a batch: a read that RWF_NOWAIT begins, if its data is not
+                       in memory; a write with O_APPEND */
+    uint32_t index; /* (c) in the pool; also left in cb->__abs_prio */
     /* (L), but stored whole, as kaio_req_glance() and is_soon() in wait.c look without it: */
     struct aiocb *cb; /* NULL once cancelled; untouched after the status store */
     struct kaio_file *file;
