@@ -16,8 +16,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define TRUST 32 /* reads of a file before its flags are asked again */
-
 /* If the number means another kind than it did, it means another file: nothing that is known of it
  * holds any more. */
 LOCKED static bool is_stream(struct kaio_batch *b, struct kaio_req *req) {
@@ -97,7 +95,7 @@ static enum kaio_reason decline_file(struct kaio_req *req, bool *copy) {
     if (file->memory && !kaio_copy_is_memory(fd)) file->memory = false;
     bool direct = flags >= 0 && flags & O_DIRECT && !file->memory;
     file->direct = direct;
-    file->trust = TRUST;
+    kaio_file_trust(file);
     req->submitter->direct |= direct;
     if (!small) return direct ? KAIO_REASONS : KAIO_R_LARGE;
     *copy = file->memory || (!kaio_context.waits && kaio_copy_suits(flags, n, offset));

@@ -37,7 +37,7 @@
 #define KAIO_BATCH        8    /* reads that one worker begins together, writes that it joins, */
 #define KAIO_BATCH_BYTES  (128 << 10) /* of so many bytes at most */
 #define KAIO_SPARE        20          /* workers beyond KAIO_WORKERS; glibc's aio_threads */
-#define KAIO_STOCK        16  /* requests that a thread keeps for the short way of direct.c */
+#define KAIO_STOCK        32  /* requests that a thread keeps for the short way of direct.c */
 #define KAIO_EFDS         32  /* threads that have an eventfd of their own, at most */
 #define KAIO_EFDS_SHARE   32  /* and one in so many of RLIMIT_NOFILE */
 #define KAIO_HOLD         8   /* requests dealt with before others may have the lock, */

@@ -47,12 +47,19 @@ void kaio_copy_learn(struct kaio_file *file, enum kaio_op op, bool waits) {
     else atomic_fetch_and_explicit(&file->cold, (uint8_t)~bit, memory_order_relaxed);
 }
 
+/* One piece by pread() where that does: the kernel then copies no vector. */
 static long copy_all(enum kaio_op op, int fd, const struct iovec *iov, int n, off_t offset,
                      bool memory) {
     bool read = op == KAIO_READ;
-    long r = memory ? syscall(read ? SYS_preadv : SYS_pwritev, fd, iov, (long)n, KAIO_AT_V(offset))
-                    : syscall(read ? SYS_preadv2 : SYS_pwritev2, fd, iov, (long)n,
-                              KAIO_AT_V(offset), (long)RWF_NOWAIT);
+    long r;
+    if (!memory)
+        r = syscall(read ? SYS_preadv2 : SYS_pwritev2, fd, iov, (long)n, KAIO_AT_V(offset),
+                    (long)RWF_NOWAIT);
+    else if (n > 1)
+        r = syscall(read ? SYS_preadv : SYS_pwritev, fd, iov, (long)n, KAIO_AT_V(offset));
+    else
+        r = syscall(read ? SYS_pread64 : SYS_pwrite64, fd, iov->iov_base, iov->iov_len,
+                    KAIO_AT(offset));
     return r < 0 ? -errno : r;
 }
 
@@ -118,7 +125,7 @@ static int copy_some(struct kaio_req *batch[], long res[], int most) {
         learn(batch[some], res[some], took_ns);
         some++;
         r -= all;
-    } while (r > 0);
+    } while (r > 0 && some < n);
     return some;
 }
 
@@ -138,6 +145,10 @@ void kaio_copy_begin(struct kaio_req *req) {
     if (res > 0) kaio_req_advance(req, (size_t)res);
 }
 
+static bool is_still_memory(struct kaio_file *file, int fd) {
+    return kaio_file_trusts(file) || (kaio_copy_is_memory(fd) && kaio_file_trust(file));
+}
+
 /* The descriptor is what it was when a read was last found to be hot, but for one case: another
  * file has its number, unseen (fclose(), close_range()), or it has become direct (F_SETFL). Then
  * this one read may wait for the device in the call, is seen to, and the next is looked at again.
@@ -150,9 +161,11 @@ bool kaio_copy_read(struct aiocb *cb) {
     if (n == 0 || n >= KAIO_LARGE_BYTES || cb->aio_offset < 0 || kaio_config.order) return false;
     if (kaio_notify_wanted(&cb->aio_sigevent)) return false;
     bool memory = atomic_load_explicit(&file->memory, memory_order_relaxed);
-    if (memory && !kaio_file_trusts(file))
-        return false; /* the long way looks whether it still is */
     int saved = errno;
+    if (memory && !is_still_memory(file, cb->aio_fildes)) {
+        errno = saved;
+        return false;
+    }
     uint64_t begin = kaio_now_ns();
     long res = copy_one(KAIO_READ, cb->aio_fildes, (void *)cb->aio_buf, n, cb->aio_offset, memory);
     if (!kaio_copy_is_quick(n, kaio_now_ns() - begin))

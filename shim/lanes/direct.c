@@ -67,6 +67,13 @@ static bool may_write(const struct aiocb *cb) {
     return at < limit.rlim_cur && cb->aio_nbytes <= limit.rlim_cur - at;
 }
 
+/* A read; its flags are asked by one in many. */
+static bool may_read(const struct aiocb *cb, struct kaio_file *file) {
+    if (kaio_file_trusts(file)) return true;
+    int flags = fcntl(cb->aio_fildes, F_GETFL);
+    return flags >= 0 && flags & O_DIRECT && kaio_file_trust(file);
+}
+
 /* Hints, all of them: a stale one costs a detour. */
 static bool suits(const struct aiocb *cb, enum kaio_op op, struct kaio_file *file,
                   struct kaio_thread *self) {
@@ -75,8 +82,8 @@ static bool suits(const struct aiocb *cb, enum kaio_op op, struct kaio_file *fil
     if (!__atomic_load_n(&kaio_context.ctx, __ATOMIC_RELAXED)) return false;
     if (!atomic_load_explicit(&file->direct, memory_order_relaxed)) return false;
     if (cb->aio_offset < 0 || cb->aio_nbytes == 0) return false;
-    if (kaio_notify_wanted(&cb->aio_sigevent) || !kaio_file_trusts(file)) return false;
-    return self->efd >= 0 && (op == KAIO_READ || may_write(cb));
+    if (self->efd < 0 || kaio_notify_wanted(&cb->aio_sigevent)) return false;
+    return op == KAIO_READ ? may_read(cb, file) : may_write(cb);
 }
 
 /* A quarter of the context is left to the long way, so those who wait there do not wait for a call

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* file.c - the record of each open file with requests, as far as that can be told.
  *
- * Under the lock, but for kaio_file_used() and kaio_file_trusts(). Records are found by descriptor
- * number and made on first use. When a number means another file, it loses its record
- * (kaio_file_detach()), with which all goes that is known of the file; requests in progress keep
- * it. Numbers 2^20 apart, which no default allows, share a record.
+ * Under the lock, but for kaio_file_used(), kaio_file_trust() and kaio_file_trusts(). Records are
+ * found by descriptor number and made on first use. When a number means another file, it loses its
+ * record (kaio_file_detach()), with which all goes that is known of the file; requests in progress
+ * keep it. Numbers 2^20 apart, which no default allows, share a record.
  */
 #include "request/request.h"
 
@@ -12,6 +12,7 @@
 
 #define FILES_MADE 16 /* records that are allocated together */
 #define GONE_LOOKS 8  /* for one that can be used again */
+#define TRUST      32 /* reads of a file before its flags are asked again */
 
 static struct {
     _Atomic(kaio_number *) numbers[KAIO_FILE_CHUNKS];
@@ -98,6 +99,11 @@ void kaio_file_detach(struct kaio_file *file, int fd) {
     atomic_store_explicit(number_of(fd), NULL, memory_order_relaxed);
     __atomic_store_n(&file->detached, true, __ATOMIC_RELAXED);
     TAILQ_INSERT_TAIL(&table.gone, file, gone);
+}
+
+bool kaio_file_trust(struct kaio_file *file) {
+    atomic_store_explicit(&file->trust, TRUST, memory_order_relaxed);
+    return true;
 }
 
 /* For one read more. Without the lock: two threads may spend the same, which costs a detour. */

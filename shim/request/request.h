@@ -179,9 +179,9 @@ static inline bool kaio_file_is_gone(const struct kaio_req *req) { /* the number
 }
 void kaio_file_detach(struct kaio_file *file, int fd); /* the number means another file */
 _Atomic(kaio_number *) *kaio_file_chunk(int fd);       /* of the table; NULL there: no records */
-/* Uses up one unit of the file's trust; without the lock: is it believed to be as when last asked?
- */
+/* Without the lock. Uses up one unit of its trust: is it believed to be as when last asked? */
 bool kaio_file_trusts(struct kaio_file *file);
+bool kaio_file_trust(struct kaio_file *file); /* its flags have been asked; true */
 
 /* rank.c */
 LOCKED void kaio_rank_insert(struct kaio_reqs *list, struct kaio_req *req);
